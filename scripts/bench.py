@@ -1,0 +1,346 @@
+"""Measures tako side by side with a reference and prints ratios with what they must and should be.
+
+In: the tako command, which rows, how many rounds. Out: a table, or JSON with `--json`; with
+`--check` exit code 1 if a ratio is above its `must`. Measured and reference take turns within
+each round, so that both see the same machine; a row's ratio is the median of the rounds' ratios.
+Everything is made below one temporary directory. Rows and numbers: design, section 9.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from attrs import asdict, frozen
+
+_POLL_S = 0.01
+_GB = 1_000_000_000
+
+TRUE_STEP = "version: 0.1.0\nworkflows:\n  one:\n    steps:\n      - {id: step, run: 'true'}\n"
+
+LOUD_STEP = (
+    "version: 0.1.0\nworkflows:\n  one:\n    steps:\n"
+    f"      - {{id: step, run: 'yes 0123456789abcdef | head -c {_GB}'}}\n"
+)
+
+PARENT = """\
+version: 0.1.0
+workflows:
+  release:
+    steps:
+      - id: build
+        run: "true"
+        produces: {events: [{type: built}]}
+      - {id: dependents, uses: tako/fan-out@v1, with: {event_type: built}}
+"""
+
+CHILD = """\
+version: 0.1.0
+workflows:
+  one:
+    steps:
+      - {id: step, run: 'true'}
+subscriptions:
+  - {artifact: "bench/parent:default", events: [built], workflow: one}
+"""
+
+
+@frozen
+class Row:
+    """One line of the table; `ratio` is measured over reference, None if it could not be measured."""
+
+    name: str
+    what: str
+    ratio: float | None
+    must: float
+    aim: float
+    measured: float = 0.0
+    reference: float = 0.0
+    unit: str = "s"
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Say in one word how the ratio stands."""
+        if self.ratio is None:
+            return "unknown"
+        if self.ratio <= self.aim:
+            return "aim"
+        return "must" if self.ratio <= self.must else "MISSED"
+
+
+@frozen
+class Bench:
+    """Where and with what everything is measured."""
+
+    tako: str
+    scratch: Path
+    rounds: int
+
+    def environment(self, home: str) -> dict[str, str]:
+        """Give what a command gets: the user's PATH, and a `TAKO_HOME` of that name."""
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.scratch),
+            "LANG": "C.UTF-8",
+            "TAKO_HOME": str(self.scratch / home),
+        }
+
+    def repository(self, name: str, config: str) -> Path:
+        """Make a git repository with one file, `tako.yml`; its name is `bench/<name>`."""
+        path = self.scratch / "repositories" / name
+        path.mkdir(parents=True)
+        (path / "tako.yml").write_text(config)
+        identity = ["-c", "user.name=bench", "-c", "user.email=bench@example.org", "-c", "gc.auto=0"]
+        for arguments in (
+            ["init", "--quiet", "--initial-branch=main"],
+            ["remote", "add", "origin", f"https://example.invalid/bench/{name}.git"],
+            ["add", "--all"],
+            [*identity, "commit", "--quiet", "-m", "first"],
+        ):
+            subprocess.run(["git", *arguments], cwd=path, check=True)
+        return path
+
+    def known_children(self, home: str, count: int) -> None:
+        """Put `count` subscribers into the cache of `home`, as a person would do it by hand."""
+        for number in range(count):
+            checkout = self.scratch / home / "cache" / "repos" / "bench" / f"child-{number}" / "main"
+            checkout.mkdir(parents=True)
+            (checkout / "tako.yml").write_text(CHILD)
+        (self.scratch / home).chmod(0o700)
+
+    def run(self, command: list[str], home: str = "home", cwd: Path | None = None) -> float:
+        """Run a command that must succeed, its output thrown away; gives seconds."""
+        start = time.perf_counter()
+        subprocess.run(
+            command,
+            cwd=cwd or self.scratch,
+            env=self.environment(home),
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        return time.perf_counter() - start
+
+
+def side_by_side(
+    rounds: int, measured: Callable[[], float], reference: Callable[[], float]
+) -> tuple[float, float, float]:
+    """Give median ratio, median measured, median reference; one round before them warms up."""
+    pairs = [(measured(), reference()) for _ in range(rounds + 1)][1:]
+    return (
+        statistics.median(one / other for one, other in pairs),
+        statistics.median(one for one, _ in pairs),
+        statistics.median(other for _, other in pairs),
+    )
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            text = (entry / "stat").read_text(errors="replace")
+            yield int(entry.name), int(text.rpartition(")")[2].split()[1])
+
+
+def _descendants(top: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents():
+        children.setdefault(parent, []).append(pid)
+    found, waiting = [], [top]
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        waiting += children.get(pid, [])
+    return found
+
+
+def _peak_rss(pid: int) -> int:
+    """Give VmHWM in bytes (proc_pid_status(5)); 0 for what is gone or is no Python."""
+    with contextlib.suppress(OSError, IndexError):
+        if "python" not in (Path("/proc") / str(pid) / "exe").readlink().name:
+            return 0
+        text = (Path("/proc") / str(pid) / "status").read_text()
+        return int(text.partition("VmHWM:")[2].split()[0]) * 1024
+    return 0
+
+
+def _first_child(top: int) -> list[int]:
+    return sorted(pid for pid, parent in _parents() if parent == top)[:1]
+
+
+def peak_memory(bench: Bench, command: list[str], home: str, cwd: Path, *, root_only: bool) -> int:
+    """Run a command; gives the largest peak RSS, in bytes, of its root process or of any of its Pythons.
+
+    The root process is the one child that the warden starts first.
+    """
+    peak = 0
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=bench.environment(home),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    watched: list[int] = []
+    while process.poll() is None:
+        if not root_only:
+            watched = _descendants(process.pid)
+        elif not watched:
+            watched = _first_child(process.pid)
+        peak = max([peak, *map(_peak_rss, watched)])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_S)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return peak
+
+
+def start_up(bench: Bench) -> Row:
+    """`tako version` over `python -c pass`."""
+    ratio, measured, reference = side_by_side(
+        bench.rounds,
+        lambda: bench.run([bench.tako, "version"]),
+        lambda: bench.run([sys.executable, "-c", "pass"]),
+    )
+    return Row("start", "tako version / python -c pass", ratio, 4.5, 2, measured, reference)
+
+
+def one_step(bench: Bench) -> Row:
+    """`tako exec` of one `true` step over `python -c pass`."""
+    checkout = bench.repository("one", TRUE_STEP)
+    ratio, measured, reference = side_by_side(
+        bench.rounds,
+        lambda: bench.run([bench.tako, "exec", "one"], cwd=checkout),
+        lambda: bench.run([sys.executable, "-c", "pass"]),
+    )
+    return Row("step", "tako exec of one true step / python -c pass", ratio, 12, 6, measured, reference)
+
+
+def children(bench: Bench) -> Row:
+    """100 children of one `true` step over GNU parallel with results and joblog, two at a time."""
+    what = "100 children of one true step, --jobs 2 / GNU parallel with results and joblog"
+    parallel = shutil.which("parallel")
+    if parallel is None:
+        return Row("children", what, None, 4, 2, note="GNU parallel is not installed")
+    checkout = bench.repository("parent", PARENT)
+    bench.known_children("home-100", 100)
+    numbers = [str(number) for number in range(100)]
+    count = iter(range(10_000))
+
+    def reference() -> float:
+        directory = bench.scratch / f"parallel-{next(count)}"
+        directory.mkdir()
+        options = ["--results", str(directory / "results"), "--joblog", str(directory / "log")]
+        return bench.run([parallel, "--jobs", "2", *options, "true", ":::", *numbers])
+
+    ratio, measured, other = side_by_side(
+        max(3, bench.rounds // 4),
+        lambda: bench.run([bench.tako, "exec", "release", "--jobs", "2"], "home-100", checkout),
+        reference,
+    )
+    note = f"{measured * 10:.1f} ms a child, {other * 10:.1f} ms a job"
+    return Row("children", what, ratio, 4, 2, measured, other, note=note)
+
+
+def root_memory(bench: Bench) -> Row:
+    """Peak memory of the root process at 1,000 children over 100."""
+    checkout = bench.repository("memory", PARENT.replace("bench/parent", "bench/memory"))
+    subprocess.run(
+        ["git", "remote", "set-url", "origin", "https://example.invalid/bench/parent.git"],
+        cwd=checkout,
+        check=True,
+    )
+    peaks = []
+    for count in (100, 1000):
+        bench.known_children(f"memory-{count}", count)
+        command = [bench.tako, "exec", "release", "--jobs", "2"]
+        peaks.append(peak_memory(bench, command, f"memory-{count}", checkout, root_only=True))
+    few, many = peaks
+    what = "root's memory, 1,000 children / 100"
+    return Row("memory", what, many / few, 2, 1.2, many / 1e6, few / 1e6, "MB")
+
+
+def loud_step(bench: Bench) -> Row:
+    """Peak memory of any tako process while a step prints 1 GB over one that prints nothing."""
+    command = [bench.tako, "exec", "one"]
+    peaks = [
+        peak_memory(bench, command, "home", bench.repository(name, config), root_only=False)
+        for name, config in (("quiet", TRUE_STEP), ("loud", LOUD_STEP))
+    ]
+    quiet, loud = peaks
+    what = "memory of a step printing 1 GB / nothing"
+    return Row("output", what, loud / quiet, 1.2, 1.05, loud / 1e6, quiet / 1e6, "MB")
+
+
+ROWS: dict[str, Callable[[Bench], Row]] = {
+    "start": start_up,
+    "step": one_step,
+    "children": children,
+    "memory": root_memory,
+    "output": loud_step,
+}
+
+
+def _line(row: Row) -> str:
+    ratio = "-" if row.ratio is None else f"{row.ratio:.2f}x"
+    values = "" if row.ratio is None else f"{row.measured:.4g} / {row.reference:.4g} {row.unit}"
+    return (
+        f"{row.what:<80} {ratio:>8} {row.must:>5g}x {row.aim:>5g}x  {row.verdict:<8}{values}"
+        f"{'  ' + row.note if row.note else ''}"
+    )
+
+
+def as_text(rows: list[Row]) -> str:
+    """Give the table."""
+    head = f"{'measured / reference':<80} {'ratio':>8} {'must':>6} {'aim':>6}  reached"
+    return "\n".join([head, *map(_line, rows)])
+
+
+def as_json(rows: list[Row]) -> str:
+    """Give the rows and the machine they were measured on."""
+    machine = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cpus": len(os.sched_getaffinity(0)),
+    }
+    return json.dumps(
+        {"machine": machine, "rows": [{**asdict(row), "verdict": row.verdict} for row in rows]}, indent=2
+    )
+
+
+def main() -> int:
+    """Measure the rows asked for; 1 with `--check` if one is above its `must`."""
+    parser = argparse.ArgumentParser(description="Measure tako side by side with a reference.")
+    parser.add_argument("--tako", required=True, help="the command to measure")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a ratio is above its must")
+    parser.add_argument("--rounds", type=int, default=20, help="rounds of the quick rows (default 20)")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"some of: {' '.join(ROWS)} (default all)")
+    options = parser.parse_args()
+    if unknown := set(options.rows) - ROWS.keys():
+        parser.error(f"unknown row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    scratch = Path(tempfile.mkdtemp(prefix="tako-bench-"))
+    try:
+        bench = Bench(os.path.abspath(options.tako), scratch, options.rounds)
+        rows = [ROWS[name](bench) for name in options.rows or ROWS]
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print(as_json(rows) if options.json else as_text(rows))
+    return int(options.check and any(row.verdict == "MISSED" for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

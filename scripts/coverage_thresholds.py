@@ -1,0 +1,65 @@
+"""Compare measured coverage with what each package must reach.
+
+In: the report of `coverage json`. Out: a line for each package and exit code 1 if one is
+too low. A package without code is not checked.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+OVERALL = 90.0
+"""Per cent of lines and branches together, as coverage itself adds them up."""
+
+PACKAGES = {"engine": 95.0, "journal": 95.0, "recovery": 95.0, "sandbox": 95.0}
+
+Counts = tuple[int, int]
+
+
+def package_of(file: str) -> str:
+    """Name the package directly below `tako` that `file` belongs to; empty for its top modules."""
+    parts = PurePosixPath(file).parts
+    inside = parts[len(parts) - parts[::-1].index("tako") :]
+    return inside[0] if len(inside) > 1 else ""
+
+
+def counts_by_package(report: dict[str, Any]) -> dict[str, Counts]:
+    """Add up (covered, all) lines and branches of each package."""
+    counts: dict[str, Counts] = {}
+    for file, entry in report["files"].items():
+        summary = entry["summary"]
+        covered, total = counts.get(package_of(file), (0, 0))
+        covered += summary["covered_lines"] + summary["covered_branches"]
+        total += summary["num_statements"] + summary["num_branches"]
+        counts[package_of(file)] = covered, total
+    return counts
+
+
+def verdicts(counts: dict[str, Counts]) -> list[tuple[str, float, float]]:
+    """Give (name, reached, wanted) in per cent for everything that has code, the whole last."""
+    found = [
+        (name, 100 * covered / total, PACKAGES.get(name, 0.0))
+        for name, (covered, total) in sorted(counts.items())
+        if total
+    ]
+    covered, total = (sum(column) for column in zip(*counts.values(), strict=True))
+    return [*found, ("all", 100 * covered / total, OVERALL)]
+
+
+def main(report_path: str) -> int:
+    """Print the verdicts; 1 if any package is below what it must reach."""
+    report = json.loads(Path(report_path).read_text(encoding="utf-8"))
+    too_low = False
+    for name, reached, wanted in verdicts(counts_by_package(report)):
+        low = reached < wanted
+        too_low = too_low or low
+        note = f"  TOO LOW, must be {wanted:.0f} %" if low else ""
+        print(f"coverage {name or 'top modules':<14} {reached:6.2f} %{note}")
+    return int(too_low)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

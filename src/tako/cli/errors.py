@@ -1,0 +1,57 @@
+"""The one boundary where exceptions become messages and exit codes (design, section 8)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from tako.errors import BugError, TakoError
+from tako.version import VERSION
+
+BUG = 3
+_CLOSED_PIPE = 1
+_INTERRUPTED = 130
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Call `work` and give its exit code, or that of what it raised, after telling the user."""
+    import click
+
+    try:
+        return work()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BugError as error:
+        return tell_bug(error)
+    except TakoError as error:
+        tell(error.message, error.hint)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has enough of it.
+        sys.stderr.close()
+        return _CLOSED_PIPE
+    except Exception as error:  # noqa: BLE001 - the last boundary: whatever gets here is a bug of ours
+        return tell_bug(error)
+
+
+def tell(message: str, hint: str = "") -> None:
+    """Say on stderr what went wrong and what to do."""
+    first, *more = message.splitlines() or [""]
+    lines = [f"tako: {first}", *(f"      {line}" for line in more)]
+    if hint:
+        lines.append(f"tako: {hint}")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def tell_bug(error: Exception) -> int:
+    """Print the traceback and what to report; gives the exit code."""
+    import traceback
+
+    traceback.print_exception(error)
+    tell(f"this is a bug in tako {VERSION}: please report the lines above and the command")
+    return BUG

@@ -1,0 +1,99 @@
+"""`tako exec`: run a workflow and everything that subscribes to its events."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tako.cli.errors import guarded
+from tako.system.warden import under_warden
+
+_INPUT = re.compile(r"--inputs\.([^=]+)(?:=(.*))?", re.DOTALL)
+
+
+class ExecCommand(click.Command):
+    """Takes `--inputs.NAME=VALUE`, whose names only the workflow knows."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Take the inputs out before click sees the rest."""
+        inputs: dict[str, str] = {}
+        rest: list[str] = []
+        words = iter(args)
+        for word in words:
+            match = _INPUT.fullmatch(word)
+            if not match:
+                rest.append(word)
+                continue
+            value = match[2] if match[2] is not None else next(words, None)
+            if value is None:
+                context.fail(f"option {word!r} needs a value")
+            if match[1] in inputs:
+                context.fail(f"input {match[1]!r} is given twice")
+            inputs[match[1]] = value
+        context.obj = inputs
+        return super().parse_args(context, rest)
+
+
+@click.command(
+    "exec",
+    cls=ExecCommand,
+    options_metavar="[--inputs.NAME=VALUE ...] [OPTIONS]",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.argument("workflow", required=False)
+@click.option("--repo", metavar="REPOSITORY", help="Run in a clean copy of this repository of the cache.")
+@click.option("--root", metavar="DIR", help="The checkout to run in; default: the one you are in.")
+@click.option(
+    "--jobs", "--max-concurrent-repos", "jobs", type=click.IntRange(1, 4096), metavar="N",
+    help="Run at most N at once over the whole tree; default: the CPUs you may use.",
+)  # fmt: skip
+@click.option("--cache-dir", metavar="DIR", help="Where the repository cache is; default: $TAKO_HOME/cache.")
+@click.option("--local", is_flag=True, help="Use no network: run what the cache has.")
+@click.option(
+    "--isolation", type=click.Choice(["auto", "process", "landlock", "namespace"]),
+    help="How children are kept apart; default: auto, the strongest that there is.",
+)  # fmt: skip
+@click.option("--lock-timeout", metavar="DURATION", help="How long to wait for a repository's lock, as in 10m.")
+@click.option(
+    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="What is written to stdout at the end.",
+)  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails.")
+@click.option("--keep", is_flag=True, help="Keep the workspaces of runs that succeeded.")
+@click.pass_context
+def command(context: click.Context, /, workflow: str | None, **options: Any) -> int:
+    """Run WORKFLOW of the checkout you are in.
+
+    Its tako/fan-out@v1 steps run the workflows of all subscribed repositories, each in its own process
+    and workspace. Exit codes: 0 success, 1 a step or child failed, 2 wrong use, 3 a bug in tako, 4 the
+    machine is not usable, 124 timed out, 128+N ended by signal N.
+    """
+    if not workflow:
+        context.fail("which workflow? `tako validate` lists those of this checkout")
+    from tako.cli.request import Request
+
+    request = Request(
+        workflow=workflow,
+        inputs=dict(context.obj),
+        directory=Path(os.path.abspath(options.pop("root") or os.getcwd())),
+        repository=options.pop("repo") or "",
+        cache_dir=os.path.abspath(options["cache_dir"]) if options["cache_dir"] else "",
+        jobs=options["jobs"],
+        local=options["local"],
+        isolation=options["isolation"] or "",
+        lock_timeout=options["lock_timeout"] or "",
+        output=options["output"],
+        quiet=options["quiet"],
+        keep=options["keep"],
+    )
+
+    def work(post: Any) -> int:
+        from tako.cli.wiring import execute
+
+        return guarded(lambda: execute(request, post))
+
+    return under_warden(work)

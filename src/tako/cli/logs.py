@@ -1,0 +1,48 @@
+"""`tako logs RUN [STEP]`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+
+
+@click.command("logs")
+@click.argument("run", required=False, default="")
+@click.argument("step", required=False, default="")
+def command(run: str, step: str) -> None:
+    """Print the output of a run's steps, all attempts, as it was written.
+
+    RUN is a run id, of a root run or a child, or its last four or more digits; default: the newest run.
+    """
+    from tako.cli.options import open_home
+    from tako.errors import NotFoundError
+    from tako.report.reading import find_run, read_run
+
+    home, _ = open_home(os.environ)
+    paths = find_run(home, run)
+    steps = list(read_run(paths).state.steps)
+    if step and step not in steps:
+        message = f"run {paths.run_id} has no step {step!r} (it has: {', '.join(steps)})"
+        raise NotFoundError(message)
+    for name in [step] if step else steps:
+        for piece in _chunks(os.fspath(paths.log(name))):
+            sys.stdout.buffer.write(_safe(piece) if sys.stdout.isatty() else piece)
+    sys.stdout.buffer.flush()
+
+
+def _chunks(path: str) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as file:
+            while piece := file.readlines(1 << 16):
+                yield b"".join(piece)
+    except FileNotFoundError:
+        return
+
+
+def _safe(piece: bytes) -> bytes:
+    from tako.report.text import plain
+
+    return plain(piece.decode("utf-8", "replace"), colour=True).encode()

@@ -1,0 +1,39 @@
+"""Options that several commands share, and the home directory they work on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from tako.config.schema import Settings
+from tako.errors import MachineError
+from tako.layout import Home, home_from
+
+
+def open_home(environment: Mapping[str, str], cache_dir: str = "") -> tuple[Home, Settings]:
+    """Find `$TAKO_HOME`, make it if it is missing, and read its settings.
+
+    Raises `MachineError` if it belongs to another user or cannot be made, `ConfigError` for a wrong config.yml.
+    """
+    from tako.config.settings import load_settings
+
+    home = home_from(dict(environment), cache_dir)
+    try:
+        for directory in (home.path, home.workspaces):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_strangers(home.path)
+    except OSError as error:
+        message = f"TAKO_HOME {home.path} cannot be used: {error.strerror}"
+        raise MachineError(message) from error
+    settings = load_settings(home.config)
+    if not cache_dir and settings.cache_dir:
+        home = Home(home.path, Path(os.path.abspath(os.path.expanduser(settings.cache_dir))))
+    return home, settings
+
+
+def _refuse_strangers(path: Path) -> None:
+    owner = path.stat().st_uid
+    if owner != os.getuid():
+        message = f"TAKO_HOME {path} belongs to user {owner}, not to you ({os.getuid()})"
+        raise MachineError(message, hint="set TAKO_HOME to a directory of your own")

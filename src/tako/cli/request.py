@@ -1,0 +1,26 @@
+"""What the user asked `tako exec` for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+
+@frozen
+class Request:
+    """One call of `tako exec`; empty texts and None mean "not given"."""
+
+    workflow: str
+    inputs: Mapping[str, str]
+    directory: Path
+    repository: str = ""
+    cache_dir: str = ""
+    jobs: int | None = None
+    local: bool = False
+    isolation: str = ""
+    lock_timeout: str = ""
+    output: str = "text"
+    quiet: bool = False
+    keep: bool = False

@@ -1,0 +1,36 @@
+"""`tako runs`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+
+@click.command("runs")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("-n", "--most", type=click.IntRange(1), default=50, show_default=True, help="List at most this many.")
+def command(output: str, most: int) -> None:
+    """List the root runs, newest first."""
+    from tako.cli.options import open_home
+    from tako.report.reading import root_runs, summary_of
+    from tako.report.text import Style
+
+    home, _ = open_home(os.environ)
+    rows = [summary_of(paths) for paths in root_runs(home)[:most]]
+    if output == "json":
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
+        return
+    style = Style(sys.stdout)
+    for row in rows:
+        sys.stdout.write(_line(row, style) + "\n")
+    if not rows:
+        sys.stderr.write(f"tako: there are no runs in {home.path}\n")
+
+
+def _line(row: dict[str, Any], style: Any) -> str:
+    what = f"{row['repository']}  {row['workflow']}" if row["repository"] else "(did not start)"
+    return f"{style.sign(row['status'])} {row['run_id']}  {row['status']:<11}  {row['started'] or '-':<20}  {what}"

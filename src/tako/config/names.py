@@ -1,0 +1,184 @@
+"""Texts with a grammar of their own that several parts of a file share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from tako.config.problems import did_you_mean
+from tako.config.values import Value, check_name
+from tako.layout import path_problem
+from tako.units import parse_duration
+
+DEFAULT_ARTIFACT = "default"
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = "TAKO_"
+_PART = re.compile(r"[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]{0,99}")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?")
+_PARTS_MIN = 2
+_REFERENCE_MAX = 200
+
+
+def env_name(value: Value) -> str:
+    """Give the name of an environment variable that tako does not keep for itself."""
+    text = value.text()
+    if value.is_text:
+        _check_env_name(value, text)
+    return text
+
+
+def env_names(value: Value) -> tuple[str, ...]:
+    """Give a list of names of environment variables."""
+    return tuple(env_name(item) for item in value.items())
+
+
+def environment(value: Value) -> dict[str, str]:
+    """Give an environment written as a mapping or as a list of NAME=value."""
+    if value.is_list:
+        return _environment_list(value)
+    if not value.is_map:
+        value.expected("a mapping or a list of NAME=value")
+        return {}
+    for name, item in value.entries().items():
+        _check_env_name(item, name)
+    return {name: item.text() for name, item in value.entries().items()}
+
+
+def _environment_list(value: Value) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for item in value.items():
+        name, equals, text = item.text().partition("=")
+        if not equals:
+            if item.is_text:
+                item.fail(f"expected NAME=value, got {name!r}")
+            continue
+        _check_env_name(item, name)
+        if name in found:
+            item.fail(f"the name {name!r} is here twice")
+        found.setdefault(name, text)
+    return found
+
+
+def _check_env_name(at: Value, name: str) -> None:
+    problem = env_name_problem(name)
+    if problem:
+        at.note(problem)
+
+
+def env_name_problem(name: str) -> str:
+    """Say why a name cannot be one of an environment variable; empty if it can."""
+    if not _ENV_NAME.fullmatch(name):
+        return (
+            f"{name!r} is not a name of an environment variable: letters, digits and '_', not a digit first"
+        )
+    if name.upper().startswith(_RESERVED):
+        return f"names that start with {_RESERVED} are tako's own, got {name!r}"
+    return ""
+
+
+def duration(value: Value) -> float:
+    """Give the seconds of a duration."""
+    return value.converted(parse_duration, 0.0)
+
+
+def timeout(value: Value) -> float | None:
+    """Give the seconds of a duration above 0."""
+    seconds = value.converted(parse_duration, None)
+    if seconds == 0:
+        value.fail("expected a duration above 0")
+    return seconds
+
+
+def inner_path(value: Value) -> str:
+    """Give a relative path or glob that stays inside of its directory."""
+    text = value.text()
+    problem = path_problem(text) if value.is_text else ""
+    if problem:
+        value.fail(f"the path {text!r} cannot be used: {problem}")
+    return text
+
+
+def outer_path(value: Value) -> str:
+    """Give an absolute path, or one below the user's home (`~/`), without `..`."""
+    text = value.text()
+    rest = text[2:] if text.startswith("~/") else text[1:]
+    problem = "" if text.startswith(("/", "~/")) else "it neither is absolute nor starts with ~/"
+    problem = problem or (path_problem(rest) if rest else "")
+    if value.is_text and problem:
+        value.fail(f"the path {text!r} cannot be used: {problem}")
+    return text
+
+
+def known_artifact(value: Value, declared: Mapping[str, object]) -> str:
+    """Give the name of a declared artifact, or `default`."""
+    text = value.text()
+    if value.is_text:
+        check_artifact(value, text, declared)
+    return text
+
+
+def check_artifact(at: Value, name: str, declared: Mapping[str, object]) -> None:
+    """Note a mistake unless `name` is declared under `artifacts`."""
+    if name == DEFAULT_ARTIFACT or name in declared or not check_name(at, name, "artifact"):
+        return
+    then = did_you_mean(name, declared) or "; add it under 'artifacts:'"
+    at.note(f"the artifact {name!r} is not declared{then}")
+
+
+def source_artifact(value: Value) -> str:
+    """Give `[host/]owner[/group...]/name:artifact`."""
+    text = value.text()
+    reference, colon, artifact = text.rpartition(":")
+    if not value.is_text:
+        return text
+    if not colon:
+        value.fail(
+            f"expected owner/name:artifact, got {text!r}; a repository that declares none has ':default'"
+        )
+        return text
+    problem = reference_problem(reference)
+    if problem:
+        value.fail(f"expected owner/name:artifact, got {text!r}: {problem}")
+    check_name(value, artifact, "artifact")
+    return text
+
+
+def repository(value: Value) -> str:
+    """Give `[host/]owner[/group...]/name[:branch]`."""
+    text = value.text()
+    # A colon before the first slash belongs to the host: `localhost:3000/owner/name`.
+    colon = text.find(":", text.find("/") + 1)
+    problem = reference_problem(text[:colon] if colon >= 0 else text)
+    problem = problem or (path_problem(text[colon + 1 :]) if colon >= 0 else "")
+    if value.is_text and problem:
+        value.fail(f"expected owner/name[:branch], got {text!r}: {problem}")
+    return text
+
+
+def reference_problem(reference: str) -> str:
+    """Say why `[host/]owner[/group...]/name` cannot be used; empty if it can.
+
+    `repositories.reference` reads the same grammar; a test holds the two together.
+    """
+    problem = path_problem(reference)
+    if problem:
+        return problem
+    if len(reference) > _REFERENCE_MAX:
+        return f"it is longer than {_REFERENCE_MAX} characters"
+    parts = reference.split("/")
+    with_host = len(parts) > _PARTS_MIN and ("." in parts[0] or ":" in parts[0])
+    if with_host and (not _HOST.fullmatch(parts[0]) or ".." in parts[0]):
+        return f"{parts[0]!r} is not a host"
+    names = parts[1:] if with_host else parts
+    if len(names) < _PARTS_MIN:
+        return "an owner and a name are needed"
+    for part in names:
+        if part == "." or not _PART.fullmatch(part):
+            return f"the part {part!r} holds more than letters, digits, '.', '_', '-', '+' and '@'"
+    return "leave '.git' off" if names[-1].lower().endswith(".git") else ""
+
+
+def only_artifact(declared: Iterable[str]) -> str:
+    """Give the only declared artifact, else `default`."""
+    names = list(declared)
+    return names[0] if len(names) == 1 else DEFAULT_ARTIFACT

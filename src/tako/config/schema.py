@@ -1,0 +1,187 @@
+"""The shape of a tako.yml as frozen values: what the loader gives and everything else reads.
+
+Durations are seconds, quantities bytes, CPUs cores. Texts that may hold templates or CEL
+stay texts here; `engine.check` and `expressions` know what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+
+@frozen
+class Mark:
+    """A place in a file; both numbers count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+
+@frozen
+class Artifact:
+    """A named output of the repository."""
+
+    name: str
+    path: str = ""
+    ecosystem: str = ""
+    description: str = ""
+
+
+@frozen
+class Validation:
+    """What an input's value must satisfy beyond its type."""
+
+    enum: tuple[object, ...] = ()
+    pattern: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+
+
+@frozen
+class Input:
+    """One declared input; `type` is string, integer, number or boolean."""
+
+    name: str
+    type: str = "string"
+    required: bool = False
+    has_default: bool = False
+    default: object = None
+    description: str = ""
+    validation: Validation = field(factory=Validation)
+
+
+@frozen
+class Resources:
+    """Limits of a step or workflow; None is undeclared."""
+
+    cpu_limit: float | None = None
+    mem_limit: int | None = None
+    disk_limit: int | None = None
+    process_limit: int | None = None
+    address_space_limit: int | None = None
+
+
+@frozen
+class Retry:
+    """How a failed step is tried again; `on` empty means any exit code."""
+
+    max_attempts: int = 1
+    backoff_s: float = 1.0
+    on: tuple[int, ...] = ()
+    clean: bool = False
+
+
+@frozen
+class EventSpec:
+    """An event a step can emit; texts inside `payload` may hold templates."""
+
+    type: str
+    schema_version: str = "1.0.0"
+    payload: Mapping[str, object] = field(factory=dict)
+
+
+@frozen
+class Produces:
+    """What a step gives: `artifacts` maps an artifact's name to globs beneath the workspace."""
+
+    artifact: str = ""
+    artifacts: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    outputs: Mapping[str, str] = field(factory=dict)
+    events: tuple[EventSpec, ...] = ()
+
+
+@frozen
+class Step:
+    """One step: exactly one of `run` and `uses` is set."""
+
+    id: str
+    name: str = ""
+    condition: str = ""
+    run: str = ""
+    uses: str = ""
+    with_: Mapping[str, object] = field(factory=dict)
+    env: Mapping[str, str] = field(factory=dict)
+    secrets: tuple[str, ...] = ()
+    timeout_s: float | None = None
+    retry: Retry | None = None
+    rerun: str = "allowed"
+    resources: Resources | None = None
+    network: str = "default"
+    image: str = ""
+    long_running: bool = False
+    cache_key_files: tuple[str, ...] = ()
+    continue_on_error: bool = False
+    produces: Produces = field(factory=Produces)
+    on_failure: tuple[Step, ...] = ()
+    key: str = ""
+
+
+@frozen
+class Sandbox:
+    """More paths that a workflow's steps may read or write."""
+
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+
+
+@frozen
+class Workflow:
+    """A named list of steps; `on` holds exec, event or both; `parallel` waives the repository's turn."""
+
+    name: str
+    on: tuple[str, ...] = ("exec", "event")
+    description: str = ""
+    env: Mapping[str, str] = field(factory=dict)
+    secrets: tuple[str, ...] = ()
+    resources: Resources | None = None
+    timeout_s: float | None = None
+    parallel: bool = False
+    workspace: str = "auto"
+    sandbox: Sandbox | None = None
+    inputs: Mapping[str, Input] = field(factory=dict)
+    steps: tuple[Step, ...] = ()
+    key: str = ""
+
+
+@frozen
+class Subscription:
+    """On these events of `artifact` (`owner/name:artifact`), run `workflow` with these inputs."""
+
+    artifact: str
+    events: tuple[str, ...]
+    workflow: str
+    schema_version: str = ""
+    filters: tuple[str, ...] = ()
+    inputs: Mapping[str, object] = field(factory=dict)
+    key: str = ""
+
+
+@frozen
+class Config:
+    """One whole tako.yml. `marks` finds the place of a key path such as `workflows.release.steps[0].run`."""
+
+    version: str
+    artifacts: Mapping[str, Artifact] = field(factory=dict)
+    workflows: Mapping[str, Workflow] = field(factory=dict)
+    subscriptions: tuple[Subscription, ...] = ()
+    file: str = "tako.yml"
+    digest: str = ""
+    marks: Mapping[str, Mark] = field(factory=dict, eq=False, repr=False)
+
+
+@frozen
+class Settings:
+    """The user's `$TAKO_HOME/config.yml`; every field has the default of a missing file."""
+
+    jobs: int | None = None
+    isolation: str = "auto"
+    lock_timeout_s: float = 600.0
+    url_template: str = ""
+    repositories: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    cache_dir: str = ""

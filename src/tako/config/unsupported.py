@@ -1,0 +1,57 @@
+"""Names what a workflow asks for and this version does not do yet, so that it is refused.
+
+A key that is written and silently without effect would be worse than an error. The table
+only shrinks: a version that brings a behaviour deletes its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tako.config.schema import Resources, Sandbox, Step, Workflow
+from tako.config.steps import all_steps
+
+_LIMITS = ("cpu_limit", "mem_limit", "disk_limit", "process_limit", "address_space_limit")
+
+_OF_WORKFLOW: tuple[tuple[str, str, Callable[[Workflow], object]], ...] = (
+    ("secrets", "secrets", lambda workflow: workflow.secrets),
+    (
+        "workspace",
+        "a workspace other than auto or copy",
+        lambda workflow: workflow.workspace not in {"auto", "copy"},
+    ),
+    ("sandbox", "sandbox", lambda workflow: workflow.sandbox not in {None, Sandbox()}),
+)
+_OF_STEP: tuple[tuple[str, str, Callable[[Step], object]], ...] = (
+    ("secrets", "secrets", lambda step: step.secrets),
+    ("network", "a network other than default", lambda step: step.network != "default"),
+    ("image", "image", lambda step: step.image),
+    ("long_running", "long_running", lambda step: step.long_running),
+    ("cache_key_files", "cache_key_files", lambda step: step.cache_key_files),
+    ("retry", "retry", lambda step: step.retry is not None),
+    ("rerun", "rerun: never", lambda step: step.rerun == "never"),
+    ("with.idempotent", "idempotent: true", lambda step: step.with_.get("idempotent")),
+)
+
+
+def unsupported_keys(workflow: Workflow) -> list[tuple[str, str]]:
+    """Give the key path and the name of everything asked for that does not exist yet."""
+    return list(_unsupported(workflow))
+
+
+def _unsupported(workflow: Workflow) -> Iterator[tuple[str, str]]:
+    for name, what, asked in _OF_WORKFLOW:
+        if asked(workflow):
+            yield f"{workflow.key}.{name}", what
+    yield from _limits(workflow.key, workflow.resources)
+    for step in all_steps(workflow.steps):
+        for name, what, asked_of_step in _OF_STEP:
+            if asked_of_step(step):
+                yield f"{step.key}.{name}", what
+        yield from _limits(step.key, step.resources)
+
+
+def _limits(key: str, resources: Resources | None) -> Iterator[tuple[str, str]]:
+    for name in _LIMITS:
+        if getattr(resources, name, None) is not None:
+            yield f"{key}.resources.{name}", f"resources.{name}"

@@ -1,0 +1,188 @@
+"""Runs segments in cells: the `WorkflowRunner` of one machine.
+
+In: segments. Out: futures. Cells are made ahead and closed on helper threads, because starting
+one blocks for milliseconds (`submit` 4-5, `shutdown` 3). When a cell breaks, its worker is killed
+through a pidfd and what escaped from it is ended before the future says `WorkerLostError`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.process
+import multiprocessing.util
+import signal
+import sys
+import threading
+import types
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+from tako.engine.cell import Cell, ForkedCell
+from tako.engine.segment import Segment, SegmentEnd
+from tako.engine.workflow_runner import WorkerLostError
+from tako.system.processes import end_escaped
+
+_PRELOAD = ["tako.engine.preload"]
+_HELPERS = 2
+
+
+class ChildWorkflowExecutor:
+    """At most `slots` segments at once, each in a cell of its own."""
+
+    def __init__(self, slots: int, *, on_tracker: Callable[[int], None] = lambda _pid: None) -> None:
+        """Start nothing yet; `on_tracker` is told the pid of multiprocessing's resource tracker."""
+        self.slots = slots
+        self._on_tracker = on_tracker
+        self._lock = threading.Lock()
+        self._ready: deque[Future[Cell]] = deque()
+        self._running: dict[str, Cell | ForkedCell] = {}
+        self._helpers: ThreadPoolExecutor | None = None
+        self._context: multiprocessing.context.BaseContext | None = None
+
+    def adopt(self, segment: Segment, cell: ForkedCell) -> Future[SegmentEnd]:
+        """Take over the root run's first segment, which was forked before there were threads."""
+        outer: Future[SegmentEnd] = Future()
+        with self._lock:
+            self._running[segment.run.run_id] = cell
+        threading.Thread(target=self._await_forked, args=(segment, cell, outer), daemon=True).start()
+        return outer
+
+    def _await_forked(self, segment: Segment, cell: ForkedCell, outer: Future[SegmentEnd]) -> None:
+        try:
+            end = cell.wait()
+        except WorkerLostError as error:
+            self._lost(segment, cell, outer, str(error))
+            return
+        self._forget(segment)
+        cell.close()
+        outer.set_result(end)
+
+    def prepare(self, count: int) -> None:
+        """Have up to `count` cells ready, never more than there are slots."""
+        with self._lock:
+            while len(self._ready) < min(count, self.slots):
+                self._ready.append(self._helper().submit(self._new_cell))
+
+    def submit(self, segment: Segment) -> Future[SegmentEnd]:
+        """Run a segment in a cell; the future may end in any thread."""
+        outer: Future[SegmentEnd] = Future()
+        with self._lock:
+            ready = self._ready.popleft() if self._ready else self._helper().submit(self._new_cell)
+        ready.add_done_callback(lambda done: self._start(done, segment, outer))
+        return outer
+
+    def cancel(self, run_id: str, *, timed_out: bool) -> None:
+        """Ask the run's worker to end its step by the ladder."""
+        self._signal(run_id, signal.SIGUSR1 if timed_out else signal.SIGTERM)
+
+    def kill(self, run_id: str) -> None:
+        """Kill the run's worker."""
+        self._signal(run_id, signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Stop all steps."""
+        self._signal_all(signal.SIGTSTP)
+
+    def go_on(self) -> None:
+        """Continue all steps."""
+        self._signal_all(signal.SIGCONT)
+
+    def close(self) -> None:
+        """End all workers and wait for them."""
+        self._signal_all(signal.SIGKILL)
+        with self._lock:
+            ready, self._ready = list(self._ready), deque()
+            helpers, self._helpers = self._helpers, None
+        for future in ready:
+            with suppress(OSError, EOFError):
+                future.result().close()
+        if helpers:
+            helpers.shutdown(wait=True)
+        if self._context:
+            # Named semaphores are unlinked by finalizers, which os._exit would skip.
+            multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def _helper(self) -> ThreadPoolExecutor:
+        if self._helpers is None:
+            self._helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix="cells")
+        return self._helpers
+
+    def _new_cell(self) -> Cell:
+        return Cell(self._context or self._make_context())
+
+    def _make_context(self) -> multiprocessing.context.BaseContext:
+        with self._lock:
+            if self._context is None:
+                # Workers would otherwise import the program that the user started as __mp_main__.
+                sys.modules["__main__"] = types.ModuleType("__main__")
+                # Workers change to the directory that this process started in, which may be gone.
+                multiprocessing.process.ORIGINAL_DIR = "/"  # type: ignore[attr-defined]
+                context = multiprocessing.get_context("forkserver")
+                context.set_forkserver_preload(_PRELOAD)
+                self._tell_tracker()
+                self._context = context
+            return self._context
+
+    def _tell_tracker(self) -> None:
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()
+        self._on_tracker(resource_tracker._resource_tracker._pid)  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def _start(self, ready: Future[Cell], segment: Segment, outer: Future[SegmentEnd]) -> None:
+        try:
+            cell = ready.result()
+        except (OSError, EOFError) as error:
+            self._lost(segment, None, outer, f"no worker could be started: {error}")
+            return
+        try:
+            inner = cell.submit(segment)
+        except Exception as error:  # noqa: BLE001 - whatever broke the cell, its child must not be lost
+            self._lost(segment, cell, outer, f"its worker died before it began: {error}")
+            return
+        with self._lock:
+            self._running[segment.run.run_id] = cell
+        inner.add_done_callback(lambda done: self._ended(done, segment, cell, outer))
+
+    def _ended(
+        self, done: Future[SegmentEnd], segment: Segment, cell: Cell, outer: Future[SegmentEnd]
+    ) -> None:
+        # Called by the pool's manager thread, which must not wait for itself: hence the helpers.
+        error = done.exception()
+        if error is not None:
+            self._helper().submit(self._lost, segment, cell, outer, f"{type(error).__name__}: {error}")
+            return
+        self._forget(segment)
+        outer.set_result(done.result())
+        self._helper().submit(cell.close)
+
+    def _lost(
+        self, segment: Segment, cell: Cell | ForkedCell | None, outer: Future[SegmentEnd], message: str
+    ) -> None:
+        """Say that the worker is lost, after it is proven dead and what it started has ended."""
+        if cell is not None:
+            with suppress(WorkerLostError):
+                cell.end()
+        end_escaped(segment.run.run_id)
+        self._forget(segment)
+        outer.set_exception(WorkerLostError(message))
+        if cell is not None:
+            cell.close()
+
+    def _forget(self, segment: Segment) -> None:
+        with self._lock:
+            self._running.pop(segment.run.run_id, None)
+
+    def _signal(self, run_id: str, number: int) -> None:
+        with self._lock:
+            cell = self._running.get(run_id)
+        if cell is not None and cell.worker is not None:
+            cell.worker.send(number)
+
+    def _signal_all(self, number: int) -> None:
+        with self._lock:
+            running = list(self._running)
+        for run_id in running:
+            self._signal(run_id, number)

@@ -1,0 +1,448 @@
+"""The only loop: waits, feeds the machine, carries out its instructions.
+
+    signals, ended segments, finished plans, time ──▶ Machine ──▶ start, cancel, plan, record
+
+In: a root run, what executes segments, what plans fan-outs. Out: a `TreeResult`. The root has the
+right to write a run's journal only between its segments; what it has to add while a worker holds
+the journal waits until the worker is gone. A full disk stops the tree by the ladder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import select
+import signal
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from attrs import frozen
+
+from tako.config.schema import Step
+from tako.engine import machine as m
+from tako.engine.child_runner_factory import ChildRunnerFactory, make_directory
+from tako.engine.fanout import FanOutExecutor, FanOutPlan
+from tako.engine.observer import Observer
+from tako.engine.results import child_finished, step_closed
+from tako.engine.segment import RunSpec, Segment, SegmentEnd
+from tako.engine.workflow_runner import WorkerLostError, WorkflowRunner
+from tako.errors import DiskFullError, HeldError, MachineError, TakoError
+from tako.journal.fold import RunState, fold
+from tako.journal.log import Writer
+from tako.journal.records import (
+    CANCELLED,
+    FAILED,
+    SUCCEEDED,
+    TIMED_OUT,
+    ChildFinished,
+    EventEmitted,
+    FanOutPlanned,
+    Noted,
+    Record,
+    RunFinished,
+    RunSettled,
+    StepFinished,
+    StopRequested,
+    WorkerDied,
+)
+from tako.system.signals import STOPPING, SignalPipe, name_of
+from tako.system.removal import remove_tree
+
+GRACE_S = 10.0
+_KILL_SLACK_S = 10.0
+_LOCK_WITHIN_S = 10.0
+_LOCK_RETRY_S = 0.02
+EXIT_TIMED_OUT = 124
+_SIGNAL_BASE = 128
+
+
+@frozen
+class TreeResult:
+    """How the whole execution tree ended."""
+
+    status: str
+    exit_code: int
+    #: Of a bug or of the machine: what to tell.
+    message: str = ""
+
+
+class Driver:
+    """Drives one execution tree to its end."""
+
+    def __init__(
+        self,
+        root: RunSpec,
+        runner: WorkflowRunner,
+        fan_outs: FanOutExecutor,
+        factory: ChildRunnerFactory,
+        signals: SignalPipe,
+        temporary: str,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._root = root
+        self._runner = runner
+        self._fan_outs = fan_outs
+        self._factory = factory
+        self._signals = signals
+        self._temporary = Path(temporary)
+        self._observers = observers
+        self._machine = m.Machine(runner.slots)
+        self._specs: dict[str, RunSpec] = {root.run_id: root}
+        self._journals: dict[str, Writer] = {}
+        self._deferred: dict[str, list[Record]] = defaultdict(list)
+        self._dirty: set[str] = set()
+        self._reached: dict[str, EventEmitted] = {}
+        self._running: dict[str, Segment] = {}
+        self._never_started: dict[str, str] = {}
+        self._kill_at: dict[str, float] = {}
+        self._mail: deque[Callable[[], m.Happening | None]] = deque()
+        self._planner = ThreadPoolExecutor(1, thread_name_prefix="planner")
+        self._numbers = itertools.count()
+        self._stopped_by = 0
+        self._fault = ""
+        self._bug = ""
+        self._result: TreeResult | None = None
+
+    # --- the loop ---
+
+    def run(self, first: tuple[Segment, Future[SegmentEnd]] | None = None) -> TreeResult:
+        """Return when everything has settled; `first` is the root's first segment if it runs already."""
+        new = _new_run(self._root)
+        self._do(self._machine.handle(m.Began(new, time.monotonic(), running=first is not None)))
+        if first is not None:
+            self._watch(*first)
+        while self._result is None:
+            self._wait()
+            for happening in self._happenings():
+                self._do(self._machine.handle(happening))
+            self._sync()
+            for observer in self._observers:
+                observer.turn()
+        self._planner.shutdown(wait=True, cancel_futures=True)
+        return self._result
+
+    def _wait(self) -> None:
+        if self._mail:
+            return
+        now = time.monotonic()
+        waits = [observer.interval_s for observer in self._observers if observer.interval_s and self._running]
+        due = [moment for moment in (self._machine.next_deadline, *self._kill_at.values()) if moment is not None]
+        waits += [max(0.0, min(due) - now)] if due else []
+        poll = select.poll()
+        poll.register(self._signals.descriptor, select.POLLIN)
+        poll.poll(min(waits) * 1000 if waits else None)
+
+    def _happenings(self) -> list[m.Happening]:
+        happenings: list[m.Happening] = []
+        for number in self._signals.read():
+            happenings += self._signalled(number)
+        while self._mail:
+            happening = self._mail.popleft()()
+            happenings += [happening] if happening is not None else []
+        now = time.monotonic()
+        if self._machine.next_deadline is not None and self._machine.next_deadline <= now:
+            happenings.append(m.TimePassed(now))
+        for run_id in [run_id for run_id, moment in self._kill_at.items() if moment <= now]:
+            del self._kill_at[run_id]
+            self._runner.kill(run_id)
+        return happenings
+
+    def _post(self, letter: Callable[[], m.Happening | None]) -> None:
+        """Have the loop call `letter`; may be called from any thread."""
+        self._mail.append(letter)
+        self._signals.wake()
+
+    def _signalled(self, number: int) -> list[m.Happening]:
+        if number == signal.SIGTSTP:
+            self._runner.pause()
+        elif number == signal.SIGCONT:
+            self._runner.go_on()
+        elif number in STOPPING and self._stopped_by:
+            # The second one: no more records; whoever called us ends and collects all descendants.
+            self._result = TreeResult(CANCELLED, _SIGNAL_BASE + self._stopped_by, "stopped at once")
+        elif number in STOPPING:
+            self._stopped_by = number
+            for observer in self._observers:
+                observer.stopping(name_of(number))
+            self._record(self._root.run_id, StopRequested(time.time(), name_of(number)))
+            return [m.StopAsked()]
+        return []
+
+    # --- instructions ---
+
+    def _do(self, instructions: Sequence[m.Instruction]) -> None:
+        for instruction in instructions:
+            try:
+                self._carry_out(instruction)
+            except DiskFullError as error:
+                self._machine_fault(error)
+        if self._machine.wanted_soon:
+            self._runner.prepare(self._machine.wanted_soon)
+
+    def _carry_out(self, instruction: m.Instruction) -> None:
+        match instruction:
+            case m.StartSegment():
+                self._start(instruction)
+            case m.CancelSegment(run_id, status):
+                self._runner.cancel(run_id, timed_out=status == TIMED_OUT)
+                self._kill_at[run_id] = time.monotonic() + GRACE_S + _KILL_SLACK_S
+            case m.PlanFanOut(run_id, step):
+                plan = self._planner.submit(self._fan_outs.plan, self._specs[run_id], self._reached[run_id])
+                plan.add_done_callback(lambda done: self._post(partial(self._planned, run_id, step, done)))
+            case m.CloseFanOut():
+                self._close_fan_out(instruction)
+            case m.ReportChild():
+                self._report_child(instruction)
+            case m.FinishRun():
+                self._finish_run(instruction)
+            case m.SettleTree(status, late_failure):
+                self._settle(status, late_failure=late_failure)
+
+    def _start(self, order: m.StartSegment) -> None:
+        spec = self._specs[order.run_id]
+        try:
+            make_directory(spec.paths)
+            segment = self.segment(spec, order.number, order.attempt)
+        except MachineError as error:
+            message = str(error)
+            self._fault = self._fault or message
+            self._never_started[order.run_id] = message
+            self._post(lambda: self._not_started(order.run_id))
+            return
+        self._close_journal(order.run_id)
+        self._watch(segment, self._runner.submit(segment))
+
+    def _not_started(self, run_id: str) -> m.Happening:
+        return m.SegmentEnded(run_id, status=FAILED, machine_fault=True)
+
+    def segment(self, spec: RunSpec, number: int, attempt: int) -> Segment:
+        """The next segment of a run, with a temporary directory of its own."""
+        temporary = self._temporary / str(next(self._numbers))
+        temporary.mkdir(mode=0o700)
+        return Segment(spec, number, attempt, str(temporary), GRACE_S)
+
+    def _watch(self, segment: Segment, future: Future[SegmentEnd]) -> None:
+        self._running[segment.run.run_id] = segment
+        for observer in self._observers:
+            observer.segment_started(segment.run)
+        future.add_done_callback(lambda done: self._post(partial(self._segment_over, segment, done)))
+
+    def _segment_over(self, segment: Segment, future: Future[SegmentEnd]) -> m.Happening | None:
+        """Read from the journal how the segment ended; the future only says that it did."""
+        spec = segment.run
+        del self._running[spec.run_id]
+        self._kill_at.pop(spec.run_id, None)
+        remove_tree(Path(segment.temporary))
+        try:
+            state = self._take_journal(spec.run_id)
+            happening = self._read_end(spec, segment, state, future)
+        except (TakoError, OSError) as error:
+            self._fault = self._fault or str(error)
+            happening = m.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
+        for observer in self._observers:
+            observer.segment_ended(spec)
+        return happening
+
+    def _read_end(
+        self, spec: RunSpec, segment: Segment, state: RunState, future: Future[SegmentEnd]
+    ) -> m.Happening:
+        error = future.exception()
+        fault = error is None and future.result().machine_fault
+        if fault:
+            self._fault = self._fault or future.result().message
+        if state.finished is not None:
+            return m.SegmentEnded(spec.run_id, status=state.finished.status, machine_fault=fault)
+        reached = [step for step, fan_out in state.fan_outs.items() if state.step(step).finished is None]
+        if reached:
+            self._reached[spec.run_id] = state.fan_outs[reached[0]].emitted
+            return m.SegmentEnded(spec.run_id, step=reached[0])
+        message = str(error) if error else "the worker ended without an end of the run in its journal"
+        if isinstance(error, WorkerLostError):
+            self._record(spec.run_id, WorkerDied(time.time(), segment.attempt, message))
+            for observer in self._observers:
+                observer.worker_lost(spec, message)
+            return m.WorkerLost(spec.run_id)
+        self._bug = self._bug or f"{spec.repository} {spec.run_id}: {type(error).__name__}: {message}"
+        self._record(spec.run_id, RunFinished(time.time(), FAILED, message=message, kind="worker_died"))
+        return m.SegmentEnded(spec.run_id, status=FAILED)
+
+    # --- fan-outs ---
+
+    def _planned(self, run_id: str, step: str, done: Future[FanOutPlan]) -> m.Happening:
+        spec, emitted = self._specs[run_id], self._reached[run_id]
+        error = done.exception()
+        if error is not None:
+            if not isinstance(error, TakoError):
+                self._bug = self._bug or f"{type(error).__name__}: {error}"
+            message = str(error)
+            tolerated = _step_of(spec, step).continue_on_error
+            self._record(
+                run_id, StepFinished(time.time(), step, 1, FAILED, message=message, tolerated=tolerated)
+            )
+            return m.FanOutFailed(run_id, step)
+        plan = done.result()
+        self._record_plan(spec, emitted, plan)
+        for observer in self._observers:
+            observer.planned(spec, step, plan)
+        return m.FanOutPlanned(
+            run_id=run_id,
+            step=step,
+            children=tuple(self._adopt(spec, emitted, child) for child in plan.children),
+            now=time.monotonic(),
+            wait=emitted.wait_for_children,
+            timeout_s=emitted.timeout_s,
+            limit=emitted.concurrency_limit,
+            on_child_failure=emitted.on_child_failure,
+        )
+
+    def _adopt(self, spec: RunSpec, emitted: EventEmitted, child: object) -> m.NewRun:
+        from tako.engine.fanout import PlannedChild
+
+        assert isinstance(child, PlannedChild)
+        if child.error is not None:
+            return m.NewRun(child.record.run_id, "", failed=True)
+        made = self._factory.spec(spec, emitted, child)
+        self._specs[made.run_id] = made
+        return _new_run(made)
+
+    def _record_plan(self, spec: RunSpec, emitted: EventEmitted, plan: FanOutPlan) -> None:
+        now = time.time()
+        for warning in plan.warnings:
+            self._record(spec.run_id, Noted(now, warning, emitted.step))
+        for filtered in plan.filtered:
+            self._record(spec.run_id, filtered)
+        for child in plan.children:
+            self._record(spec.run_id, child.record)
+            if child.error is not None:
+                ended = ChildFinished(now, emitted.step, child.record.run_id, FAILED, error=child.error)
+                self._record(spec.run_id, ended)
+        planned = FanOutPlanned(now, emitted.step, plan.found, len(plan.children))
+        self._record(spec.run_id, planned)
+
+    def _close_fan_out(self, order: m.CloseFanOut) -> None:
+        spec = self._specs[order.run_id]
+        emitted = self._reached.pop(order.run_id)
+        step = _step_of(spec, order.step)
+        record = step_closed(emitted, order.status, order.tally, step, now=time.time())
+        self._record(order.run_id, record)
+
+    def _report_child(self, order: m.ReportChild) -> None:
+        spec = self._specs.pop(order.run_id)
+        self._close_journal(order.run_id)
+        reason = self._never_started.pop(order.run_id, "")
+        record = child_finished(spec, order.step, order.status, reason, now=time.time())
+        self._record(order.parent, record)
+
+    # --- ends ---
+
+    def _finish_run(self, order: m.FinishRun) -> None:
+        spec = self._specs[order.run_id]
+        if not spec.directory.exists():
+            self._never_started[order.run_id] = "it had not started yet"
+            return
+        kind = order.kind if order.kind not in (CANCELLED, TIMED_OUT) else ""
+        message = {
+            "worker_died": f"its worker died {m.WORKER_DEATHS_MAX} times",
+            CANCELLED: "the run was stopped",
+            TIMED_OUT: "ended by a timeout of its workflow or fan-out",
+        }[order.kind]
+        self._record(
+            order.run_id, RunFinished(time.time(), order.status, message=message, kind=kind), final=True
+        )
+
+    def _settle(self, status: str, *, late_failure: bool) -> None:
+        code, message = self._exit_code(status, late_failure=late_failure)
+        settled = RunSettled(time.time(), status, code)
+        try:
+            self._record(self._root.run_id, settled, final=True)
+            self._sync()
+        finally:
+            self._close_journal(self._root.run_id)
+        self._result = TreeResult(status, code, message)
+
+    def _exit_code(self, status: str, *, late_failure: bool) -> tuple[int, str]:
+        if self._bug:
+            return 3, self._bug
+        if self._stopped_by:
+            return _SIGNAL_BASE + self._stopped_by, f"stopped by {name_of(self._stopped_by)}"
+        if self._fault:
+            return MachineError.exit_code, self._fault
+        if status == TIMED_OUT:
+            return EXIT_TIMED_OUT, ""
+        return (1 if late_failure or status != SUCCEEDED else 0), ""
+
+    def _machine_fault(self, error: DiskFullError) -> None:
+        if not self._fault:
+            self._fault = error.message
+            self._post(m.StopAsked)
+
+    # --- journals ---
+
+    def _take_journal(self, run_id: str) -> RunState:
+        """Open the run's journal after its worker has ended, add what had to wait, and give its state."""
+        writer = self._open_journal(run_id)
+        self._journals[run_id] = writer
+        state = fold(writer.records)
+        writer.records = []
+        for record in self._deferred.pop(run_id, ()):
+            self._record(run_id, record)
+            state.apply(record)
+        return state
+
+    def _open_journal(self, run_id: str) -> Writer:
+        deadline = time.monotonic() + _LOCK_WITHIN_S
+        while True:
+            try:
+                return Writer(self._specs[run_id].paths.journal)
+            except HeldError:
+                # A step that is being forked holds the worker's descriptors until it executes.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOCK_RETRY_S)
+
+    def _record(self, run_id: str, record: Record, *, final: bool = False) -> None:
+        if run_id in self._running:
+            self._deferred[run_id].append(record)
+            return
+        if run_id not in self._journals:
+            self._take_journal(run_id)
+        writer = self._journals[run_id]
+        self._dirty.add(run_id)
+        try:
+            writer.append(record, final=final or bool(self._fault))
+        except DiskFullError as error:
+            self._machine_fault(error)
+            writer.append(record, final=True)
+
+    def _sync(self) -> None:
+        for run_id in self._dirty:
+            self._journals[run_id].sync()
+        self._dirty.clear()
+
+    def _close_journal(self, run_id: str) -> None:
+        writer = self._journals.pop(run_id, None)
+        if writer is not None:
+            if run_id in self._dirty:
+                self._dirty.discard(run_id)
+                writer.sync()
+            writer.close()
+
+
+def _new_run(spec: RunSpec) -> m.NewRun:
+    turn = "" if spec.workflow.parallel else spec.repository.lower()
+    return m.NewRun(spec.run_id, turn, spec.workflow.timeout_s)
+
+
+def _step_of(spec: RunSpec, step_id: str) -> Step:
+    return next(step for step in spec.workflow.steps if step.id == step_id)
+
+
+def raise_open_files() -> None:
+    """Let the root hold a journal for each waiting run: the soft limit of open files becomes the hard one."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 20), hard))

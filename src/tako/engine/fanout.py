@@ -1,0 +1,292 @@
+"""The root's half of a fan-out: event → subscriptions → children, each with everything pinned.
+
+In: an `EventEmitted` record and the run that emitted it. Out: a `FanOutPlan`, which the driver
+records before anything starts. A child that cannot run (broken tako.yml, inputs that do not fit, a
+repository that vanished, a cycle) is a failed child in the plan, never a failed fan-out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from tako.config.inputs import resolve_inputs
+from tako.config.schema import Config, Subscription, Workflow
+from tako.config.unsupported import unsupported_keys
+from tako.engine.segment import RunSpec
+from tako.engine.steps.fan_out import from_value
+from tako.errors import ConfigError, InputsInvalidError, NotFoundError, TakoError, UsageError
+from tako.events.event import Event, fingerprint
+from tako.events.matching import Matched, match
+from tako.events.scope import event_scope
+from tako.expressions.cel import compile_condition
+from tako.expressions.templates import render_value
+from tako.journal.records import ChildExecutionError, ChildPlanned, EventEmitted, SubscriptionFiltered
+from tako.repositories.reference import Reference, parse_repository
+
+DEPTH_MAX = 10
+DEPTH_WARNING = 7
+CHILDREN_MAX = 10_000
+_DRAWS_MAX = 100
+
+
+class Resolved(Protocol):
+    """What pins a repository: design section 3."""
+
+    branch: str
+    commit: str
+
+
+class Candidate(Protocol):
+    """A subscription found in a known repository, or a tako.yml that could not be read."""
+
+    repository: Any
+    branch: str
+    config: Config | None
+    error: TakoError | None
+    subscription: Subscription | None
+
+
+class Repositories(Protocol):
+    """What planning needs of the cache."""
+
+    def discover(self, source: str, artifact: str, event_type: str) -> Iterable[Candidate]:
+        """All subscriptions to that event of that artifact, in a fixed order."""
+
+    def resolve(self, reference: Reference) -> Resolved:
+        """Pin what will run."""
+
+    def snapshot(self, resolved: Any) -> Path:
+        """The immutable tree of what was pinned."""
+
+
+@frozen
+class PlannedChild:
+    """One child: its record, and what running it needs; with an error, what went wrong before."""
+
+    record: ChildPlanned
+    workflow: Workflow | None = None
+    source: Path | None = None
+    config_digest: str = ""
+    artifact_names: tuple[str, ...] = ()
+    error: ChildExecutionError | None = None
+
+
+@frozen
+class FanOutPlan:
+    """All that a fan-out will run, and all that it will not."""
+
+    found: int
+    children: tuple[PlannedChild, ...]
+    filtered: tuple[SubscriptionFiltered, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class RunIds:
+    """Draws run ids, `exec-YYYYMMDD-HHMMSS-<8 hex>` in UTC, each only once."""
+
+    def __init__(self, draw: Callable[[], str], clock: Callable[[], float] = time.time) -> None:
+        """`draw` gives eight hex digits."""
+        self._draw = draw
+        self._clock = clock
+        self._taken: set[str] = set()
+        self._lock = threading.Lock()
+
+    def new(self) -> str:
+        """An id that this object has not given before."""
+        with self._lock:
+            stamp = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%d-%H%M%S")
+            for _ in range(_DRAWS_MAX):
+                run_id = f"exec-{stamp}-{self._draw()}"
+                if run_id not in self._taken:
+                    self._taken.add(run_id)
+                    return run_id
+        message = "no run id left in this second"
+        raise TakoError(message)
+
+
+class FanOutExecutor:
+    """Plans the fan-outs of one execution tree."""
+
+    def __init__(
+        self, repositories: Repositories, run_ids: RunIds, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._repositories = repositories
+        self._run_ids = run_ids
+        self._clock = clock
+        self._delivered: set[tuple[str, str, str, int]] = set()
+        self._children = 0
+        self._lock = threading.Lock()
+
+    def plan(self, parent: RunSpec, emitted: EventEmitted) -> FanOutPlan:
+        """Decide who runs; may be called from any thread.
+
+        Raises `TakoError` when nothing can be planned at all: depth, number of children, the cache.
+        """
+        warnings = self._check_depth(parent)
+        event = from_value(emitted.event)
+        children: list[PlannedChild] = []
+        filtered: list[SubscriptionFiltered] = []
+        found = 0
+        for candidate in self._repositories.discover(event.source, event.artifact, event.type):
+            found += 1
+            outcome = self._consider(parent, emitted, event, candidate)
+            if isinstance(outcome, PlannedChild):
+                children.append(outcome)
+            else:
+                filtered.append(outcome)
+        if not found:
+            warnings.append(f"nobody subscribes to {event.type} of {event.source}:{event.artifact}")
+        with self._lock:
+            self._children += len(children)
+            if self._children > CHILDREN_MAX:
+                message = f"this run would have more than {CHILDREN_MAX} children"
+                raise UsageError(message)
+        return FanOutPlan(found, tuple(children), tuple(filtered), tuple(warnings))
+
+    def _check_depth(self, parent: RunSpec) -> list[str]:
+        depth = parent.depth + 1
+        if depth > DEPTH_MAX:
+            message = f"fan-outs are nested deeper than {DEPTH_MAX}"
+            raise UsageError(message)
+        return [f"fan-outs are nested {depth} deep; {DEPTH_MAX} is the most"] if depth >= DEPTH_WARNING else []
+
+    def _consider(
+        self, parent: RunSpec, emitted: EventEmitted, event: Event, candidate: Candidate
+    ) -> PlannedChild | SubscriptionFiltered:
+        subscription = candidate.subscription
+        record = self._record(emitted.step, candidate)
+        if candidate.error or candidate.config is None or subscription is None:
+            error = candidate.error or NotFoundError("its tako.yml cannot be read")
+            return PlannedChild(record, error=self._error(record, error))
+        matched = match(event, subscription, _evaluate)
+        if not isinstance(matched, Matched):
+            return self._filtered(record, matched.reason)
+        if not self._first_delivery(event, record, candidate):
+            return self._filtered(record, "the same event reached it already in this run", skipped=True)
+        try:
+            return self._prepare(parent, event, candidate, subscription, record)
+        except TakoError as error:
+            return PlannedChild(record, error=self._error(record, error))
+
+    def _record(self, step: str, candidate: Candidate) -> ChildPlanned:
+        workflow = candidate.subscription.workflow if candidate.subscription else ""
+        return ChildPlanned(
+            at=self._clock(),
+            step=step,
+            run_id=self._run_ids.new(),
+            repository=candidate.repository.text,
+            branch=candidate.branch,
+            commit="",
+            workflow=workflow,
+            inputs={},
+        )
+
+    def _filtered(
+        self, record: ChildPlanned, reason: str, *, skipped: bool = False
+    ) -> SubscriptionFiltered:
+        return SubscriptionFiltered(
+            self._clock(), record.step, record.repository, record.workflow, reason, skipped
+        )
+
+    def _first_delivery(self, event: Event, record: ChildPlanned, candidate: Candidate) -> bool:
+        assert candidate.config is not None
+        assert candidate.subscription is not None
+        position = candidate.config.subscriptions.index(candidate.subscription)
+        key = (fingerprint(event), candidate.repository.key, record.workflow, position)
+        with self._lock:
+            if key in self._delivered:
+                return False
+            self._delivered.add(key)
+        return True
+
+    def _prepare(
+        self,
+        parent: RunSpec,
+        event: Event,
+        candidate: Candidate,
+        subscription: Subscription,
+        record: ChildPlanned,
+    ) -> PlannedChild:
+        from attrs import evolve
+
+        config = candidate.config
+        assert config is not None
+        _refuse_cycle(parent, candidate.repository.key, subscription.workflow)
+        workflow = runnable(config, subscription.workflow, "event")
+        given = {
+            name: render_value(value, {"event": event_scope(event)})
+            for name, value in subscription.inputs.items()
+        }
+        inputs = resolve_inputs(workflow, given)
+        resolved = self._repositories.resolve(Reference(candidate.repository, candidate.branch))
+        source = self._repositories.snapshot(resolved)
+        return PlannedChild(
+            evolve(record, commit=resolved.commit, branch=resolved.branch, inputs=inputs),
+            workflow=workflow,
+            source=source,
+            config_digest=config.digest,
+            artifact_names=tuple(config.artifacts),
+        )
+
+    def _error(self, record: ChildPlanned, error: TakoError) -> ChildExecutionError:
+        return ChildExecutionError(
+            repository=record.repository,
+            workflow=record.workflow,
+            run_id=record.run_id,
+            kind=kind_of(error),
+            message=error.message,
+        )
+
+
+def kind_of(error: TakoError) -> str:
+    """The kind of `ChildExecutionError` that a failure before the start is."""
+    match error:
+        case InputsInvalidError():
+            return "inputs_invalid"
+        case NotFoundError():
+            return "not_found"
+        case ConfigError() | UsageError():
+            return "config_invalid"
+        case _:
+            return "sandbox_failed"
+
+
+def runnable(config: Config, name: str, cause: str) -> Workflow:
+    """The workflow `name`, if it may be run for `cause` (exec or event) by this version.
+
+    Raises `NotFoundError` with the known names, or `UsageError`.
+    """
+    from tako.config.problems import did_you_mean
+
+    workflow = config.workflows.get(name)
+    if workflow is None:
+        known = ", ".join(config.workflows) or "none"
+        message = f"{config.file} has no workflow {name!r}{did_you_mean(name, config.workflows)} (it has: {known})"
+        raise NotFoundError(message)
+    if cause not in workflow.on:
+        message = f"workflow {name!r} of {config.file} does not run on {cause}; its `on` is {', '.join(workflow.on)}"
+        raise UsageError(message)
+    missing = unsupported_keys(workflow)
+    if missing:
+        message = "\n".join(f"{config.file}: {key}: {what} is not supported yet" for key, what in missing)
+        raise UsageError(message)
+    return workflow
+
+
+def _refuse_cycle(parent: RunSpec, repository: str, workflow: str) -> None:
+    lineage = (*parent.ancestors, (parse_repository(parent.repository).key, parent.workflow.name))
+    if (repository, workflow) in lineage:
+        way = " → ".join(f"{name} {flow}" for name, flow in (*lineage, (repository, workflow)))
+        message = f"this would run in a circle: {way}"
+        raise UsageError(message)
+
+
+def _evaluate(source: str, scope: dict[str, Any]) -> bool:
+    return compile_condition(source, tuple(scope)).evaluate(scope)

@@ -1,0 +1,468 @@
+"""The scheduler's decisions: a happening comes in, instructions go out. No I/O, no clock.
+
+    Began ─▶ StartSegment ─▶ SegmentEnded ─┬─ finished ─▶ ReportChild to its parent's fan-out
+                                           └─ fan-out ──▶ PlanFanOut ─▶ FanOutPlanned ─▶ children
+    all children of a waiting fan-out settled ─▶ CloseFanOut ─▶ the run's next segment
+
+A run is finished when its own steps have ended, settled when its subtree has. Times are seconds of
+one monotonic clock, given with the happenings. Only unsettled runs are kept in the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import define, evolve, field, frozen
+
+from tako.engine.resources import Claim, ResourceManager
+from tako.errors import BugError
+from tako.journal.records import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
+
+#: How often a segment whose worker died is tried again without it being the child's fault.
+WORKER_DEATHS_MAX = 3
+
+# --- what happens ---------------------------------------------------------------------------
+
+
+@frozen
+class NewRun:
+    """A run that may be scheduled; `turn` is empty if its workflow waives the repository's turn."""
+
+    run_id: str
+    turn: str
+    timeout_s: float | None = None
+    #: A child that failed before it could run: its error is recorded already.
+    failed: bool = False
+
+
+@frozen
+class Began:
+    """The root run is known; `running` if its first segment runs already."""
+
+    run: NewRun
+    now: float
+    running: bool = False
+
+
+@frozen
+class SegmentEnded:
+    """The worker ended and the journal says how: finished with `status`, or at fan-out `step`."""
+
+    run_id: str
+    status: str = ""
+    step: str = ""
+    #: The machine is at fault (disk full): everything stops.
+    machine_fault: bool = False
+
+
+@frozen
+class WorkerLost:
+    """The worker is proven dead and the journal's lock was obtained."""
+
+    run_id: str
+
+
+@frozen
+class FanOutPlanned:
+    """The children of a fan-out are known and recorded."""
+
+    run_id: str
+    step: str
+    children: tuple[NewRun, ...]
+    now: float
+    wait: bool = True
+    timeout_s: float | None = None
+    limit: int | None = None
+    on_child_failure: str = "fail"
+
+
+@frozen
+class FanOutFailed:
+    """The fan-out could not be planned; its step is recorded as failed."""
+
+    run_id: str
+    step: str
+
+
+@frozen
+class TimePassed:
+    """The clock shows `now`."""
+
+    now: float
+
+
+@frozen
+class StopAsked:
+    """A signal, or a machine fault, ends the whole tree by the ladder."""
+
+
+Happening = Began | SegmentEnded | WorkerLost | FanOutPlanned | FanOutFailed | TimePassed | StopAsked
+
+# --- what to do -----------------------------------------------------------------------------
+
+
+@frozen
+class StartSegment:
+    """Start the run's next segment; `attempt` counts from 1 in each segment."""
+
+    run_id: str
+    number: int
+    attempt: int
+
+
+@frozen
+class CancelSegment:
+    """End the run's running segment by the ladder."""
+
+    run_id: str
+    status: str
+
+
+@frozen
+class PlanFanOut:
+    """Find and record the children of a fan-out."""
+
+    run_id: str
+    step: str
+
+
+@frozen
+class CloseFanOut:
+    """Record how the fan-out step ended; no child of it is open."""
+
+    run_id: str
+    step: str
+    status: str
+    tally: Tally
+
+
+@frozen
+class ReportChild:
+    """Record in the parent's journal that a child settled, from the child's own journal."""
+
+    parent: str
+    step: str
+    run_id: str
+    status: str
+
+
+@frozen
+class FinishRun:
+    """Record the end of a run that no worker will end: never started, waiting, or dead for good."""
+
+    run_id: str
+    status: str
+    kind: str
+
+
+@frozen
+class SettleTree:
+    """The whole tree has ended; `late_failure` tells of one below a fan-out that nobody waited for."""
+
+    status: str
+    late_failure: bool
+
+
+Instruction = StartSegment | CancelSegment | PlanFanOut | CloseFanOut | ReportChild | FinishRun | SettleTree
+
+# --- the state ------------------------------------------------------------------------------
+
+
+@frozen
+class Tally:
+    """How many children of one fan-out ended how."""
+
+    succeeded: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    cancelled: int = 0
+    skipped: int = 0
+
+    def with_one(self, status: str) -> Tally:
+        """One more that ended with `status`."""
+        return evolve(self, **{status: getattr(self, status) + 1})
+
+    @property
+    def not_well(self) -> int:
+        """All that did not succeed."""
+        return self.failed + self.timed_out + self.cancelled
+
+
+@define
+class Run:
+    """One unsettled run; `phase` is queued, running, planning, waiting or finished."""
+
+    new: NewRun
+    parent: FanOut | None
+    phase: str = "queued"
+    segment: int = 0
+    attempt: int = 1
+    deadline: float | None = None
+    #: The status with which the run is to end, once something above it decided so.
+    doomed: str = ""
+    #: Fan-outs with unsettled children, by step.
+    fan_outs: dict[str, FanOut] = field(factory=dict)
+    status: str = ""
+    late_failure: bool = False
+
+    @property
+    def run_id(self) -> str:
+        return self.new.run_id
+
+    @property
+    def depth(self) -> int:
+        return 0 if self.parent is None else self.parent.run.depth + 1
+
+
+@define
+class FanOut:
+    """One fan-out with unsettled children."""
+
+    run: Run
+    planned: FanOutPlanned
+    open: dict[str, Run] = field(factory=dict)
+    tally: Tally = field(factory=Tally)
+    deadline: float | None = None
+    timed_out: bool = False
+
+    @property
+    def place(self) -> str:
+        return f"{self.run.run_id} {self.planned.step}"
+
+
+class Machine:
+    """All unsettled runs of one tree; `handle` is the only way to change it."""
+
+    def __init__(self, slots: int) -> None:
+        """`slots` is how many segments may run at once."""
+        self._resources = ResourceManager(slots)
+        self._runs: dict[str, Run] = {}
+        self._timed: dict[str, Run | FanOut] = {}
+        self._stopping = False
+        self._now = 0.0
+        self._out: list[Instruction] = []
+
+    def handle(self, happening: Happening) -> list[Instruction]:
+        """Take one happening into account and say what to do, in order."""
+        self._out = []
+        match happening:
+            case Began():
+                self._began(happening)
+            case SegmentEnded():
+                self._segment_ended(happening)
+            case WorkerLost():
+                self._worker_lost(self._runs[happening.run_id])
+            case FanOutPlanned():
+                self._fan_out_planned(happening)
+            case FanOutFailed():
+                self._go_on(self._runs[happening.run_id])
+            case TimePassed():
+                self._time_passed(happening.now)
+            case StopAsked():
+                self._stop()
+        self._start_what_may()
+        return self._out
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `TimePassed` is due."""
+        deadlines = (held.deadline for held in self._timed.values() if held.deadline is not None)
+        return min(deadlines, default=None)
+
+    @property
+    def wanted_soon(self) -> int:
+        """How many segments wait for a slot."""
+        return self._resources.waiting
+
+    def stopped_at(self, run_id: str) -> str:
+        """The status with which a run is to end, empty if it goes on."""
+        run = self._runs.get(run_id)
+        return run.doomed if run else ""
+
+    # --- beginning ---
+
+    def _began(self, happening: Began) -> None:
+        self._now = happening.now
+        run = self._add(happening.run, None)
+        if happening.running:
+            self._resources.want(self._claim(run, goes_on=True))
+            self._resources.grant()
+            run.phase = "running"
+        else:
+            self._queue(run, goes_on=False)
+
+    def _add(self, new: NewRun, parent: FanOut | None) -> Run:
+        run = Run(new, parent)
+        self._runs[new.run_id] = run
+        return run
+
+    def _claim(self, run: Run, *, goes_on: bool) -> Claim:
+        place = run.parent.place if run.parent else ""
+        return Claim(run.run_id, run.new.turn, place, run.depth, goes_on)
+
+    def _queue(self, run: Run, *, goes_on: bool) -> None:
+        run.phase = "queued"
+        self._resources.want(self._claim(run, goes_on=goes_on))
+
+    def _start_what_may(self) -> None:
+        for run_id in self._resources.grant():
+            run = self._runs[run_id]
+            run.phase = "running"
+            if run.new.timeout_s is not None and run.deadline is None and not run.doomed:
+                run.deadline = self._now + run.new.timeout_s
+                self._timed[run_id] = run
+            self._out.append(StartSegment(run_id, run.segment, run.attempt))
+
+    # --- a segment ended ---
+
+    def _segment_ended(self, happening: SegmentEnded) -> None:
+        run = self._runs[happening.run_id]
+        self._resources.release(run.run_id)
+        if happening.machine_fault:
+            self._stop()
+        if happening.status:
+            self._finished(run, happening.status)
+        elif run.doomed:
+            self._end_without_worker(run)
+        else:
+            run.phase = "planning"
+            self._out.append(PlanFanOut(run.run_id, happening.step))
+
+    def _worker_lost(self, run: Run) -> None:
+        self._resources.release(run.run_id)
+        if run.doomed:
+            self._end_without_worker(run)
+        elif run.attempt >= WORKER_DEATHS_MAX:
+            self._out.append(FinishRun(run.run_id, FAILED, "worker_died"))
+            self._finished(run, FAILED)
+        else:
+            run.attempt += 1
+            self._queue(run, goes_on=True)
+
+    def _go_on(self, run: Run) -> None:
+        if run.doomed:
+            self._end_without_worker(run)
+            return
+        run.segment += 1
+        run.attempt = 1
+        self._queue(run, goes_on=True)
+
+    def _end_without_worker(self, run: Run) -> None:
+        self._out.append(FinishRun(run.run_id, run.doomed, run.doomed))
+        self._finished(run, run.doomed)
+
+    def _finished(self, run: Run, status: str) -> None:
+        run.phase, run.status = "finished", run.doomed or status
+        run.deadline = None
+        self._timed.pop(run.run_id, None)
+        if not run.fan_outs:
+            self._settled(run)
+
+    # --- fan-outs ---
+
+    def _fan_out_planned(self, happening: FanOutPlanned) -> None:
+        self._now = max(self._now, happening.now)
+        run = self._runs[happening.run_id]
+        fan_out = FanOut(run, happening)
+        run.fan_outs[happening.step] = fan_out
+        if happening.limit is not None:
+            self._resources.limit(fan_out.place, happening.limit)
+        if happening.timeout_s is not None:
+            fan_out.deadline = happening.now + happening.timeout_s
+            self._timed[fan_out.place] = fan_out
+        ready = [new for new in happening.children if not new.failed]
+        for new in ready:
+            fan_out.open[new.run_id] = self._add(new, fan_out)
+        fan_out.tally = Tally(failed=len(happening.children) - len(ready))
+        for child in list(fan_out.open.values()):
+            self._queue(child, goes_on=False)
+        self._after_planning(run, fan_out)
+
+    def _after_planning(self, run: Run, fan_out: FanOut) -> None:
+        if fan_out.planned.wait:
+            run.phase = "waiting"
+        else:
+            self._out.append(CloseFanOut(run.run_id, fan_out.planned.step, SUCCEEDED, fan_out.tally))
+            self._go_on(run)
+        if run.doomed:
+            self._doom_all(fan_out.open.values(), run.doomed)
+        elif fan_out.tally.failed and fan_out.planned.on_child_failure == "fail_fast":
+            self._doom_all(fan_out.open.values(), CANCELLED)
+        self._close_if_settled(fan_out)
+
+    def _settled(self, run: Run) -> None:
+        del self._runs[run.run_id]
+        fan_out = run.parent
+        if fan_out is None:
+            self._out.append(SettleTree(run.status, run.late_failure))
+            return
+        status = FAILED if run.late_failure and run.status == SUCCEEDED else run.status
+        step = fan_out.planned.step
+        self._out.append(ReportChild(fan_out.run.run_id, step, run.run_id, status))
+        del fan_out.open[run.run_id]
+        fan_out.tally = fan_out.tally.with_one(status)
+        if status not in (SUCCEEDED, SKIPPED) and fan_out.planned.on_child_failure == "fail_fast":
+            self._doom_all(list(fan_out.open.values()), CANCELLED)
+        self._close_if_settled(fan_out)
+
+    def _close_if_settled(self, fan_out: FanOut) -> None:
+        run = fan_out.run
+        step = fan_out.planned.step
+        if fan_out.open or run.fan_outs.get(step) is not fan_out:
+            return
+        del run.fan_outs[step]
+        self._timed.pop(fan_out.place, None)
+        if fan_out.planned.wait:
+            self._out.append(CloseFanOut(run.run_id, step, self._outcome(fan_out), fan_out.tally))
+            self._go_on(run)
+            return
+        if self._outcome(fan_out) != SUCCEEDED:
+            run.late_failure = True
+        if run.phase == "finished" and not run.fan_outs:
+            self._settled(run)
+
+    def _outcome(self, fan_out: FanOut) -> str:
+        if fan_out.timed_out:
+            return TIMED_OUT
+        if fan_out.tally.not_well and fan_out.planned.on_child_failure != "ignore":
+            return FAILED
+        return SUCCEEDED
+
+    # --- ending early ---
+
+    def _time_passed(self, now: float) -> None:
+        self._now = now
+        passed = [held for held in self._timed.values() if held.deadline is not None and held.deadline <= now]
+        for held in passed:
+            held.deadline = None
+            if isinstance(held, FanOut):
+                held.timed_out = True
+                self._doom_all(list(held.open.values()), TIMED_OUT)
+            else:
+                self._doom(held, TIMED_OUT)
+
+    def _stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        self._doom_all([run for run in self._runs.values() if run.parent is None], CANCELLED)
+
+    def _doom_all(self, runs: Iterable[Run], status: str) -> None:
+        for run in list(runs):
+            self._doom(run, status)
+
+    def _doom(self, run: Run, status: str) -> None:
+        """End a run and its subtree: by the ladder what runs, at once what has not started."""
+        for fan_out in list(run.fan_outs.values()):
+            self._doom_all(fan_out.open.values(), status)
+        if run.doomed or run.phase == "finished" or run.run_id not in self._runs:
+            return
+        run.doomed = status
+        if run.phase == "running":
+            self._out.append(CancelSegment(run.run_id, status))
+        elif run.phase == "queued":
+            self._resources.drop(run.run_id)
+            self._end_without_worker(run)
+        elif run.phase not in ("waiting", "planning"):
+            message = f"a run in phase {run.phase} cannot be ended"
+            raise BugError(message)

@@ -1,0 +1,161 @@
+"""What a step gives: outputs and artifacts, read only after its processes are gone.
+
+In: the step, what its streams said, its workspace. Out: plain JSON outputs and collected files.
+Everything is opened beneath the workspace, without following links out, regular files only, and
+with a cap (64 KiB an output, 1 MiB a run's). Fails with `StepRefusedError`, which fails the step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from tako.config.schema import Step
+from tako.engine.segment import RunSpec
+from tako.errors import TakoError, UsageError
+from tako.expressions.outputs import OutputSource, match_regex, parse_output
+from tako.expressions.templates import render
+from tako.journal.records import CollectedFile
+from tako.layout import checked_name
+from tako.system.beneath import BeneathError, copy_beneath, glob_beneath, read_beneath
+
+OUTPUT_MAX = 64 * 1024
+RUN_OUTPUTS_MAX = 1024 * 1024
+#: How much of stdout a regular expression sees: the end of it.
+REGEX_WINDOW = 1024 * 1024
+_LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.*)", re.DOTALL)
+
+
+class StepRefusedError(TakoError):
+    """A step whose command may have succeeded, but whose outputs or artifacts cannot be taken."""
+
+
+@frozen
+class Streams:
+    """What was kept of a step's streams; None where more came than an output may hold."""
+
+    stdout: bytes | None = b""
+    stderr: bytes | None = b""
+    stdout_end: bytes = b""
+
+
+def collect_outputs(
+    spec: RunSpec, step: Step, streams: Streams, scope: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """The step's outputs: its `name=value` lines, then what `produces.outputs` declares."""
+    outputs: dict[str, Any] = dict(read_lines(spec, spec.paths.step_outputs(step.id), "$TAKO_OUTPUT"))
+    for name, text in step.produces.outputs.items():
+        try:
+            source = parse_output(text)
+            value = _value(source, spec, streams, environment, {**scope, "outputs": outputs})
+        except (BeneathError, UsageError, StepRefusedError) as error:
+            message = f"output {name!r}: {error}"
+            raise StepRefusedError(message) from error
+        if len(value.encode()) > OUTPUT_MAX:
+            message = f"output {name!r} is larger than 64 KiB"
+            raise StepRefusedError(message)
+        outputs[name] = value
+    return outputs
+
+
+def _value(
+    source: OutputSource,
+    spec: RunSpec,
+    streams: Streams,
+    environment: Mapping[str, str],
+    scope: Mapping[str, Any],
+) -> str:
+    match source.kind:
+        case "stdout":
+            return _text(streams.stdout, "stdout")
+        case "stderr":
+            return _text(streams.stderr, "stderr")
+        case "file":
+            return _text(read_beneath(root_of(spec), source.argument, OUTPUT_MAX), source.argument)
+        case "env":
+            if source.argument not in environment:
+                message = f"the step wrote no {source.argument} to $TAKO_ENV"
+                raise StepRefusedError(message)
+            return environment[source.argument]
+        case "regex":
+            found = match_regex(source.argument, streams.stdout_end.decode("utf-8", "replace"))
+            if found is None:
+                message = f"nothing in stdout matches {source.argument!r}"
+                raise StepRefusedError(message)
+            return found
+        case _:
+            return render(source.argument, scope)
+
+
+def _text(data: bytes | None, what: str) -> str:
+    if data is None:
+        message = f"{what} is larger than 64 KiB"
+        raise StepRefusedError(message)
+    return data.decode("utf-8", "replace").rstrip("\r\n")
+
+
+def root_of(spec: RunSpec) -> Path:
+    """The directory that the run's paths are relative to: its copy, or the user's checkout."""
+    return spec.source if spec.in_place else spec.paths.repo
+
+
+def read_lines(spec: RunSpec, file: Path, what: str) -> dict[str, str]:
+    """Read the `name=value` lines a step wrote; a missing file is no lines.
+
+    Raises `StepRefusedError` for a line of another form, or anything but a regular file of at most 64 KiB
+    for each output.
+    """
+    relative = str(file.relative_to(spec.paths.work))
+    try:
+        data = read_beneath(spec.paths.work, relative, RUN_OUTPUTS_MAX)
+    except BeneathError as error:
+        if error.missing:
+            return {}
+        message = f"{what}: {error}"
+        raise StepRefusedError(message) from error
+    found = {}
+    for line in data.decode("utf-8", "replace").splitlines():
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line)
+        if not match:
+            message = f"{what}: expected name=value, got {line[:80]!r}"
+            raise StepRefusedError(message)
+        if len(match[2]) > OUTPUT_MAX:
+            message = f"{what}: {match[1]!r} is larger than 64 KiB"
+            raise StepRefusedError(message)
+        found[match[1]] = match[2]
+    return found
+
+
+def collect_artifacts(spec: RunSpec, step: Step) -> dict[str, tuple[CollectedFile, ...]]:
+    """Copy the files that `produces.artifacts` names into the run's `artifacts/<artifact>/`."""
+    collected = {}
+    for artifact, globs in step.produces.artifacts.items():
+        target = spec.paths.artifacts / checked_name(artifact, "artifact")
+        paths = sorted({path for pattern in globs for path in _matches(spec, artifact, pattern)})
+        collected[artifact] = tuple(_collect(root_of(spec), path, target) for path in paths)
+    return collected
+
+
+def _matches(spec: RunSpec, artifact: str, pattern: str) -> list[str]:
+    found = glob_beneath(root_of(spec), pattern)
+    if not found:
+        message = f"artifact {artifact!r}: no regular file matches {pattern!r}"
+        raise StepRefusedError(message)
+    return found
+
+
+def _collect(root: Path, path: str, target: Path) -> CollectedFile:
+    place = target / path
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        sha256, size = copy_beneath(root, path, place)
+    except BeneathError as error:
+        message = f"artifact file {path!r}: {error}"
+        raise StepRefusedError(message) from error
+    return CollectedFile(path, sha256, size)

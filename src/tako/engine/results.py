@@ -1,0 +1,157 @@
+"""From the journals of children to the records and values that tell of them.
+
+A child's journal is the truth about it; what stands in its parent's is made from it here.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from tako.config.schema import Step
+from tako.engine.machine import Tally
+from tako.engine.segment import RunSpec
+from tako.errors import NotFoundError
+from tako.journal.fold import FanOutState, RunState, fold
+from tako.journal.log import read_records
+from tako.journal.records import (
+    CANCELLED,
+    FAILED,
+    SUCCEEDED,
+    TIMED_OUT,
+    ChildExecutionError,
+    ChildFinished,
+    EventEmitted,
+    EventValue,
+    StepFinished,
+)
+
+
+@frozen
+class FanOutResult:
+    """The result of one fan-out step; `duration_s` in seconds."""
+
+    success: bool
+    event: EventValue
+    found: int
+    filtered: int
+    skipped: int
+    triggered: int
+    succeeded: int
+    failed: int
+    timed_out: int
+    cancelled: int
+    duration_s: float
+    errors: tuple[ChildExecutionError, ...]
+
+
+def fan_out_result(state: RunState, step: str) -> FanOutResult:
+    """What one fan-out came to, read from its run's state."""
+    fan_out = state.fan_outs[step]
+    ended = [child.finished for child in fan_out.children.values() if child.finished]
+    finished = state.step(step).finished
+    skipped = sum(record.skipped for record in fan_out.filtered)
+    return FanOutResult(
+        success=finished is not None and finished.status == SUCCEEDED,
+        event=fan_out.emitted.event,
+        found=fan_out.planned.found if fan_out.planned else 0,
+        filtered=len(fan_out.filtered) - skipped,
+        skipped=skipped,
+        triggered=len(fan_out.children),
+        succeeded=_count(ended, SUCCEEDED),
+        failed=_count(ended, FAILED),
+        timed_out=_count(ended, TIMED_OUT),
+        cancelled=_count(ended, CANCELLED),
+        duration_s=_duration(fan_out, finished, ended),
+        errors=tuple(child.error for child in ended if child.error),
+    )
+
+
+def _count(ended: list[ChildFinished], status: str) -> int:
+    return sum(child.status == status for child in ended)
+
+
+def _duration(fan_out: FanOutState, finished: StepFinished | None, ended: list[ChildFinished]) -> float:
+    last = max([child.at for child in ended] + ([finished.at] if finished else []), default=fan_out.emitted.at)
+    return round(max(0.0, last - fan_out.emitted.at), 3)
+
+
+def step_closed(
+    emitted: EventEmitted, status: str, tally: Tally, step: Step, *, now: float
+) -> StepFinished:
+    """The record that ends a fan-out step."""
+    messages = {
+        FAILED: f"{tally.not_well} of {tally.not_well + tally.succeeded} children did not succeed",
+        TIMED_OUT: "ended by the timeout of the fan-out",
+    }
+    return StepFinished(
+        at=now,
+        step=emitted.step,
+        attempt=1,
+        status=status,
+        duration_s=round(max(0.0, now - emitted.at), 3),
+        message=messages.get(status, ""),
+        tolerated=step.continue_on_error and status != SUCCEEDED,
+        counts={
+            "succeeded": tally.succeeded,
+            "failed": tally.failed,
+            "timed_out": tally.timed_out,
+            "cancelled": tally.cancelled,
+        },
+    )
+
+
+def child_finished(spec: RunSpec, step: str, status: str, reason: str, *, now: float) -> ChildFinished:
+    """The record in the parent's journal of a child that settled; `reason` of one that never started."""
+    try:
+        state = fold(read_records(spec.paths.journal))
+    except NotFoundError:
+        state = RunState()
+    finished = state.finished
+    duration = finished.duration_s if finished else 0.0
+    if status == SUCCEEDED and finished is not None:
+        return ChildFinished(now, step, spec.run_id, status, duration, outputs=finished.outputs)
+    error = _error(spec, state, status, reason)
+    return ChildFinished(now, step, spec.run_id, status, duration, error=error)
+
+
+def _error(spec: RunSpec, state: RunState, status: str, reason: str) -> ChildExecutionError:
+    at_fault = blamed_step(state)
+    finished = state.finished
+    message = reason or (finished.message if finished else "") or f"ended {status}"
+    if finished and finished.status == SUCCEEDED:
+        message = "a fan-out that it did not wait for failed"
+    return ChildExecutionError(
+        repository=spec.repository,
+        workflow=spec.workflow.name,
+        run_id=spec.run_id,
+        kind=_kind(state, status, at_fault),
+        message=message,
+        step=at_fault.step if at_fault else "",
+        exit_code=at_fault.exit_code if at_fault else None,
+        signal=at_fault.signal if at_fault else "",
+        limit=at_fault.limit if at_fault else "",
+        started=state.started.at if state.started else None,
+        duration_s=finished.duration_s if finished else 0.0,
+        attempts=1 + len(state.deaths) if state.started else 0,
+        last_lines=at_fault.last_lines if at_fault else (),
+    )
+
+
+def blamed_step(state: RunState) -> StepFinished | None:
+    """The step that ended the run: the first that neither succeeded nor was tolerated."""
+    for step in state.steps.values():
+        if step.finished and step.finished.status not in (SUCCEEDED, "skipped") and not step.finished.tolerated:
+            return step.finished
+    return None
+
+
+def _kind(state: RunState, status: str, at_fault: StepFinished | None) -> str:
+    if status in (TIMED_OUT, CANCELLED):
+        return status
+    if state.finished is not None and state.finished.kind:
+        return state.finished.kind
+    if at_fault is not None and at_fault.limit:
+        return "limit_exceeded"
+    if at_fault is None and state.finished is None:
+        return "sandbox_failed"
+    return "step_failed"

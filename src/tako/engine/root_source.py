@@ -1,0 +1,45 @@
+"""Where a root run comes from: the user's checkout, or with `--repo` a clean copy out of the cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from tako.config.schema import Config, Workflow
+from tako.errors import NotFoundError
+from tako.layout import CONFIG_NAME
+
+
+@frozen
+class RootSource:
+    """What a root run is made from, before it has an id."""
+
+    repository: str
+    branch: str
+    commit: str
+    source: Path
+    config: Config
+    workflow: Workflow
+    inputs: Mapping[str, Any]
+    in_place: bool
+    tracked_changes: str = ""
+
+
+def find_checkout(directory: Path) -> Path:
+    """The nearest directory upwards that holds a tako.yml, not above the git repository's top.
+
+    Raises `NotFoundError`.
+    """
+    for candidate in (directory, *directory.parents):
+        if os.path.lexists(candidate / CONFIG_NAME):
+            return candidate
+        if (candidate / ".git").exists():
+            break
+    message = f"there is no {CONFIG_NAME} in {directory}" + (
+        "" if candidate == directory else f", nor above it up to {candidate}"
+    )
+    raise NotFoundError(message, hint=f"start with a {CONFIG_NAME} as the README shows, or use --root DIR")

@@ -1,0 +1,241 @@
+"""Runs the steps of one segment of one run, in the worker process.
+
+    journal ──fold──▶ where the run stands ──▶ the next steps ──▶ its end or its next fan-out
+
+In: a `Segment`. Out: a `SegmentEnd`, and the journal that says the same in full. Going on after
+children and going on after a crash are the same code: what the journal says is finished is not
+repeated. A full disk ends the run by the ladder and is written with the reserved room.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tako.config.schema import Step
+from tako.engine import workspace
+from tako.engine.environment import base_environment, idempotency_key
+from tako.engine.produced import RUN_OUTPUTS_MAX
+from tako.engine.segment import FAN_OUT, FINISHED, RunSpec, Segment, SegmentEnd
+from tako.engine.steps.fan_out import build_event, from_value
+from tako.engine.steps.orders import Orders
+from tako.engine.steps.shell import ShellStep
+from tako.errors import DiskFullError, MachineError, TakoError, UsageError
+from tako.expressions.templates import render
+from tako.journal.fold import RunState
+from tako.journal.log import Writer
+from tako.journal.records import (
+    CANCELLED,
+    FAILED,
+    SKIPPED,
+    SUCCEEDED,
+    TIMED_OUT,
+    ArtifactCollected,
+    Record,
+    RunFinished,
+    RunStarted,
+    SegmentStarted,
+    StepFinished,
+    StepStarted,
+)
+from tako.system.identity import own_identity
+from tako.version import VERSION
+
+
+class Runner:
+    """One segment, from taking the journal's lock to giving it back."""
+
+    def __init__(
+        self, segment: Segment, orders: Orders, *, clock: Callable[[], float] = time.time,
+        on_step: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        self._segment = segment
+        self._spec: RunSpec = segment.run
+        self._orders = orders
+        self._clock = clock
+        self._on_step = on_step
+        self._state = RunState()
+
+    def run(self) -> SegmentEnd:
+        """Execute; raises `MachineError` only when the run's journal cannot be used at all."""
+        with Writer(self._spec.paths.journal) as journal:
+            self._journal = journal
+            for record in journal.records:
+                self._state.apply(record)
+            try:
+                return self._execute()
+            except DiskFullError as error:
+                return self._finish(FAILED, message=error.message, kind="limit_exceeded", fault=True)
+            except TakoError as error:
+                kind = "sandbox_failed" if isinstance(error, MachineError) else "config_invalid"
+                return self._finish(FAILED, message=error.message, kind=kind, fault=False)
+
+    def _execute(self) -> SegmentEnd:
+        self._record(self._opening())
+        workspace.prepare(self._spec)
+        if self._state.fan_outs:
+            workspace.take_from_children(self._spec, self._state)
+        self._base = base_environment(self._segment)
+        for step in self._spec.workflow.steps:
+            if self._orders.stop:
+                return self._finish(self._orders.stop)
+            if not self._state.step(step.id).lets_go_on:
+                reached = self._step(step)
+                if reached is not None:
+                    return reached
+        return self._finish(SUCCEEDED)
+
+    def _opening(self) -> Record:
+        spec, segment = self._spec, self._segment
+        if self._state.started is not None:
+            return SegmentStarted(
+                self._clock(), segment.number, segment.attempt, own_identity(), segment.temporary
+            )
+        return RunStarted(
+            at=self._clock(),
+            run_id=spec.run_id,
+            root_run_id=spec.root_run_id,
+            repository=spec.repository,
+            branch=spec.branch,
+            commit=spec.commit,
+            workflow=spec.workflow.name,
+            inputs=spec.inputs,
+            source=str(spec.source),
+            config_digest=spec.config_digest,
+            isolation=spec.isolation,
+            identity=own_identity(),
+            temporary=segment.temporary,
+            version=VERSION,
+            parent_run_id=spec.parent_run_id,
+            parent_step=spec.parent_step,
+            event=spec.event,
+            ancestors=spec.ancestors,
+            tracked_changes=spec.tracked_changes,
+            steps=tuple(step.id for step in spec.workflow.steps),
+        )
+
+    def _step(self, step: Step) -> SegmentEnd | None:
+        """Take one step; gives an end where the segment stops at it."""
+        state = self._state.step(step.id)
+        failed_before = state.finished is not None and state.finished.status in (FAILED, TIMED_OUT, CANCELLED)
+        if not failed_before:
+            if not self._wanted(step):
+                return self._after_failure(step) if self._failed(step) else None
+            if step.uses:
+                return self._fan_out(step)
+            self._shell(step)
+        if self._state.step(step.id).lets_go_on:
+            return None
+        return self._after_failure(step)
+
+    def _failed(self, step: Step) -> bool:
+        return not self._state.step(step.id).lets_go_on
+
+    def _wanted(self, step: Step) -> bool:
+        """Decide the step's `if:`; a step that is left out, or whose condition fails, is recorded so."""
+        if not step.condition:
+            return True
+        from tako.expressions.cel import compile_condition
+
+        scope = self._scope()
+        try:
+            if compile_condition(step.condition, tuple(scope)).evaluate(scope):
+                return True
+        except UsageError as error:
+            self._record(StepFinished(self._clock(), step.id, 1, FAILED, message=f"if: {error}"))
+            return False
+        self._record(StepFinished(self._clock(), step.id, 1, SKIPPED, message=f"if: {step.condition}"))
+        return False
+
+    def _shell(self, step: Step) -> None:
+        attempt = self._state.step(step.id).attempts + 1
+        key = idempotency_key(self._spec.run_id, step.id)
+        self._record(StepStarted(self._clock(), step.id, attempt, key))
+        shell = ShellStep(self._segment, self._orders, on_started=self._on_step, clock=self._clock)
+        environment = {**self._base, **self._workflow_environment(), **self._state.environment}
+        result = shell.run(step, attempt, self._scope(), environment)
+        for artifact, files in result.artifacts.items():
+            self._record(ArtifactCollected(self._clock(), step.id, artifact, files))
+        self._record(result.finished)
+        if step.id != self._spec.workflow.steps[-1].id:
+            # The run's own end is synced right after its last step.
+            self._journal.sync()
+
+    def _fan_out(self, step: Step) -> SegmentEnd | None:
+        try:
+            emitted = build_event(self._spec, step, self._state, self._scope(), clock=self._clock)
+        except (UsageError, ValueError) as error:
+            self._record(
+                StepFinished(
+                    self._clock(), step.id, 1, FAILED, message=str(error), tolerated=step.continue_on_error
+                )
+            )
+            return None if step.continue_on_error else self._after_failure(step)
+        self._record(emitted)
+        self._journal.sync()
+        return SegmentEnd(FAN_OUT, step=step.id)
+
+    def _after_failure(self, step: Step) -> SegmentEnd:
+        """Run the failed step's `on_failure` steps, then end the run as that step ended."""
+        finished = self._state.step(step.id).finished
+        assert finished is not None
+        if not self._orders.stop:
+            for cleanup in step.on_failure:
+                if not self._state.step(cleanup.id).lets_go_on and self._wanted(cleanup):
+                    self._shell(cleanup)
+        message = f"step {step.id}: {finished.message}"
+        return self._finish(self._orders.stop or finished.status, message=message)
+
+    def _scope(self) -> dict[str, Any]:
+        steps = {}
+        for step in self._spec.workflow.steps:
+            state = self._state.step(step.id)
+            if state.finished is not None:
+                steps[step.id] = {
+                    "outputs": dict(self._state.outputs_of(step.id)),
+                    "status": state.finished.status,
+                    "exit_code": state.finished.exit_code,
+                }
+        scope: dict[str, Any] = {"inputs": dict(self._spec.inputs), "steps": steps}
+        if self._spec.event is not None:
+            scope["event"] = event_scope_of(self._spec)
+        scope["env"] = self._rendered_env(scope) | self._state.environment
+        return scope
+
+    def _rendered_env(self, scope: Mapping[str, Any]) -> dict[str, str]:
+        return {name: render(text, scope) for name, text in self._spec.workflow.env.items()}
+
+    def _workflow_environment(self) -> dict[str, str]:
+        return dict(self._scope()["env"])
+
+    def _finish(self, status: str, *, message: str = "", kind: str = "", fault: bool = False) -> SegmentEnd:
+        outputs = self._run_outputs() if status == SUCCEEDED else {}
+        started = self._state.started
+        now = self._clock()
+        if status == SUCCEEDED and sum(len(str(value)) for value in outputs.values()) > RUN_OUTPUTS_MAX:
+            status, kind, outputs = FAILED, "limit_exceeded", {}
+            message = "the run's outputs are larger than 1 MiB"
+        duration = round(max(0.0, now - started.at), 3) if started else 0.0
+        self._record(RunFinished(now, status, duration, message, kind, outputs), final=True)
+        self._journal.sync()
+        return SegmentEnd(FINISHED, status=status, machine_fault=fault, message=message)
+
+    def _run_outputs(self) -> dict[str, Any]:
+        outputs: dict[str, Any] = {}
+        for step in self._spec.workflow.steps:
+            if step.id not in self._state.fan_outs:
+                outputs.update(self._state.outputs_of(step.id))
+        return outputs
+
+    def _record(self, record: Record, *, final: bool = False) -> None:
+        self._journal.append(record, final=final)
+        self._state.apply(record)
+
+
+def event_scope_of(spec: RunSpec) -> Mapping[str, Any]:
+    """The event that a run answers, as templates and conditions see it."""
+    from tako.events.scope import event_scope
+
+    assert spec.event is not None
+    return event_scope(from_value(spec.event))

@@ -1,0 +1,101 @@
+"""The worker's half of `tako/fan-out@v1`: build the event; finding and running children is the root's.
+
+In: the step, the run so far. Out: an `EventEmitted` record. Fails with `UsageError` (a template,
+a version or a payload that cannot be an event), which fails the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tako.config.schema import EventSpec, Step, Workflow
+from tako.engine.segment import RunSpec
+from tako.errors import UsageError
+from tako.events.event import Event
+from tako.expressions.templates import render, render_value
+from tako.journal.fold import RunState
+from tako.journal.records import SUCCEEDED, EventEmitted, EventValue
+
+FAN_OUT = "tako/fan-out@v1"
+DEFAULT_ARTIFACT = "default"
+_DEFAULT_VERSION = "1.0.0"
+
+
+def build_event(
+    spec: RunSpec, step: Step, state: RunState, scope: Mapping[str, Any], *, clock: Callable[[], float]
+) -> EventEmitted:
+    """The event that `step` emits, with the settings of its fan-out.
+
+    Type, artifact, schema version and payload come from the `produces.events` of an earlier step with
+    that type; `with:` overrides them.
+    """
+    options = step.with_
+    event_type = render(str(options["event_type"]), scope)
+    producer, declared = _producer(spec.workflow, step, state, event_type)
+    payload = options.get("payload")
+    inner = {**scope, "outputs": state.outputs_of(producer.id)} if producer else scope
+    rendered = render_value(declared.payload if payload is None and declared else payload or {}, inner)
+    version = str(options.get("schema_version") or (declared.schema_version if declared else _DEFAULT_VERSION))
+    event = Event(
+        type=event_type,
+        schema_version=render(version, inner),
+        payload=rendered,
+        source=spec.repository,
+        artifact=_artifact(spec, options, producer),
+        run_id=spec.run_id,
+    )
+    return EventEmitted(
+        at=clock(),
+        step=step.id,
+        event=to_value(event),
+        wait_for_children=bool(options.get("wait_for_children", True)),
+        timeout_s=options.get("timeout"),
+        concurrency_limit=options.get("concurrency_limit"),
+        on_child_failure=str(options.get("on_child_failure", "fail")),
+    )
+
+
+def _producer(
+    workflow: Workflow, step: Step, state: RunState, event_type: str
+) -> tuple[Step | None, EventSpec | None]:
+    earlier = workflow.steps[: next(i for i, other in enumerate(workflow.steps) if other.id == step.id)]
+    for candidate in reversed(earlier):
+        for declared in candidate.produces.events:
+            if declared.type == event_type and state.step(candidate.id).status == SUCCEEDED:
+                return candidate, declared
+    return None, None
+
+
+def _artifact(spec: RunSpec, options: Mapping[str, Any], producer: Step | None) -> str:
+    chosen = str(options.get("artifact") or "") or (producer.produces.artifact if producer else "")
+    if chosen:
+        return chosen
+    return spec.artifact_names[0] if len(spec.artifact_names) == 1 else DEFAULT_ARTIFACT
+
+
+def to_value(event: Event) -> EventValue:
+    """The event as the journal keeps it."""
+    return EventValue(
+        type=event.type,
+        schema_version=event.schema_version,
+        payload=event.payload,
+        source=event.source,
+        artifact=event.artifact,
+        run_id=event.run_id,
+    )
+
+
+def from_value(value: EventValue) -> Event:
+    """Undo `to_value`; raises `UsageError` for a value that is no event."""
+    try:
+        return Event(
+            type=value.type,
+            schema_version=value.schema_version,
+            payload=value.payload,
+            source=value.source,
+            artifact=value.artifact,
+            run_id=value.run_id,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error

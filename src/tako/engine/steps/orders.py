@@ -1,0 +1,36 @@
+"""What the root asks of a worker while a step runs, as the worker's loop reads it."""
+
+from __future__ import annotations
+
+import signal
+
+from tako.journal.records import CANCELLED, TIMED_OUT
+from tako.system.signals import SignalPipe
+
+#: SIGTERM: the run is cancelled. SIGUSR1: a timeout above the step has passed.
+_STATUS_OF = {signal.SIGTERM: CANCELLED, signal.SIGUSR1: TIMED_OUT}
+_PAUSING = {signal.SIGTSTP: signal.SIGSTOP, signal.SIGCONT: signal.SIGCONT}
+
+
+class Orders:
+    """The signals of a worker, turned into two questions: how to end, whether to pause."""
+
+    def __init__(self) -> None:
+        self._pipe = SignalPipe((*_STATUS_OF, *_PAUSING))
+        self.descriptor = self._pipe.descriptor
+        #: The status with which everything is to end, empty as long as nothing was asked.
+        self.stop = ""
+
+    def read(self) -> list[int]:
+        """Take in what came; give the signals to pass on to the step (SIGSTOP, SIGCONT)."""
+        passed_on = []
+        for number in self._pipe.read():
+            if number in _STATUS_OF:
+                self.stop = self.stop or _STATUS_OF[signal.Signals(number)]
+            elif number in _PAUSING:
+                passed_on.append(int(_PAUSING[signal.Signals(number)]))
+        return passed_on
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._pipe.close()

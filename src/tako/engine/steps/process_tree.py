@@ -1,0 +1,128 @@
+"""Runs one step's process tree to its end: reads its streams, keeps its timeout, climbs the ladder.
+
+    running ──timeout, order or full disk──▶ SIGTERM to the group ──grace──▶ SIGKILL
+       └── the step's first process ends ──▶ everything left is killed, streams are read to the end
+
+In: a started process, its streams, the orders. Out: `Ended`. The worker is a subreaper, so that
+nothing the step started outlives it, whatever session it moved to.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+
+from attrs import frozen
+
+from tako.engine.steps.orders import Orders
+from tako.engine.steps.stream import Log, Stream
+from tako.journal.records import CANCELLED, TIMED_OUT, Usage
+from tako.system.processes import collect_orphans, end_descendants, signal_group
+
+_TICK_S = 5.0
+_READS_IN_A_ROW = 16
+
+
+@frozen
+class Ended:
+    """How the step's first process ended: `code` is negative for a signal; `stopped` says why we ended it."""
+
+    code: int
+    stopped: str
+    usage: Usage
+    #: Whether the root asked for the end, not the step's own timeout.
+    ordered: bool = False
+    #: Pids that could not be killed (uninterruptible sleep).
+    left: tuple[int, ...] = ()
+
+
+class ProcessTree:
+    """One running step."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        streams: tuple[Stream, ...],
+        log: Log,
+        orders: Orders,
+        *,
+        timeout_s: float | None,
+        grace_s: float,
+    ) -> None:
+        self._process = process
+        self._streams = streams
+        self._log = log
+        self._orders = orders
+        self._grace_s = grace_s
+        self._deadline = time.monotonic() + timeout_s if timeout_s is not None else None
+        self._stopped = ""
+
+    def run(self) -> Ended:
+        """Return when the step and all it started are gone and their output is in the log."""
+        pidfd = os.pidfd_open(self._process.pid)
+        poll = select.poll()
+        for descriptor in (pidfd, self._orders.descriptor, *(s.descriptor for s in self._streams)):
+            poll.register(descriptor, select.POLLIN)
+        self._obey()
+        while not (ready := self._wait(poll)) & {pidfd}:
+            self._read(poll, ready)
+            if self._orders.descriptor in ready:
+                self._obey()
+            self._watch_time()
+            collect_orphans(but_not=self._process.pid)
+        os.close(pidfd)
+        return self._finish()
+
+    def _wait(self, poll: select.poll) -> set[int]:
+        wait_s = _TICK_S
+        if self._deadline is not None:
+            wait_s = min(wait_s, max(0.0, self._deadline - time.monotonic()))
+        return {descriptor for descriptor, _ in poll.poll(wait_s * 1000)}
+
+    def _read(self, poll: select.poll, ready: set[int]) -> None:
+        for stream in self._streams:
+            if stream.descriptor in ready:
+                for _ in range(_READS_IN_A_ROW):
+                    if not stream.read():
+                        break
+                if not stream.open:
+                    poll.unregister(stream.descriptor)
+        if self._log.failure and not self._stopped:
+            self._stop(CANCELLED)
+
+    def _obey(self) -> None:
+        for number in self._orders.read():
+            signal_group(self._process.pid, number)
+        if self._orders.stop and not self._stopped:
+            self._stop(self._orders.stop)
+
+    def _watch_time(self) -> None:
+        if self._deadline is None or time.monotonic() < self._deadline:
+            return
+        if self._stopped:
+            self._deadline = None
+            signal_group(self._process.pid, signal.SIGKILL)
+        else:
+            self._stop(TIMED_OUT)
+
+    def _stop(self, why: str) -> None:
+        self._stopped = why
+        self._deadline = time.monotonic() + self._grace_s
+        signal_group(self._process.pid, signal.SIGTERM)
+        # A stopped process would take SIGTERM only after it was continued (signal(7)).
+        signal_group(self._process.pid, signal.SIGCONT)
+
+    def _finish(self) -> Ended:
+        _, status, used = os.wait4(self._process.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        left = end_descendants()
+        for stream in self._streams:
+            while stream.open and stream.read():
+                pass
+            stream.finish()
+            os.close(stream.descriptor)
+        usage = Usage(cpu_s=round(used.ru_utime + used.ru_stime, 3), max_rss=used.ru_maxrss * 1024)
+        return Ended(self._process.returncode, self._stopped, usage, bool(self._orders.stop), tuple(left))

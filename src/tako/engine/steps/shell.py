@@ -1,0 +1,191 @@
+"""A `run:` step: a script that `sh -e` reads from a file.
+
+In: the step, its templates' scope, its environment. Out: a `StepFinished` record, with the outputs
+read and the artifacts collected after its processes were gone. A step that cannot be started or
+whose outputs cannot be taken is a failed step; only a full disk leaves as an exception.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import evolve, frozen
+
+from tako.config.schema import Step
+from tako.engine.environment import step_words
+from tako.engine.produced import (
+    StepRefusedError,
+    Streams,
+    collect_artifacts,
+    collect_outputs,
+    read_lines,
+    root_of,
+)
+from tako.engine.segment import Segment
+from tako.engine.steps.orders import Orders
+from tako.engine.steps.process_tree import Ended, ProcessTree
+from tako.engine.steps.stream import Log, Stream
+from tako.errors import DiskFullError, UsageError
+from tako.expressions.outputs import parse_output
+from tako.expressions.templates import render
+from tako.journal.records import (
+    CANCELLED,
+    FAILED,
+    SUCCEEDED,
+    TIMED_OUT,
+    CollectedFile,
+    StepFinished,
+)
+from tako.sandbox.policy import Policy
+from tako.sandbox.process_level import launch
+from tako.system.files import write_whole
+from tako.system.signals import name_of
+from tako.units import format_duration
+
+_SHELL = ("/bin/sh", "-e")
+_LIMIT_SIGNALS = {"SIGXCPU": "CPU time", "SIGXFSZ": "file size"}
+_SHELL_SIGNAL_BASE = 128
+
+
+@frozen
+class ShellResult:
+    """The step's record and the artifacts it produced."""
+
+    finished: StepFinished
+    artifacts: Mapping[str, tuple[CollectedFile, ...]]
+
+
+class ShellStep:
+    """Runs one `run:` step of one segment."""
+
+    def __init__(
+        self,
+        segment: Segment,
+        orders: Orders,
+        *,
+        on_started: Callable[[str], None] = lambda _step: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._segment = segment
+        self._spec = segment.run
+        self._orders = orders
+        self._on_started = on_started
+        self._clock = clock
+
+    def run(
+        self, step: Step, attempt: int, scope: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> ShellResult:
+        """Run the step once and say how it ended.
+
+        Raises `DiskFullError` after the step's processes are gone.
+        """
+        started = time.monotonic()
+        blank = StepFinished(at=0.0, step=step.id, attempt=attempt, status=FAILED)
+        try:
+            finished, artifacts = self._run(step, blank, scope, environment)
+        except (UsageError, StepRefusedError) as error:
+            finished, artifacts = evolve(blank, message=str(error)), {}
+        tolerated = step.continue_on_error and finished.status in (FAILED, TIMED_OUT)
+        duration = round(time.monotonic() - started, 3)
+        return ShellResult(
+            evolve(finished, at=self._clock(), duration_s=duration, tolerated=tolerated), artifacts
+        )
+
+    def _run(
+        self, step: Step, blank: StepFinished, scope: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
+        own = {name: render(text, scope) for name, text in step.env.items()}
+        script = self._write_script(step, render(step.run, scope))
+        log = Log(self._spec.paths.log(step.id))
+        try:
+            process = self._start(script, {**environment, **own, **step_words(self._spec, step.id)})
+            out, err = self._streams(step, process, log)
+            self._on_started(step.id)
+            tree = ProcessTree(
+                process, (out, err), log, self._orders, timeout_s=step.timeout_s, grace_s=self._segment.grace_s
+            )
+            ended = tree.run()
+        finally:
+            log.close()
+        if log.failure:
+            raise log.failure
+        finished = evolve(
+            _verdict(blank, ended, step), usage=ended.usage, last_lines=log.last_lines()
+        )
+        if finished.status != SUCCEEDED:
+            return finished, {}
+        return self._collect(step, evolve(finished, last_lines=()), Streams(out.kept, err.kept, out.end), scope)
+
+    def _write_script(self, step: Step, text: str) -> str:
+        path = self._spec.paths.scripts / f"{step.id}.sh"
+        try:
+            for stale in (self._spec.paths.step_outputs(step.id), self._spec.paths.step_environment(step.id)):
+                stale.unlink(missing_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_whole(path, text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            message = f"the step cannot be prepared: {error}"
+            raise StepRefusedError(message) from error
+        return str(path)
+
+    def _start(self, script: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        policy = Policy(environment, root_of(self._spec), self._spec.limits)
+        try:
+            return launch(policy, (*_SHELL, script), private=not self._spec.in_place)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            message = f"the step cannot be started: {error}"
+            raise StepRefusedError(message) from error
+
+    def _streams(self, step: Step, process: subprocess.Popen[bytes], log: Log) -> tuple[Stream, Stream]:
+        kinds = {parse_output(text).kind for text in step.produces.outputs.values()}
+        assert process.stdout is not None
+        assert process.stderr is not None
+        # Own copies: the Popen object closes its files whenever it is collected.
+        out = Stream(os.dup(process.stdout.fileno()), log, keep="stdout" in kinds, keep_end="regex" in kinds)
+        err = Stream(os.dup(process.stderr.fileno()), log, keep="stderr" in kinds)
+        process.stdout.close()
+        process.stderr.close()
+        return out, err
+
+    def _collect(
+        self, step: Step, finished: StepFinished, streams: Streams, scope: Mapping[str, Any]
+    ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
+        spec = self._spec
+        try:
+            wrote = read_lines(spec, spec.paths.step_environment(step.id), "$TAKO_ENV")
+            outputs = collect_outputs(spec, step, streams, scope, wrote)
+            return evolve(finished, outputs=outputs, environment=wrote), collect_artifacts(spec, step)
+        except StepRefusedError as error:
+            return evolve(finished, status=FAILED, message=str(error)), {}
+        except OSError as error:
+            message = f"its outputs cannot be kept: {error}"
+            raise DiskFullError(message) from error
+
+
+def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
+    """How the step ended, in words."""
+    if ended.stopped == TIMED_OUT:
+        own = f"its timeout of {format_duration(step.timeout_s or 0.0)}"
+        limit = "a timeout of its workflow or fan-out" if ended.ordered else own
+        return evolve(blank, status=TIMED_OUT, message=f"ended by {limit}", **_code(ended.code))
+    if ended.stopped == CANCELLED:
+        return evolve(blank, status=CANCELLED, message="ended because the run was stopped", **_code(ended.code))
+    if ended.left:
+        message = f"processes that cannot be killed are left: {', '.join(map(str, ended.left))}"
+        return evolve(blank, message=message, **_code(ended.code))
+    if ended.code == 0:
+        return evolve(blank, status=SUCCEEDED, exit_code=0)
+    number = -ended.code if ended.code < 0 else ended.code - _SHELL_SIGNAL_BASE
+    limit = _LIMIT_SIGNALS.get(name_of(number), "") if number > 0 else ""
+    if limit:
+        return evolve(blank, limit=limit, message=f"over its limit of {limit}", **_code(ended.code))
+    said = f"killed by {name_of(-ended.code)}" if ended.code < 0 else f"exit code {ended.code}"
+    return evolve(blank, message=said, **_code(ended.code))
+
+
+def _code(code: int) -> dict[str, Any]:
+    return {"signal": name_of(-code)} if code < 0 else {"exit_code": code}

@@ -1,0 +1,126 @@
+"""A step's output on its way from the pipe to the log file, in constant memory.
+
+Whole lines go on as they come; a line without newline waits until it is 64 KiB long or the
+stream ends, so that lines of stdout and stderr do not mix and nothing is lost at the end. What
+every sink gets passes `Log.write`: that is the one place where secrets have to be replaced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from pathlib import Path
+
+from tako.engine.produced import OUTPUT_MAX, REGEX_WINDOW
+from tako.errors import DiskFullError
+from tako.system.files import disk_full, is_full, write_all
+
+#: Bytes read at once: the default capacity of a pipe (pipe(7)).
+CHUNK = 64 * 1024
+_TAIL_BYTES = 16 * 1024
+LAST_LINES = 20
+_LINE_SHOWN_MAX = 500
+
+
+class Log:
+    """The log file of one step; keeps its end for the report of a failure."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(path, flags, 0o600)
+        self._tail: deque[bytes] = deque()
+        self._tail_size = 0
+        #: Set when the disk was full: the step is then ended by the ladder.
+        self.failure: DiskFullError | None = None
+
+    def write(self, data: bytes) -> None:
+        """Append whole lines to the file."""
+        self._remember(data)
+        if self.failure:
+            return
+        try:
+            write_all(self._fd, data)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self.failure = disk_full(error, self._path)
+
+    def _remember(self, data: bytes) -> None:
+        self._tail.append(data[-_TAIL_BYTES:])
+        self._tail_size += len(self._tail[-1])
+        while self._tail_size - len(self._tail[0]) >= _TAIL_BYTES:
+            self._tail_size -= len(self._tail.popleft())
+
+    def last_lines(self) -> tuple[str, ...]:
+        """The last 20 lines, each cut to 500 characters."""
+        text = b"".join(self._tail)[-_TAIL_BYTES:].decode("utf-8", "replace")
+        return tuple(line[:_LINE_SHOWN_MAX] for line in text.splitlines()[-LAST_LINES:])
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+class Stream:
+    """One of stdout and stderr: splits at lines for the log, keeps what outputs need."""
+
+    def __init__(self, descriptor: int, log: Log, *, keep: bool, keep_end: bool = False) -> None:
+        self.descriptor = descriptor
+        self.open = True
+        self._log = log
+        self._line = b""
+        self._kept: bytearray | None = bytearray() if keep else None
+        self._overflown = False
+        self._end = bytearray() if keep_end else None
+        os.set_blocking(descriptor, False)
+
+    def read(self) -> bool:
+        """Take what the pipe holds, at most one chunk; False when it is empty or at its end."""
+        try:
+            data = os.read(self.descriptor, CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            self.finish()
+            return False
+        self._keep(data)
+        self._pass_on(data)
+        return True
+
+    def finish(self) -> None:
+        """Write the line that has no newline, and stop reading."""
+        if self.open:
+            self.open = False
+            if self._line:
+                self._log.write(self._line + b"\n")
+
+    @property
+    def kept(self) -> bytes | None:
+        """The whole stream if it was to be kept and is not larger than an output may be."""
+        return None if self._overflown else bytes(self._kept or b"")
+
+    @property
+    def end(self) -> bytes:
+        """The last MiB, if it was to be kept."""
+        return bytes((self._end or b"")[-REGEX_WINDOW:])
+
+    def _keep(self, data: bytes) -> None:
+        if self._kept is not None and not self._overflown:
+            self._kept += data
+            self._overflown = len(self._kept) > OUTPUT_MAX + 2
+        if self._end is not None:
+            self._end += data
+            if len(self._end) > 2 * REGEX_WINDOW:
+                del self._end[:-REGEX_WINDOW]
+
+    def _pass_on(self, data: bytes) -> None:
+        cut = data.rfind(b"\n") + 1
+        if cut:
+            self._log.write(self._line + data[:cut])
+            self._line = data[cut:]
+        else:
+            self._line += data
+        if len(self._line) >= CHUNK:
+            self._log.write(self._line)
+            self._line = b""

@@ -1,0 +1,61 @@
+"""What happens inside a worker process, from its first instruction to the end of its segment.
+
+The worker is a child subreaper in a session of its own, and the kernel kills it when the root is
+gone. It executes exactly one segment.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+from tako.engine import workspace
+from tako.engine.runner import Runner
+from tako.engine.segment import FINISHED, Segment, SegmentEnd
+from tako.engine.steps.orders import Orders
+from tako.journal.records import SUCCEEDED
+from tako.system.libc import become_subreaper, forbid_dumps
+from tako.system.sentinel import arm
+
+
+def become_worker(sentinel: int | None = None) -> None:
+    """Arm the death of this process with its owner's: the initializer of a cell's only worker.
+
+    `sentinel` is the read end of a pipe that only the owner can write to; without it that of
+    multiprocessing's parent is used.
+    """
+    with suppress(PermissionError):
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    become_subreaper()
+    forbid_dumps()
+    if sentinel is None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        sentinel = parent.sentinel
+    arm(sentinel)
+
+
+def run_segment(segment: Segment) -> SegmentEnd:
+    """Execute one segment; removes the workspace of a run that succeeded."""
+    orders = Orders()
+    try:
+        end = Runner(segment, orders, on_step=_title_setter(segment)).run()
+    finally:
+        orders.close()
+    if end.kind == FINISHED and end.status == SUCCEEDED and not segment.run.keep:
+        workspace.dispose(segment.run)
+    return end
+
+
+def _title_setter(segment: Segment) -> Callable[[str], None]:
+    def set_title(step: str) -> None:
+        # Imported after the step was started, so that the root run's first step does not wait for it.
+        from setproctitle import setproctitle
+
+        setproctitle(f"tako: {segment.run.repository} {segment.run.run_id} {step}")
+
+    return set_title

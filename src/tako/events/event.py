@@ -1,0 +1,109 @@
+"""The event: what a fan-out emits and every subscription is measured against.
+
+Flows in: names, a schema version and a payload of plain JSON values. Flows out: a frozen
+value with a fingerprint and a JSON form. May fail: `UsageError` that says which part is wrong
+and what was expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from tako.errors import UsageError
+from tako.expressions.canonical import canonical_json
+from tako.expressions.semver import parse_version
+from tako.layout import checked_name
+
+PAYLOAD_MAX = 1 << 20
+DEFAULT_ARTIFACT = "default"
+
+
+@frozen
+class Event:
+    """Something that happened in a repository.
+
+    `source` is the repository as `[host/]owner[/group...]/name`, `run_id` the run that
+    emitted it. Making one raises `UsageError`: the type and artifact must be plain names,
+    the schema version a semantic version, the payload JSON of at most 1 MiB.
+    """
+
+    type: str
+    schema_version: str = "1.0.0"
+    payload: Mapping[str, object] = field(factory=dict)
+    source: str = ""
+    artifact: str = DEFAULT_ARTIFACT
+    run_id: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what no subscription could be measured against."""
+        checked_name(self.type, "event type")
+        checked_name(self.artifact, "artifact")
+        _checked_schema(self.schema_version)
+        length = len(_checked_payload(self.payload))
+        if length > PAYLOAD_MAX:
+            message = f"the payload of event {self.type!r} has {length} characters, at most {PAYLOAD_MAX}"
+            raise UsageError(message)
+
+    def to_json(self) -> dict[str, object]:
+        """Give the event as plain JSON values."""
+        return {
+            "type": self.type,
+            "schema_version": self.schema_version,
+            "payload": dict(self.payload),
+            "source": self.source,
+            "artifact": self.artifact,
+            "run_id": self.run_id,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Event:
+        """Read what `to_json` gave; unknown keys are tolerated. Raises `UsageError`."""
+        if not isinstance(value, Mapping):
+            message = "an event must be a JSON object"
+            raise UsageError(message)
+        payload = value.get("payload")
+        if not isinstance(payload, Mapping):
+            message = "the payload of an event must be a JSON object"
+            raise UsageError(message)
+        names = ("type", "schema_version", "source", "artifact", "run_id")
+        return cls(payload=payload, **{name: _text(value, name) for name in names})
+
+
+def fingerprint(event: Event) -> str:
+    """Give the SHA-256 (hex) of what makes two events the same for idempotency.
+
+    That is type, source (repository without regard to case, and artifact), schema version
+    and canonical payload; the run that emitted it is not part of it.
+    """
+    same = [event.type, event.source.lower(), event.artifact, event.schema_version, event.payload]
+    return hashlib.sha256(canonical_json(same).encode()).hexdigest()
+
+
+def _checked_schema(version: str) -> None:
+    try:
+        parse_version(version)
+    except UsageError as error:
+        message = f"schema_version: {error.message}"
+        raise UsageError(message) from error
+
+
+def _checked_payload(payload: object) -> str:
+    if not isinstance(payload, Mapping):
+        message = f"payload: expected a mapping, not a {type(payload).__name__}"
+        raise UsageError(message)
+    try:
+        return canonical_json(payload)
+    except UsageError as error:
+        message = f"payload: {error.message}"
+        raise UsageError(message) from error
+
+
+def _text(value: Mapping[str, object], key: str) -> str:
+    text = value.get(key)
+    if not isinstance(text, str):
+        message = f"the {key} of an event must be a text"
+        raise UsageError(message)
+    return text

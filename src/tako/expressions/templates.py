@@ -1,0 +1,152 @@
+"""Templates: texts with `{{ }}` in them, as they stand in a tako.yml.
+
+    ./build.sh --bump {{ .inputs.version-bump | shell_quote }}
+
+Inside the braces stand references (`.inputs.x`, `.steps.build.outputs.version`, `.event...`,
+`.env.X`, `.outputs.x`; with or without the leading dot, first letter in either case, hyphens
+allowed), texts, numbers, `~` between texts, `["key"]`, and filters. A literal `{{` is
+written `{{ "{{" }}`. `{{-` and `-}}` remove the white space on their side. Everything
+outside the braces, such as bash's `${#a[@]}` or `{%`, passes unchanged.
+
+Flows in: a text and a scope of plain values. Flows out: a text. May fail: `ExpressionError`
+with line and column inside the text. Jinja2 is imported only for a text with braces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from attrs import frozen
+
+from tako.errors import UsageError
+from tako.expressions.errors import error_at
+from tako.expressions.filters import TEXT_MAX, as_text
+from tako.expressions.tree import (
+    LITERAL_BRACES_HINT,
+    FlawError,
+    Node,
+    Reference,
+    references,
+    unquoted_references,
+    value_of,
+)
+
+_EXPRESSIONS_MAX = 10_000
+_STRING = r"'[^'\\]*+(?:\\.[^'\\]*+)*+'" + r'|"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+# Possessive, and each alternative starts differently: linear in the length of any text.
+_BRACES = re.compile(rf"\{{\{{(?P<trim>-?)(?P<inner>(?:[^'\"}}]|{_STRING}|\}}(?!\}}))*+)\}}\}}", re.DOTALL)
+
+
+@frozen
+class _Expression:
+    offset: int
+    node: Node
+
+
+@frozen
+class Template:
+    """A text that was read, ready to be rendered any number of times."""
+
+    text: str
+    pieces: tuple[str | _Expression, ...]
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """Every path that is read, such as `("steps", "build", "outputs", "version")`, in order."""
+        return tuple(dict.fromkeys(found.path for node in self._nodes for found in references(node)))
+
+    @property
+    def unquoted_names(self) -> tuple[tuple[str, ...], ...]:
+        """The paths whose text does not pass through `shell_quote` last."""
+        found: Iterator[Reference] = (name for node in self._nodes for name in unquoted_references(node))
+        return tuple(dict.fromkeys(name.path for name in found))
+
+    @property
+    def _nodes(self) -> Iterator[Node]:
+        return (piece.node for piece in self.pieces if isinstance(piece, _Expression))
+
+    def render(self, scope: Mapping[str, object]) -> str:
+        """Give the text with every expression replaced by its value.
+
+        Raises `ExpressionError` for a reference that is not in `scope`, a filter that refuses
+        its value, or a result of more than 1 MiB.
+        """
+        texts = []
+        length = 0
+        for piece in self.pieces:
+            text = piece if isinstance(piece, str) else self._rendered(piece, scope)
+            length += len(text)
+            if length > TEXT_MAX:
+                raise error_at(self.text, 0, f"the text would become longer than {TEXT_MAX} characters")
+            texts.append(text)
+        return "".join(texts)
+
+    def _rendered(self, piece: _Expression, scope: Mapping[str, object]) -> str:
+        try:
+            return as_text(value_of(piece.node, scope))
+        except FlawError as flaw:
+            raise error_at(self.text, piece.offset + flaw.offset, flaw.reason, hint=flaw.hint) from flaw
+        except UsageError as error:
+            raise error_at(self.text, piece.offset, error.message) from error
+
+
+def has_template(text: str) -> bool:
+    """Say whether `text` holds an expression at all; cheap."""
+    return "{{" in text
+
+
+def parse_template(text: str) -> Template:
+    """Read a text. Raises `ExpressionError` with line and column inside it."""
+    if len(text) > TEXT_MAX:
+        raise error_at(text[:TEXT_MAX], 0, f"the text is longer than {TEXT_MAX} characters")
+    pieces: list[str | _Expression] = []
+    done, trim = 0, False
+    while (start := text.find("{{", done)) >= 0:
+        found = _BRACES.match(text, start)
+        if found is None:
+            raise error_at(text, start, "this `{{` is never closed by `}}`", hint=LITERAL_BRACES_HINT)
+        pieces.append(_between(text[done:start], left=trim, right=bool(found["trim"])))
+        pieces.append(_expression(text, found))
+        done, trim = found.end(), found["inner"].endswith("-")
+        if len(pieces) > 2 * _EXPRESSIONS_MAX:
+            raise error_at(text, start, f"the text holds more than {_EXPRESSIONS_MAX} expressions")
+    pieces.append(_between(text[done:], left=trim, right=False))
+    return Template(text, tuple(piece for piece in pieces if piece != ""))
+
+
+def render(text: str, scope: Mapping[str, object]) -> str:
+    """Render `text`; one without `{{` is given back as it is. Raises `ExpressionError`."""
+    return parse_template(text).render(scope) if has_template(text) else text
+
+
+def render_value(value: object, scope: Mapping[str, object]) -> object:
+    """Render every text inside lists and mappings; keys and other values stay. Raises `ExpressionError`.
+
+    A text that is one single expression gives a text too: `true`, nothing for null, JSON for
+    lists and mappings.
+    """
+    match value:
+        case str():
+            return render(value, scope)
+        case Mapping():
+            return {key: render_value(item, scope) for key, item in value.items()}
+        case list() | tuple():
+            return [render_value(item, scope) for item in value]
+        case _:
+            return value
+
+
+def _expression(text: str, found: re.Match[str]) -> _Expression:
+    from tako.expressions.syntax import parse_expression
+
+    offset = found.start("inner")
+    try:
+        return _Expression(offset, parse_expression(found["inner"].removesuffix("-")))
+    except FlawError as flaw:
+        raise error_at(text, offset + flaw.offset, flaw.reason, hint=flaw.hint) from flaw
+
+
+def _between(text: str, *, left: bool, right: bool) -> str:
+    text = text.lstrip() if left else text
+    return text.rstrip() if right else text

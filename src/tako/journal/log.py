@@ -1,0 +1,202 @@
+"""The journal's file: one JSON object a line with a CRC, appended with one write.
+
+Who holds the file's lock may write, nobody else. Who takes over first cuts the file after its
+last good newline: a line without newline was torn by a crash and never counted. A line with
+newline and a wrong checksum is damage, and an error that names it. Room for the final records
+is reserved beforehand, so that a full disk can still be written down.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from tako.errors import HeldError, MachineError, NotFoundError
+from tako.journal.records import Record, decode, encode
+from tako.system.files import disk_full, is_full, try_lock
+from tako.system.libc import reserve
+
+#: Bytes kept allocated behind the end for the records that say how it ended.
+RESERVE = 32 * 1024
+_RESERVE_STEP = 64 * 1024
+_CRC_KEY = b',"crc":"'
+_CRC_END = b'"}'
+_TAIL = len(_CRC_KEY) + 8 + len(_CRC_END)
+
+
+class JournalDamagedError(MachineError):
+    """A line of a journal that was written whole is not what was written."""
+
+
+def line_of(record: Record) -> bytes:
+    """One record as it stands in the file, newline included."""
+    body = json.dumps(encode(record), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(
+        "utf-8", "surrogateescape"
+    )
+    return body[:-1] + _CRC_KEY + b"%08x" % zlib.crc32(body) + _CRC_END + b"\n"
+
+
+def record_of(line: bytes) -> Record | None:
+    """Undo `line_of` (without the newline); raises `ValueError` for anything else."""
+    body, tail = line[:-_TAIL] + b"}", line[-_TAIL:]
+    if not tail.startswith(_CRC_KEY) or not tail.endswith(_CRC_END):
+        message = "the checksum is missing"
+        raise ValueError(message)
+    if tail != _CRC_KEY + b"%08x" % zlib.crc32(body) + _CRC_END:
+        message = "the checksum is wrong"
+        raise ValueError(message)
+    return decode(json.loads(body.decode("utf-8", "surrogateescape")))
+
+
+class Reader:
+    """Reads a journal from where it stopped the last time; never writes, needs no lock."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._line = 0
+        #: Bytes up to the last good newline.
+        self.offset = 0
+
+    def new_records(self) -> Iterator[Record]:
+        """Give what was appended since the last call, without a torn last line.
+
+        Raises `NotFoundError` if there is no journal, `JournalDamagedError` naming the bad line.
+        """
+        for line in self._new_lines():
+            self._line += 1
+            try:
+                record = record_of(line)
+            except (ValueError, TypeError, KeyError) as error:
+                message = f"{self._path}, line {self._line}: {error}"
+                raise JournalDamagedError(message) from error
+            if record is not None:
+                yield record
+
+    def _new_lines(self) -> list[bytes]:
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self.offset)
+                data = file.read()
+        except FileNotFoundError:
+            message = f"there is no journal at {self._path}"
+            raise NotFoundError(message) from None
+        whole = data[: data.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        return whole.splitlines()
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """All records of a journal; errors as `Reader.new_records`."""
+    return Reader(path).new_records()
+
+
+_ENDS_READ = 1 << 20
+
+
+def read_ends(path: Path) -> tuple[Record | None, Record | None]:
+    """The first and the last whole record, without reading what is between; None for what is not there.
+
+    A record of more than 1 MiB at the end is not found. Raises `JournalDamagedError`.
+    """
+    try:
+        with open(path, "rb") as file:
+            first = file.readline()
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _ENDS_READ))
+            tail = file.read()
+    except FileNotFoundError:
+        return None, None
+    whole = tail[: tail.rfind(b"\n") + 1].splitlines()
+    try:
+        return (
+            record_of(first[:-1]) if first.endswith(b"\n") else None,
+            record_of(whole[-1]) if whole else None,
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        message = f"{path}: {error}"
+        raise JournalDamagedError(message) from error
+
+
+class Writer:
+    """The right to append to one journal; use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Open and lock the journal, made if missing, and cut a torn last line.
+
+        Raises `HeldError` if another process holds it, `DiskFullError` without room for final records,
+        `JournalDamagedError` as reading does. `records` holds what stood in it.
+        """
+        self._path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._reserved = 0
+        try:
+            if not try_lock(self._fd):
+                message = f"another process is executing this run ({path})"
+                raise HeldError(message)
+            reader = Reader(path)
+            self.records = list(reader.new_records())
+            self._size = reader.offset
+            os.ftruncate(self._fd, self._size)
+            self._keep_room(RESERVE)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def append(self, record: Record, *, final: bool = False) -> None:
+        """Add one record; `final` ones may use the reserved room.
+
+        Raises `DiskFullError`; the file then ends with the record before.
+        """
+        line = line_of(record)
+        if not final:
+            self._keep_room(len(line) + RESERVE)
+        self._write(line)
+        self._size += len(line)
+
+    def sync(self) -> None:
+        """Return when everything appended will survive a power cut (fdatasync(2))."""
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Give back the reserved room and the right to write."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Writer:
+        """Give the open writer."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _keep_room(self, length: int) -> None:
+        if self._size + length <= self._reserved:
+            return
+        try:
+            reserve(self._fd, self._size, length + _RESERVE_STEP)
+        except OSError as error:
+            if is_full(error):
+                raise disk_full(error, self._path) from error
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+        self._reserved = self._size + length + _RESERVE_STEP
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            if is_full(error):
+                raise disk_full(error, self._path) from error
+            raise
+        if written < len(line):
+            os.ftruncate(self._fd, self._size)
+            raise disk_full(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self._path)

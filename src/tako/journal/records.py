@@ -1,0 +1,372 @@
+"""What a journal says: one frozen class for each kind of record, all in the past tense.
+
+Times are seconds since the epoch (UTC). Everything inside is plain JSON once written: `encode`
+and `decode` are each other's inverse, and a key that this version does not know is dropped,
+so that an older tako reads a newer journal. An unknown kind is refused unless it is `inert`.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import attrs
+from attrs import frozen
+
+from tako.system.identity import Identity
+
+#: Statuses that a step, child or run can end with.
+SUCCEEDED, FAILED, TIMED_OUT, CANCELLED, SKIPPED = "succeeded", "failed", "timed_out", "cancelled", "skipped"
+#: A run whose owner died; no record of its own end exists.
+INTERRUPTED = "interrupted"
+
+
+@frozen
+class ChildExecutionError:
+    """Why one child failed: `kind` is one of design section 6, times in seconds."""
+
+    repository: str
+    workflow: str
+    run_id: str
+    kind: str
+    message: str
+    step: str = ""
+    exit_code: int | None = None
+    signal: str = ""
+    limit: str = ""
+    started: float | None = None
+    duration_s: float = 0.0
+    attempts: int = 0
+    last_lines: tuple[str, ...] = ()
+
+
+@frozen
+class EventValue:
+    """An emitted event as it travels: payload is plain JSON."""
+
+    type: str
+    schema_version: str
+    payload: Mapping[str, Any]
+    source: str
+    artifact: str
+    run_id: str
+
+
+@frozen
+class Usage:
+    """What a step used: CPU seconds and the largest single process in bytes (getrusage(2))."""
+
+    cpu_s: float = 0.0
+    max_rss: int = 0
+
+
+@frozen
+class CollectedFile:
+    """One file of an artifact; `path` is relative to the artifact's directory."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@frozen
+class RunStarted:
+    """A run began; all that is needed to run it again stands here."""
+
+    at: float
+    run_id: str
+    root_run_id: str
+    repository: str
+    branch: str
+    commit: str
+    workflow: str
+    inputs: Mapping[str, Any]
+    source: str
+    config_digest: str
+    isolation: str
+    identity: Identity
+    temporary: str
+    version: str
+    parent_run_id: str = ""
+    parent_step: str = ""
+    event: EventValue | None = None
+    ancestors: tuple[tuple[str, str], ...] = ()
+    tracked_changes: str = ""
+    #: The steps the run has, in order, so that a reader can say which ones never began.
+    steps: tuple[str, ...] = ()
+
+
+@frozen
+class SegmentStarted:
+    """A new process took the run on: a later segment, or another attempt at one."""
+
+    at: float
+    segment: int
+    attempt: int
+    identity: Identity
+    temporary: str
+
+
+@frozen
+class StepStarted:
+    """A step's process is about to start."""
+
+    at: float
+    step: str
+    attempt: int
+    idempotency_key: str
+
+
+@frozen
+class StepFinished:
+    """A step ended, was left out (`skipped`), or a fan-out step was closed by the root."""
+
+    at: float
+    step: str
+    attempt: int
+    status: str
+    duration_s: float = 0.0
+    exit_code: int | None = None
+    signal: str = ""
+    limit: str = ""
+    message: str = ""
+    tolerated: bool = False
+    outputs: Mapping[str, Any] = attrs.field(factory=dict)
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+    usage: Usage = attrs.field(factory=Usage)
+    last_lines: tuple[str, ...] = ()
+    #: Of a fan-out: the counts of its FanOutResult.
+    counts: Mapping[str, int] = attrs.field(factory=dict)
+
+
+@frozen
+class ArtifactCollected:
+    """Files that a step produced lie in the run's artifacts directory."""
+
+    at: float
+    step: str
+    artifact: str
+    files: tuple[CollectedFile, ...]
+
+
+@frozen
+class EventEmitted:
+    """A fan-out step was reached: the segment ends here and the root goes on."""
+
+    at: float
+    step: str
+    event: EventValue
+    wait_for_children: bool = True
+    timeout_s: float | None = None
+    concurrency_limit: int | None = None
+    on_child_failure: str = "fail"
+
+
+@frozen
+class SubscriptionFiltered:
+    """A subscription to the event that does not run, and why; `skipped` if it runs elsewhere in the tree."""
+
+    at: float
+    step: str
+    repository: str
+    workflow: str
+    reason: str
+    skipped: bool = False
+
+
+@frozen
+class ChildPlanned:
+    """A child will run, with everything pinned."""
+
+    at: float
+    step: str
+    run_id: str
+    repository: str
+    branch: str
+    commit: str
+    workflow: str
+    inputs: Mapping[str, Any]
+
+
+@frozen
+class FanOutPlanned:
+    """All children of a fan-out are planned: nothing is added to it after this."""
+
+    at: float
+    step: str
+    found: int
+    children: int
+
+
+@frozen
+class ChildFinished:
+    """A child and its whole subtree settled."""
+
+    at: float
+    step: str
+    run_id: str
+    status: str
+    duration_s: float = 0.0
+    outputs: Mapping[str, Any] = attrs.field(factory=dict)
+    error: ChildExecutionError | None = None
+
+
+@frozen
+class WorkerDied:
+    """The process that executed the run is proven dead; the segment is tried again if attempts are left."""
+
+    at: float
+    attempt: int
+    message: str
+
+
+@frozen
+class StopRequested:
+    """Somebody asked tako to end the whole tree."""
+
+    at: float
+    signal: str
+
+
+@frozen
+class RunFinished:
+    """The run's own steps have ended."""
+
+    at: float
+    status: str
+    duration_s: float = 0.0
+    message: str = ""
+    kind: str = ""
+    outputs: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@frozen
+class RunSettled:
+    """Of the root run only: the whole tree has ended; nothing follows."""
+
+    at: float
+    status: str
+    exit_code: int
+
+
+@frozen
+class Noted:
+    """Something worth reading that changes no state."""
+
+    at: float
+    message: str
+    step: str = ""
+
+
+Record = (
+    RunStarted
+    | SegmentStarted
+    | StepStarted
+    | StepFinished
+    | ArtifactCollected
+    | EventEmitted
+    | SubscriptionFiltered
+    | ChildPlanned
+    | FanOutPlanned
+    | ChildFinished
+    | WorkerDied
+    | StopRequested
+    | RunFinished
+    | RunSettled
+    | Noted
+)
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Record)}
+_INERT = (Noted,)
+
+
+class UnknownRecordError(ValueError):
+    """A record of a kind that this version does not know and may not pass over."""
+
+
+def encode(record: Record) -> dict[str, Any]:
+    """Give a record as plain JSON: its kind, its fields without those that hold their default."""
+    body: dict[str, Any] = {"kind": type(record).__name__}
+    if isinstance(record, _INERT):
+        body["inert"] = True
+    body.update(_plain(record))
+    return body
+
+
+def decode(body: Mapping[str, Any]) -> Record | None:
+    """Undo `encode`; None for an unknown kind that says it changes no state.
+
+    Raises `UnknownRecordError` for any other unknown kind, `ValueError` or `TypeError` for fields
+    that do not fit.
+    """
+    kind = _KINDS.get(body.get("kind", ""))
+    if kind is not None:
+        record: Record = structure(body, kind)
+        return record
+    if body.get("inert") is True:
+        return None
+    message = f"unknown kind of record {body.get('kind')!r}: written by a newer tako?"
+    raise UnknownRecordError(message)
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind in (str, int, float, bool, type(None)):
+        return value
+    if attrs.has(kind):
+        return {
+            name: _plain(held)
+            for name, default in _defaults(kind)
+            if (held := getattr(value, name)) != default
+        }
+    if isinstance(value, Mapping):
+        return {key: _plain(held) for key, held in value.items()}
+    return [_plain(held) for held in value]
+
+
+@cache
+def _defaults(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """Each field with the default under which it is left out."""
+    return tuple(
+        (field.name, field.default.factory() if isinstance(field.default, attrs.Factory) else field.default)  # type: ignore[arg-type, union-attr]
+        for field in attrs.fields(kind)
+    )
+
+
+@cache
+def _fields(kind: type[Any]) -> Mapping[str, Any]:
+    return {name: hint for name, hint in get_type_hints(kind).items() if name in attrs.fields_dict(kind)}
+
+
+def structure(value: Any, kind: Any) -> Any:
+    """Make a value of the type `kind` from plain JSON, strictly: a number is not taken for a text.
+
+    Knows attrs classes, tuples, mappings, optional types and the JSON scalars, which is all that records
+    and segments are made of. (cattrs would cost every start of tako half a budgeted child.)
+    """
+    if kind is Any:
+        return value
+    if attrs.has(kind):
+        names = _fields(kind)
+        return kind(**{name: structure(held, names[name]) for name, held in value.items() if name in names})
+    origin = get_origin(kind)
+    if origin in (types.UnionType, Union):
+        return None if value is None else structure(value, get_args(kind)[0])
+    if origin is tuple:
+        return _structure_tuple(value, get_args(kind))
+    if origin is not None:
+        of = get_args(kind)[1]
+        return {key: structure(held, of) for key, held in value.items()}
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        message = f"expected {kind.__name__}, got {value!r}"
+        raise TypeError(message)
+    return value
+
+
+def _structure_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        return tuple(structure(held, kinds[0]) for held in value)
+    return tuple(structure(held, kind) for held, kind in zip(value, kinds, strict=True))

@@ -1,0 +1,284 @@
+"""Every path of tako, and the grammar of the names that become part of one.
+
+Nothing else in tako joins a path literal. A name that comes from outside (run id, step id,
+artifact, owner, branch) passes through one of the checks here before it is a path; what
+fails them is a `ReferenceInvalidError` that says which rule was broken.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from attrs import frozen
+
+from tako.errors import ReferenceInvalidError
+
+CONFIG_NAME = "tako.yml"
+SUBMODULES_NAME = ".gitmodules"
+GIT_NAME = ".git"
+PACKS = "objects/pack"
+TEMPORARY_PREFIX = ".tmp-"
+NOTHING = Path(os.devnull)
+RUN_ID = re.compile(r"exec-[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
+_PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.+@%-]*")
+_STEP_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_NAME_MAX = 100
+
+
+def checked_name(value: str, what: str, pattern: re.Pattern[str] = _STEP_ID) -> str:
+    """Give `value` back if it is a plain name (steps, workflows, artifacts, outputs).
+
+    Raises `ReferenceInvalidError` naming `what` otherwise.
+    """
+    if not pattern.fullmatch(value) or len(value) > _NAME_MAX:
+        message = (
+            f"{what} {value!r} is not a valid name: letters, digits, '_' and '-',"
+            f" starting with a letter or '_', at most {_NAME_MAX} characters"
+        )
+        raise ReferenceInvalidError(message)
+    return value
+
+
+def checked_run_id(value: str) -> str:
+    """Give `value` back if it is a run id, else raise `ReferenceInvalidError`."""
+    if not RUN_ID.fullmatch(value):
+        message = f"{value!r} is not a run id: expected exec-YYYYMMDD-HHMMSS-<8 hex digits>"
+        raise ReferenceInvalidError(message)
+    return value
+
+
+def path_problem(path: str) -> str:
+    """Say why `path` may not be used as a relative path inside a workspace; empty if it may."""
+    if not path:
+        return "it is empty"
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+        return "it holds a control character"
+    if path.startswith("/"):
+        return "it is absolute"
+    if path.startswith(("~", "-")):
+        return f"it starts with {path[0]!r}"
+    parts = path.split("/")
+    if ".." in parts:
+        return "it leads out with '..'"
+    if "" in parts[:-1]:
+        return "it has an empty part"
+    return ""
+
+
+def encoded(part: str) -> str:
+    """Percent-encode one part of a name so that it is one directory name (`feature%2Fx`)."""
+    text = quote(part, safe="+@")
+    return "%2E" + text[1:] if text.startswith(".") else text
+
+
+def decoded(part: str) -> str:
+    """Undo `encoded`."""
+    return unquote(part)
+
+
+@frozen
+class RunDirectory:
+    """One run's directory: what belongs to tako, and `work/`, the only part steps see."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The run's id is its directory's name."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """The append-only record."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the root process of a root run from its first to its last moment."""
+        return self.path / "lock"
+
+    @property
+    def logs(self) -> Path:
+        """One file for each step."""
+        return self.path / "logs"
+
+    def log(self, step: str) -> Path:
+        """The output of one step, all attempts."""
+        return self.logs / f"{checked_name(step, 'step')}.log"
+
+    @property
+    def artifacts(self) -> Path:
+        """What the run's steps produced, by artifact."""
+        return self.path / "artifacts"
+
+    @property
+    def children(self) -> Path:
+        """The run directories of its child runs."""
+        return self.path / "children"
+
+    def child(self, run_id: str) -> RunDirectory:
+        """The directory of one child run."""
+        return RunDirectory(self.children / checked_run_id(run_id))
+
+    @property
+    def scripts(self) -> Path:
+        """The scripts of the steps, written before each starts."""
+        return self.path / "scripts"
+
+    @property
+    def work(self) -> Path:
+        """The workspace."""
+        return self.path / "work"
+
+    @property
+    def repo(self) -> Path:
+        """The repository's files inside the workspace."""
+        return self.work / "repo"
+
+    @property
+    def home(self) -> Path:
+        """HOME of the steps of a child."""
+        return self.work / "home"
+
+    @property
+    def exchange(self) -> Path:
+        """Where `$TAKO_OUTPUT` and `$TAKO_ENV` files lie."""
+        return self.work / "tmp"
+
+    def step_outputs(self, step: str) -> Path:
+        """`$TAKO_OUTPUT` of one step."""
+        return self.exchange / f"{checked_name(step, 'step')}.outputs"
+
+    def step_environment(self, step: str) -> Path:
+        """`$TAKO_ENV` of one step."""
+        return self.exchange / f"{checked_name(step, 'step')}.env"
+
+    @property
+    def received_artifacts(self) -> Path:
+        """`$TAKO_ARTIFACTS`: what the run that emitted the event produced."""
+        return self.work / "artifacts"
+
+    @property
+    def received_children(self) -> Path:
+        """`$TAKO_CHILDREN`: what the children produced, by repository and artifact."""
+        return self.work / "children"
+
+
+@frozen
+class CacheLayout:
+    """The shared repository cache."""
+
+    path: Path
+
+    @property
+    def repos(self) -> Path:
+        """Checkouts put there by hand: `<owner>/<name>/<branch>/`."""
+        return self.path / "repos"
+
+    @property
+    def git(self) -> Path:
+        """Bare mirrors and what is registered: `<owner>/<name>.git`, `<owner>/<name>.json`."""
+        return self.path / "git"
+
+    @property
+    def snapshots(self) -> Path:
+        """Immutable trees: `<owner>/<name>/<key>/`."""
+        return self.path / "snapshots"
+
+    @property
+    def index(self) -> Path:
+        """What is remembered to be faster; may be deleted at any time."""
+        return self.path / "index"
+
+    @property
+    def locks(self) -> Path:
+        """One lock for each repository; never unlinked."""
+        return self.path / "locks"
+
+    def mirror(self, owner: str, name: str) -> Path:
+        """The bare mirror of a repository, whose parts are encoded already (here and below)."""
+        return self.git / owner / f"{name}.git"
+
+    def registration(self, owner: str, name: str) -> Path:
+        """Where a repository is fetched from and what was fetched last."""
+        return self.git / owner / f"{name}.json"
+
+    def snapshots_of(self, owner: str, name: str) -> Path:
+        """All snapshots of one repository."""
+        return self.snapshots / owner / name
+
+    def snapshot(self, owner: str, name: str, key: str) -> Path:
+        """One immutable tree."""
+        return self.snapshots_of(owner, name) / key
+
+    def snapshot_used(self, owner: str, name: str, key: str) -> Path:
+        """A file whose mtime says when a snapshot was last asked for."""
+        return self.snapshots_of(owner, name) / f"{key}.used"
+
+    def remembered_config(self, owner: str, name: str, commit: str) -> Path:
+        """The tako.yml of a commit."""
+        return self.index / "configs" / owner / name / commit
+
+    def remembered_content(self, owner: str, name: str, branch: str) -> Path:
+        """The signature of a checkout put there by hand, and the content that it had."""
+        return self.index / "contents" / owner / name / branch
+
+    def lock(self, owner: str, name: str) -> Path:
+        """The reader/writer lock of one repository."""
+        return self.locks / owner / f"{name}.lock"
+
+    @property
+    def git_config(self) -> Path:
+        """The config with which git reads local repositories that are fetched from."""
+        return self.index / "reading.gitconfig"
+
+    @property
+    def locks_probed(self) -> Path:
+        """On which file system and in which boot locks were seen to work."""
+        return self.index / "locks-probed"
+
+
+@frozen
+class Home:
+    """`$TAKO_HOME`."""
+
+    path: Path
+    cache_dir: Path | None = None
+
+    @property
+    def config(self) -> Path:
+        """The user's settings."""
+        return self.path / "config.yml"
+
+    @property
+    def cache(self) -> CacheLayout:
+        """The shared cache, elsewhere if `--cache-dir` says so."""
+        return CacheLayout(self.cache_dir or self.path / "cache")
+
+    @property
+    def workspaces(self) -> Path:
+        """The run directories of root runs."""
+        return self.path / "workspaces"
+
+    def run(self, run_id: str) -> RunDirectory:
+        """The directory of one root run."""
+        return RunDirectory(self.workspaces / checked_run_id(run_id))
+
+
+def home_from(environment: dict[str, str], cache_dir: str = "") -> Home:
+    """Find `$TAKO_HOME` (default `~/.tako`), both made absolute.
+
+    Raises `ReferenceInvalidError` if neither TAKO_HOME nor HOME is set.
+    """
+    text = environment.get("TAKO_HOME") or ""
+    if not text:
+        user_home = environment.get("HOME") or ""
+        if not user_home:
+            message = "neither TAKO_HOME nor HOME is set"
+            raise ReferenceInvalidError(message)
+        text = os.path.join(user_home, ".tako")
+    cache = Path(os.path.abspath(cache_dir)) if cache_dir else None
+    return Home(Path(os.path.abspath(text)), cache)

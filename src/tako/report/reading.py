@@ -1,0 +1,127 @@
+"""Reads runs from their journals for everybody who shows them: status, results, lists.
+
+A run without an end of its own is `running` while its root process holds the run's lock, and
+`interrupted` once nobody does: the lock is the proof, never a pid.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from tako.errors import NotFoundError
+from tako.journal.fold import RUNNING, RunState, fold
+from tako.journal.log import read_ends, read_records
+from tako.journal.records import INTERRUPTED, RunSettled, RunStarted
+from tako.layout import RUN_ID, Home, RunDirectory
+from tako.system.files import is_locked
+
+_SHORT_MIN = 4
+
+
+@frozen
+class RunView:
+    """One run as it is now; `owned` tells whether its tree's root process lives."""
+
+    paths: RunDirectory
+    state: RunState
+    owned: bool
+
+    @property
+    def status(self) -> str:
+        """A final status, `running` or `interrupted`."""
+        status = self.state.status
+        return INTERRUPTED if status == RUNNING and not self.owned else status
+
+    def child(self, run_id: str) -> RunView | None:
+        """A child of the same tree; None if it never started."""
+        paths = self.paths.child(run_id)
+        try:
+            return RunView(paths, fold(read_records(paths.journal)), self.owned)
+        except NotFoundError:
+            return None
+
+
+def read_run(paths: RunDirectory) -> RunView:
+    """The run of a directory; raises `NotFoundError` if it has no journal, and for damage as the log does."""
+    return RunView(paths, fold(read_records(paths.journal)), is_locked(root_of(paths).lock))
+
+
+def root_of(paths: RunDirectory) -> RunDirectory:
+    """The root run's directory of any run of its tree."""
+    while paths.path.parent.name == RunDirectory(Path()).children.name:
+        paths = RunDirectory(paths.path.parent.parent)
+    return paths
+
+
+def root_runs(home: Home) -> list[RunDirectory]:
+    """All root runs, newest first."""
+    try:
+        names = [name for name in os.listdir(home.workspaces) if RUN_ID.fullmatch(name)]
+    except FileNotFoundError:
+        return []
+    return [home.run(name) for name in sorted(names, reverse=True)]
+
+
+def find_run(home: Home, text: str) -> RunDirectory:
+    """The run, root or child, of an id or of the last digits of one; empty is the newest root run.
+
+    Raises `NotFoundError` if there is none, or more than one.
+    """
+    roots = root_runs(home)
+    if not text:
+        if not roots:
+            message = f"there are no runs in {home.path}"
+            raise NotFoundError(message)
+        return roots[0]
+    found = [paths for paths in _below(roots) if _is_named(paths.run_id, text)]
+    if len(found) == 1:
+        return found[0]
+    what = "more than one run" if found else "no run"
+    message = f"there is {what} {text!r} in {home.path}"
+    raise NotFoundError(message, hint="`tako runs` lists them")
+
+
+def _is_named(run_id: str, text: str) -> bool:
+    return run_id == text or (len(text) >= _SHORT_MIN and run_id.endswith(text))
+
+
+def _below(runs: list[RunDirectory]) -> Iterator[RunDirectory]:
+    stack = list(reversed(runs))
+    while stack:
+        paths = stack.pop()
+        yield paths
+        try:
+            names = sorted(os.listdir(paths.children), reverse=True)
+        except FileNotFoundError:
+            continue
+        stack += [paths.child(name) for name in names if RUN_ID.fullmatch(name)]
+
+
+def summary_of(paths: RunDirectory) -> dict[str, Any]:
+    """One root run in a list, from the first and the last record of its journal only."""
+    first, last = read_ends(paths.journal)
+    started = first if isinstance(first, RunStarted) else None
+    if isinstance(last, RunSettled):
+        status = last.status
+    else:
+        status = RUNNING if is_locked(paths.lock) else INTERRUPTED
+    return {
+        "run_id": paths.run_id,
+        "status": status,
+        "exit_code": last.exit_code if isinstance(last, RunSettled) else None,
+        "repository": started.repository if started else None,
+        "workflow": started.workflow if started else None,
+        "started": moment(started.at) if started else None,
+        "last": moment(last.at) if last else None,
+    }
+
+
+def moment(seconds: float) -> str:
+    """A time as people and programs read it: UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

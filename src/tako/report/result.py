@@ -1,0 +1,135 @@
+"""The result as JSON, streamed: a child's result is written while its journal is read.
+
+Keys: `run_id`, `status`, `repository`, `commit`, `branch`, `workflow`, `started`, `duration_s`,
+`outputs`, `steps` (a fan-out's with `fan_out`, whose `children` are results again), and on the root
+`exit_code` and `failures`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+from attrs import asdict
+
+from tako.engine.results import fan_out_result
+from tako.journal.fold import ChildState, StepState
+from tako.report.reading import RunView, moment
+from tako.report.tree import failures
+
+
+def write_result(view: RunView, stream: TextIO, *, exit_code: int | None = None) -> None:
+    """Write one JSON object and a newline."""
+    for piece in _run(view, top=True, exit_code=exit_code):
+        stream.write(piece)
+    stream.write("\n")
+
+
+def _run(view: RunView, *, top: bool = False, exit_code: int | None = None) -> Iterator[str]:
+    yield _open(_head(view))
+    yield ',"steps":['
+    for number, step in enumerate(view.state.steps.values()):
+        yield "," if number else ""
+        yield from _step(view, step)
+    yield "]"
+    if top:
+        settled = view.state.settled
+        code = settled.exit_code if settled and exit_code is None else exit_code
+        yield f',"exit_code":{json.dumps(code)},"failures":['
+        yield from _joined(json.dumps(asdict(error)) for error in failures(view))
+        yield "]"
+    yield "}"
+
+
+def _open(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False)[:-1]
+
+
+def _joined(pieces: Iterable[str]) -> Iterator[str]:
+    for number, piece in enumerate(pieces):
+        yield f",{piece}" if number else piece
+
+
+def _head(view: RunView) -> dict[str, Any]:
+    started, finished = view.state.started, view.state.finished
+    return {
+        "run_id": view.paths.run_id,
+        "status": view.status,
+        "repository": started.repository if started else None,
+        "branch": started.branch if started else None,
+        "commit": started.commit if started else None,
+        "workflow": started.workflow if started else None,
+        "inputs": dict(started.inputs) if started else {},
+        "isolation": started.isolation if started else None,
+        "started": moment(started.at) if started else None,
+        "duration_s": finished.duration_s if finished else None,
+        "message": finished.message if finished else "",
+        "outputs": dict(finished.outputs) if finished else {},
+        "attempts": 1 + len(view.state.deaths),
+    }
+
+
+def _step(view: RunView, step: StepState) -> Iterator[str]:
+    finished = step.finished
+    yield _open(
+        {
+            "id": step.id,
+            "status": view.status if step.status == "running" and not view.owned else step.status,
+            "attempts": step.attempts,
+            "exit_code": finished.exit_code if finished else None,
+            "signal": finished.signal if finished else "",
+            "limit": finished.limit if finished else "",
+            "message": finished.message if finished else "",
+            "duration_s": finished.duration_s if finished else None,
+            "tolerated": finished.tolerated if finished else False,
+            "outputs": dict(view.state.outputs_of(step.id)),
+            "usage": asdict(finished.usage) if finished else None,
+            "artifacts": {
+                name: [asdict(file) for file in record.files]
+                for name, record in view.state.artifacts.items()
+                if record.step == step.id
+            },
+        }
+    )
+    if step.id in view.state.fan_outs:
+        yield from _fan_out(view, step.id)
+    yield "}"
+
+
+def _fan_out(view: RunView, step_id: str) -> Iterator[str]:
+    result = asdict(fan_out_result(view.state, step_id))
+    fan_out = view.state.fan_outs[step_id]
+    result["filtered_out"] = [
+        {"repository": record.repository, "workflow": record.workflow, "reason": record.reason}
+        for record in fan_out.filtered
+    ]
+    yield ',"fan_out":'
+    yield _open(result)
+    yield ',"children":['
+    for number, child in enumerate(fan_out.children.values()):
+        yield "," if number else ""
+        yield from _child(view, child)
+    yield "]}"
+
+
+def _child(view: RunView, child: ChildState) -> Iterator[str]:
+    own = view.child(child.plan.run_id)
+    if own is not None:
+        yield from _run(own)
+        return
+    plan, finished = child.plan, child.finished
+    yield json.dumps(
+        {
+            "run_id": plan.run_id,
+            "status": finished.status if finished else "pending",
+            "repository": plan.repository,
+            "branch": plan.branch,
+            "commit": plan.commit,
+            "workflow": plan.workflow,
+            "inputs": dict(plan.inputs),
+            "message": finished.error.message if finished and finished.error else "",
+            "steps": [],
+        },
+        ensure_ascii=False,
+    )

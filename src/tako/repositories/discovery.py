@@ -1,0 +1,114 @@
+"""Finds who subscribes to an event: reads the tako.yml of every known repository's default branch.
+
+In flow the cache and the event's source, artifact and type; out flow candidates in a fixed order. A
+file that does not name the source is not parsed: 10,000 repositories are looked through for one event.
+A tako.yml that cannot be used but names the source is a candidate with an error, so that nobody
+who meant to subscribe is left out in silence; others are told as notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from attrs import frozen
+
+from tako.config.loader import load_config
+from tako.config.schema import Config, Subscription
+from tako.errors import NotFoundError, ReferenceInvalidError, TakoError
+from tako.layout import CONFIG_NAME
+from tako.repositories.known import KnownRepository
+from tako.repositories.reference import Repository, parse_repository
+
+_KEYWORD = b"subscriptions"
+# A YAML escape may hide any text: such a file is always parsed.
+_ESCAPE = b"\\"
+
+
+@frozen
+class Candidate:
+    """A subscription to the event, or (with `error`) a tako.yml that may hold one but cannot be used."""
+
+    repository: Repository
+    branch: str
+    config: Config | None = None
+    error: TakoError | None = None
+    subscription: Subscription | None = None
+
+
+class Known(Protocol):
+    """What discovery needs of the cache."""
+
+    def known(self) -> list[KnownRepository]:
+        """All repositories, in a fixed order."""
+
+    def default_config_bytes(self, known: KnownRepository) -> bytes:
+        """The tako.yml of the default branch."""
+
+    def note(self, message: str) -> None:
+        """Tell what a person may want to know."""
+
+
+def subscribes(subscription: Subscription, source: Repository, artifact: str, event_type: str) -> bool:
+    """Whether a subscription is on that artifact of that repository and that type of event.
+
+    Hosts are compared only if both name one; letters' case counts in artifact and type alone.
+    """
+    text, _, wanted = subscription.artifact.rpartition(":")
+    if wanted != artifact or event_type not in subscription.events:
+        return False
+    try:
+        return parse_repository(text).matches(source)
+    except ReferenceInvalidError:
+        return False
+
+
+def _names(source: Repository, data: bytes) -> bool:
+    return f"{source.owner}/{source.name}".lower().encode() in data.lower()
+
+
+def _may_subscribe(source: Repository, data: bytes) -> bool:
+    return (_KEYWORD in data and _names(source, data)) or _ESCAPE in data
+
+
+def discover(cache: Known, source: str, artifact: str, event_type: str) -> Iterator[Candidate]:
+    """Give every subscription to `event_type` of `artifact` of the repository named `source`.
+
+    Ordered by repository, then by position in its tako.yml. Raises `ReferenceInvalidError` for a source that
+    is no repository, `MachineError` if the cache cannot be used.
+    """
+    repository = parse_repository(source)
+    for known in cache.known():
+        data = _read(cache, known)
+        if data is not None and _may_subscribe(repository, data):
+            yield from _candidates(cache, known, data, repository, (artifact, event_type))
+
+
+def _read(cache: Known, known: KnownRepository) -> bytes | None:
+    try:
+        return cache.default_config_bytes(known)
+    except NotFoundError:
+        # Without a tako.yml, or vanished since the cache was listed: it subscribes to nothing.
+        return None
+    except TakoError as error:
+        # Whether it subscribes cannot be known; the others must not suffer.
+        cache.note(f"{known.repository.text} is left out: {error.message}")
+        return None
+
+
+def _candidates(
+    cache: Known, known: KnownRepository, data: bytes, source: Repository, wanted: tuple[str, str]
+) -> Iterator[Candidate]:
+    where = f"{known.repository.text}:{known.default_branch}"
+    try:
+        config = load_config(data, f"{where}/{CONFIG_NAME}")
+    except TakoError as error:
+        # A broken tako.yml is that repository's failure, not the fan-out's.
+        if _names(source, data):
+            yield Candidate(known.repository, known.default_branch, error=error)
+        else:
+            cache.note(f"{known.repository.text} is left out: {error.message}")
+        return
+    for subscription in config.subscriptions:
+        if subscribes(subscription, source, *wanted):
+            yield Candidate(known.repository, known.default_branch, config, None, subscription)

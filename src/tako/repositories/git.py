@@ -1,0 +1,201 @@
+"""The one module that runs git.
+
+Three kinds of git, by what may be believed:
+
+- `run_git`: in repositories that tako made. No config but their own and tako's; no hook, no file system
+  monitor, no filter.
+- `fetch_git`: the same, fetching from a registered URL. Over the network with the user's own config
+  (credential helpers, proxies, ssh), never with a question on a terminal; from a local path with no config
+  of the user's at all.
+- `head_commit` and its like: in the user's own checkout, which is trusted as the user's commands are.
+
+Nothing here ever runs in a checkout that was put into the cache by hand, nor in a workspace. A
+failure is a `MachineError` with git's last lines, without credentials.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tako.errors import MachineError
+from tako.layout import NOTHING
+from tako.repositories.urls import SCHEMES, is_local, without_credentials
+from tako.system.programs import Ended, run_program
+from tako.system.user_environment import user_environment
+
+_LAST_LINES = 6
+_LOCAL_TIMEOUT_S = 600.0
+FETCH_TIMEOUT_S = 1800.0
+# `maintenance` and `gc` would rewrite packs that snapshots read through alternates.
+_OPTIONS = (
+    f"core.hooksPath={NOTHING}",
+    "core.fsmonitor=false",
+    "core.fsync=committed,loose-object",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "protocol.ext.allow=never",
+    "uploadpack.packObjectsHook=",
+    "fetch.recurseSubmodules=false",
+    "submodule.recurse=false",
+    "advice.detachedHead=false",
+)
+
+
+# The user's defaults for attributes and excludes are read even without a global config.
+_CLOSED_OPTIONS = (
+    f"core.attributesFile={NOTHING}",
+    f"core.excludesFile={NOTHING}",
+    "core.logAllRefUpdates=false",
+)
+
+
+def _words(options: Sequence[str]) -> list[str]:
+    return [word for option in options for word in ("-c", option)]
+
+
+def _own_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What every git gets: no `GIT_*` of the caller's (tako may run in a hook), C messages, no questions."""
+    kept = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
+    return kept | {
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "",
+        # Without a terminal ssh would ask through a window; own session and this make it fail instead.
+        "SSH_ASKPASS_REQUIRE": "never",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_ALLOW_PROTOCOL": ":".join(SCHEMES),
+        # Reading a partial clone would run what its own config names to get the rest (CVE-2024-32004).
+        "GIT_NO_LAZY_FETCH": "1",
+    }
+
+
+def closed_environment(config: Path | None = None) -> dict[str, str]:
+    """An environment in which git reads no config but the repository's, and `config` if given."""
+    return _own_environment(user_environment()) | {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(config or NOTHING),
+        "GIT_ATTR_NOSYSTEM": "1",
+    }
+
+
+def network_environment() -> dict[str, str]:
+    """The user's own config and ssh, for fetching over the network."""
+    given = user_environment()
+    kept = {name: given[name] for name in ("GIT_SSH", "GIT_SSH_COMMAND") if name in given}
+    return _own_environment(user_environment()) | kept
+
+
+def _failure(arguments: Sequence[str], ended: Ended, timeout_s: float) -> MachineError:
+    lines = ended.stderr.decode(errors="replace").splitlines()
+    said = [line for line in lines if line.strip()][-_LAST_LINES:]
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    if ended.timed_out:
+        said.append(f"it did not end within {timeout_s:g} s")
+    text = "\n".join(["", *said]) if len(said) > 1 else f" {''.join(said)}"
+    return MachineError(without_credentials(f"git {command} failed (exit {ended.returncode}):{text}"))
+
+
+def _run(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    timeout_s: float = _LOCAL_TIMEOUT_S,
+) -> Ended:
+    command = ["git", *_words(_OPTIONS), *arguments]
+    try:
+        return run_program(command, environment=environment, cwd=cwd, stdin=stdin, timeout_s=timeout_s)
+    except FileNotFoundError as error:
+        message = "git is not installed, or not in PATH" if not cwd or cwd.is_dir() else f"{cwd} is gone"
+        raise MachineError(message) from error
+    except OSError as error:
+        message = f"git cannot be started: {error.strerror}"
+        raise MachineError(message) from error
+
+
+def run_git(
+    arguments: Sequence[str],
+    *,
+    git_dir: Path | None = None,
+    work_tree: Path | None = None,
+    index: Path | None = None,
+    stdin: bytes = b"",
+    check: bool = True,
+) -> Ended:
+    """Run git in a repository that tako made, with no config but its own.
+
+    Raises `MachineError` if it fails and `check` is true, is missing, or takes more than ten minutes.
+    """
+    environment = closed_environment()
+    for name, path in (("GIT_DIR", git_dir), ("GIT_WORK_TREE", work_tree), ("GIT_INDEX_FILE", index)):
+        if path is not None:
+            environment[name] = str(path)
+    words = [*_words(_CLOSED_OPTIONS), *arguments]
+    ended = _run(words, environment, cwd=work_tree or git_dir, stdin=stdin)
+    if check and ended.returncode:
+        raise _failure(arguments, ended, _LOCAL_TIMEOUT_S)
+    return ended
+
+
+def fetch_git(arguments: Sequence[str], url: str, git_dir: Path, config: Path) -> Ended:
+    """Run a git command that reads from `url` on behalf of the mirror `git_dir`; raises `MachineError`.
+
+    `config` is a file of tako's that makes git read local repositories of any owner. It has to be
+    a file: git forgets `-c safe.directory` before it starts `upload-pack` (measured with 2.39.5).
+    """
+    environment = closed_environment(config) if is_local(url) else network_environment()
+    environment["GIT_DIR"] = str(git_dir)
+    ended = _run(arguments, environment, cwd=git_dir, timeout_s=FETCH_TIMEOUT_S)
+    if ended.returncode:
+        raise _failure(arguments, ended, FETCH_TIMEOUT_S)
+    return ended
+
+
+def _own_checkout(path: Path, *arguments: str) -> Ended:
+    """Run git in the user's own checkout, with the user's config, whoever owns it (root in a container)."""
+    trusted = ("-c", "safe.directory=*")
+    return _run([*trusted, "-C", str(path), *arguments], network_environment())
+
+
+def head_commit(path: Path) -> str:
+    """The commit checked out in the user's checkout; empty if it is no repository or has no commit."""
+    ended = _own_checkout(path, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    return "" if ended.returncode else ended.stdout.decode().strip()
+
+
+def head_branch(path: Path) -> str:
+    """The branch checked out in the user's checkout; empty if there is none."""
+    ended = _own_checkout(path, "symbolic-ref", "--quiet", "--short", "HEAD")
+    return "" if ended.returncode else ended.stdout.decode(errors="replace").strip()
+
+
+def origin_url(path: Path) -> str:
+    """The URL of `origin` as it is configured; empty if there is none."""
+    ended = _own_checkout(path, "config", "--get", "remote.origin.url")
+    return "" if ended.returncode else ended.stdout.decode(errors="replace").strip()
+
+
+def tracked_changes_digest(path: Path) -> str:
+    """SHA-256 (hex) of what differs between HEAD and the tracked files; empty if nothing does.
+
+    Also empty outside a repository. Raises `MachineError` if git cannot compare.
+    """
+    head = head_commit(path)
+    if not head:
+        return ""
+    arguments = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", "--full-index")
+    ended = _own_checkout(path, *arguments, "--ignore-submodules=dirty", head, "--", ":/")
+    if ended.returncode:
+        raise _failure(arguments, ended, _LOCAL_TIMEOUT_S)
+    return hashlib.sha256(ended.stdout).hexdigest() if ended.stdout else ""
+
+
+def identity() -> tuple[str, str]:
+    """The user's name and email as git is configured; empty where nothing is set."""
+    environment = network_environment()
+    found = [_run(("config", "--get", key), environment) for key in ("user.name", "user.email")]
+    name, email = ("" if ended.returncode else ended.stdout.decode(errors="replace").strip() for ended in found)
+    return name, email

@@ -1,0 +1,216 @@
+"""Immutable trees of the cache: made once under a temporary name, then moved into place.
+
+In flow pins (a commit of a mirror, or a checkout put into the cache by hand); out flow directories that
+nobody writes again. What is in place is whole and on the disk. Callers hold the repository's lock:
+shared to make one, exclusive to remove.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from attrs import frozen
+
+from tako.errors import MachineError, NotFoundError
+from tako.layout import GIT_NAME, SUBMODULES_NAME, TEMPORARY_PREFIX, CacheLayout
+from tako.repositories.git import run_git
+from tako.repositories.reference import Repository
+from tako.system.files import make_private, write_whole
+from tako.system.removal import remove_tree
+from tako.system.tree import TreeChangedError, TreeSignature, copy_tree_hashed, tree_signature
+
+CONTENT_PREFIX = "content-"
+_TRIES = 3
+# A change within one tick of the file system's clock (10 ms at worst) may leave no trace in a signature.
+_TICK_NS = 50_000_000
+# What git may believe of a copy: size and mtime, which `copy_tree` keeps.
+_CLONE_OPTIONS = ("core.checkStat=minimal", "core.trustctime=false", "gc.auto=0", "maintenance.auto=false")
+
+
+@contextmanager
+def _built(final: Path) -> Iterator[Path]:
+    """Give a temporary directory's name beside `final`; what is left of it at the end is removed."""
+    make_private(final.parent)
+    temporary = final.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        yield temporary
+    finally:
+        remove_tree(temporary)
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    """Move a whole tree into place, its bytes first; whoever was faster made the same tree."""
+    from tako.system.libc import sync_file_system
+
+    descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync_file_system(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        temporary.rename(final)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+
+
+def make_commit_snapshot(
+    mirror: Path, final: Path, commit: str, *, branch: str, origin: str, on_note: Callable[[str], None]
+) -> None:
+    """Make the tree of a commit, with a `.git` that reads its objects from the mirror.
+
+    `branch` is checked out there and `origin` (without credentials) is its remote. No hook, filter or
+    config but tako's takes part: LFS pointers stay pointers, submodules stay empty. Raises `MachineError`.
+    """
+    with _built(final) as temporary:
+        options = [f"--config={option}" for option in _CLONE_OPTIONS]
+        clone = ["clone", "--quiet", "--shared", "--no-checkout", "--template=", *options]
+        run_git([*clone, "--", str(mirror), str(temporary)])
+        git_dir = temporary / GIT_NAME
+        run_git(
+            ["checkout", "--quiet", "--force", "-B", branch, commit, "--"],
+            git_dir=git_dir,
+            work_tree=temporary,
+        )
+        run_git(["config", "remote.origin.url", origin], git_dir=git_dir)
+        if (temporary / SUBMODULES_NAME).is_file():
+            on_note(f"{origin}: submodules are left empty")
+        _publish(temporary, final)
+
+
+def make_content_snapshot(
+    checkout: Path, place: Callable[[str], Path], on_skipped: Callable[[str, str], None]
+) -> tuple[str, TreeSignature]:
+    """Copy a checkout, without running git in it; give its key and the signature it had.
+
+    `place` tells where the snapshot of a key belongs. A checkout that changes while it is copied is
+    copied again, up to three times. Raises `NotFoundError` if it vanished, else `MachineError`.
+    """
+    for _ in range(_TRIES):
+        with suppress(TreeChangedError):
+            made = _attempt(checkout, place)
+            if made:
+                for relative, kind in made.skipped:
+                    on_skipped(relative, kind)
+                return made.key, made.signature
+        if not checkout.is_dir():
+            message = f"{checkout} vanished"
+            raise NotFoundError(message)
+    message = f"{checkout} changes all the time while it is copied"
+    raise MachineError(message, hint="stop what writes there, then run it again")
+
+
+@frozen
+class _Made:
+    key: str
+    signature: TreeSignature
+    skipped: list[tuple[str, str]]
+
+
+def _attempt(checkout: Path, place: Callable[[str], Path]) -> _Made | None:
+    """Copy once; None if the checkout was another one afterwards."""
+    skipped: list[tuple[str, str]] = []
+    with _built(place(CONTENT_PREFIX)) as temporary:
+        before = tree_signature(checkout)
+        digest = copy_tree_hashed(checkout, temporary, on_skipped=lambda *what: skipped.append(what))
+        if tree_signature(checkout) != before:
+            return None
+        key = CONTENT_PREFIX + digest
+        if not place(key).is_dir():
+            _publish(temporary, place(key))
+    return _Made(key, before, skipped)
+
+
+def remembered_key(file: Path, signature: TreeSignature) -> str:
+    """The content key that a tree with this signature had; empty if that is not known."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        record = json.loads(file.read_bytes())
+        if record["signature"] == signature.hex:
+            return str(record["content"])
+    return ""
+
+
+def last_remembered_key(file: Path) -> str:
+    """The content key that was remembered last, whether or not it is still that; empty if there is none."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(file.read_bytes())["content"])
+    return ""
+
+
+def remember_key(file: Path, signature: TreeSignature, key: str, taken_ns: int) -> None:
+    """Remember the content key of a signature taken at `taken_ns` (ns since the epoch), if it is safe to."""
+    if signature.newest_ns < taken_ns - _TICK_NS:
+        make_private(file.parent)
+        record = {"signature": signature.hex, "content": key}
+        write_whole(file, json.dumps(record).encode())
+
+
+def touch_used(file: Path) -> None:
+    """Note that a snapshot is used now, for `prune`."""
+    with suppress(OSError):
+        file.touch(mode=0o600)
+
+
+def remove_snapshot(path: Path) -> None:
+    """Take a snapshot out of its place in one move, then remove it."""
+    aside = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(4).hex()}")
+    with suppress(FileNotFoundError):
+        path.rename(aside)
+    remove_tree(aside)
+
+
+def snapshot_keys(layout: CacheLayout, repository: Repository) -> list[str]:
+    """The keys of all snapshots of a repository, sorted."""
+    with suppress(FileNotFoundError):
+        entries = os.scandir(layout.snapshots_of(repository.owner_part, repository.name_part))
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return []
+
+
+def remove_leftovers(layout: CacheLayout, repository: Repository) -> None:
+    """Remove what killed makers of snapshots left; the caller holds the exclusive lock."""
+    directory = layout.snapshots_of(repository.owner_part, repository.name_part)
+    for left in directory.glob(f"{TEMPORARY_PREFIX}*"):
+        remove_tree(left)
+
+
+def last_used_s(file: Path) -> float:
+    """When a snapshot was used last, seconds since the epoch; 0 if never."""
+    with suppress(OSError):
+        return file.stat().st_mtime
+    return 0.0
+
+
+def now_ns() -> int:
+    """The clock that file systems stamp changes with, ns since the epoch."""
+    return time.time_ns()
+
+
+def content_problem(path: Path, key: str) -> str:
+    """Say how a content snapshot differs from its key; empty if it does not."""
+    with _built(path) as temporary:
+        digest = copy_tree_hashed(path, temporary, on_skipped=lambda *_: None)
+    return "" if key == CONTENT_PREFIX + digest else "its content is not what its key says"
+
+
+def commit_problem(mirror: Path, path: Path, commit: str) -> str:
+    """Say which files of a commit's snapshot differ from the commit; empty if none.
+
+    The snapshot's own `.git` is not believed: a fresh index of the mirror is compared.
+    """
+    with _built(path) as temporary:
+        temporary.mkdir(mode=0o700)
+        git = partial(run_git, git_dir=mirror, work_tree=path, index=temporary / "index")
+        git(["read-tree", commit])
+        git(["update-index", "-q", "--really-refresh"], check=False)
+        changed = git(["diff-files", "--name-only", "-z"]).stdout
+        added = git(["ls-files", "--others", "-z"]).stdout
+    names = [name.decode(errors="replace") for name in (changed + added).split(b"\0") if name]
+    return f"it differs from its commit in {', '.join(names[:5])}" if names else ""

@@ -1,0 +1,90 @@
+"""Small promises about files that several packages rely on."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from tako.errors import DiskFullError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that the disk or quota is used up."""
+    return error.errno in _NO_ROOM
+
+
+def disk_full(error: OSError, path: Path | str) -> DiskFullError:
+    """The failure to raise for such an error, naming what could not be written."""
+    return DiskFullError(
+        f"no space left while writing {path}: {error.strerror}",
+        hint="free some space (`df` shows where), then run it again",
+    )
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for this open file description: flock(2), exclusive, not waiting.
+
+    Unlike fcntl(2) record locks it is not dropped when another descriptor of the same file is
+    closed in the same process. It ends with the last holder of the description.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write_whole(path: Path, data: bytes, *, sync: bool = False, mode: int = 0o600) -> None:
+    """Put `data` at `path` in one move: what is in place is whole (rename(2))."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fdatasync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        os.unlink(temporary)
+        if is_full(error):
+            raise disk_full(error, path) from error
+        raise
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of `data` (write(2) may take less at a time)."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def make_private(path: Path) -> None:
+    """Make a directory and what is missing above it, each for the owner alone (0700).
+
+    `Path.mkdir(parents=True)` gives its mode to the last one only.
+    """
+    missing = [path, *path.parents]
+    while missing and missing[-1].exists():
+        missing.pop()
+    for directory in reversed(missing):
+        directory.mkdir(mode=0o700, exist_ok=True)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another open file description holds `try_lock` on the file; a missing file is not locked."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,115 @@
+"""Ending and collecting what runs below the calling process.
+
+As a child subreaper a process becomes the parent of every orphan below it, so that "kill and
+collect my children until I have none" ends all descendants, also daemons (prctl(2)).
+Only unreaped children are signalled: their pids cannot have been used again.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Collection
+from contextlib import suppress
+
+_POLL_MS = 50
+
+
+def children() -> list[int]:
+    """The pids of this process's own children, zombies included (proc_pid_task(5))."""
+    found: list[int] = []
+    for task in os.listdir("/proc/self/task"):
+        with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/self/task/{task}/children") as file:
+            found += map(int, file.read().split())
+    return found
+
+
+def _collect(pid: int) -> bool:
+    """Reap one child if it has ended; True if it is no longer a child."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _wait_for_any(pids: Collection[int]) -> None:
+    poll = select.poll()
+    pidfds = []
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            pidfds.append(os.pidfd_open(pid))
+            poll.register(pidfds[-1], select.POLLIN)
+    poll.poll(_POLL_MS)
+    for pidfd in pidfds:
+        os.close(pidfd)
+
+
+def collect_orphans(but_not: int) -> None:
+    """Reap children that have ended, except `but_not`, whose exit status another piece wants."""
+    while True:
+        try:
+            result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if result is None or result.si_pid == but_not:
+            return
+        _collect(result.si_pid)
+
+
+def end_descendants(*, spare: Collection[int] = (), timeout_s: float = 10.0) -> list[int]:
+    """SIGKILL and reap all descendants; give the pids of children left when the time is over.
+
+    Children in `spare` are neither killed nor reaped. Whoever calls this must be a subreaper.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left = [pid for pid in children() if pid not in spare and not _collect(pid)]
+        if not left or time.monotonic() > deadline:
+            return left
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _wait_for_any(left)
+
+
+def wait_for_exit(pidfd: int, timeout_s: float) -> bool:
+    """Wait until the process of a pidfd has ended; False if it still runs after `timeout_s`."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+def signal_group(leader: int, number: int) -> None:
+    """Signal the process group that a still uncollected child leads; a group without members is no error."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+
+
+def end_escaped(run_id: str, *, timeout_s: float = 10.0) -> list[int]:
+    """Kill and reap what a dead worker's steps left: own children that carry its `TAKO_RUN_ID`.
+
+    The orphans of a worker become children of the root, which is a subreaper. Gives the pids left when
+    the time is over.
+    """
+    mark = b"TAKO_RUN_ID=" + run_id.encode() + b"\0"
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left = [pid for pid in children() if _carries(pid, mark) and not _collect(pid)]
+        if not left or time.monotonic() > deadline:
+            return left
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _wait_for_any(left)
+        for pid in left:
+            _collect(pid)
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return mark in file.read() + b"\0"
+    except OSError:
+        return False

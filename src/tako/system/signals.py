@@ -1,0 +1,67 @@
+"""Signals as bytes on a pipe, so that a selector loop reads them like any other event."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+
+#: What ends tako, politely the first time: design, section 2.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class SignalPipe:
+    """Turns chosen signals into bytes; `descriptor` is readable when one has come.
+
+    Only the main thread of a process may make one (signal.set_wakeup_fd).
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.descriptor, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        for number in numbers:
+            signal.signal(number, _noted)
+            # A system call that is under way goes on instead of failing with EINTR (PEP 475 aside, C code).
+            signal.siginterrupt(number, False)
+
+    def wake(self) -> None:
+        """Make the descriptor readable without a signal; may be called from any thread."""
+        try:
+            os.write(self._write, b"\0")
+        except BlockingIOError:
+            return
+
+    def read(self) -> list[int]:
+        """Give the numbers of all signals that came since the last call, in order."""
+        try:
+            return [number for number in os.read(self.descriptor, 4096) if number]
+        except BlockingIOError:
+            return []
+
+    def close(self) -> None:
+        """Forget the pipe; the signals keep their harmless handler."""
+        signal.set_wakeup_fd(-1)
+        os.close(self.descriptor)
+        os.close(self._write)
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """Do nothing: the byte on the wakeup descriptor is the message."""
+
+
+def name_of(number: int) -> str:
+    """`SIGKILL` for 9; the number itself for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def restore_defaults() -> None:
+    """Give a process that is about to become a step the dispositions a shell expects.
+
+    Python ignores SIGPIPE and SIGXFSZ; a worker also ignores SIGINT.
+    """
+    for number in (*STOPPING, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

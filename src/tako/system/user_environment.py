@@ -1,0 +1,44 @@
+"""The environment tako was started with, and the poorer one its helper processes inherit.
+
+CPython starts the forkserver and the resource tracker with whatever `os.environ` holds at that
+moment. So the root process puts the user's environment aside once and leaves in `os.environ` only
+what a helper may see: no secrets, and nothing that imports from a directory of the user's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+_KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
+#: How coverage.py finds its configuration in subprocesses (its documentation, "Subprocesses").
+_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
+
+_put_aside: dict[str, str] | None = None
+
+
+def user_environment() -> Mapping[str, str]:
+    """What the user started tako with."""
+    return os.environ if _put_aside is None else _put_aside
+
+
+def put_aside() -> None:
+    """Reduce `os.environ` to what helper processes may see; the second call does nothing."""
+    global _put_aside  # noqa: PLW0603 - there is one environment in a process, and this module owns it
+    if _put_aside is None:
+        _put_aside = dict(os.environ)
+        helpers = helper_environment(_put_aside)
+        os.environ.clear()
+        os.environ.update(helpers)
+
+
+def helper_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of tako's own helper processes.
+
+    The resource tracker's warning about the semaphores of a killed root would help nobody.
+    """
+    kept = {name: environment[name] for name in (*_KEPT, *_COVERAGE) if name in environment}
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    absolute = os.pathsep.join(path for path in paths if os.path.isabs(path))
+    kept |= {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}
+    return kept | ({"PYTHONPATH": absolute} if absolute else {})

@@ -1,0 +1,161 @@
+"""The warden: tako's first process, which outlives everything it started.
+
+    warden ── waits, forwards signals, collects what is orphaned
+     └─ root ── does the work
+
+Both are child subreapers and watch each other by pidfd. Whichever ends first, the other one
+kills and collects all that is left below it: neither `kill -9` of the warden nor of the root
+leaves a process behind. What the root writes into `announce` (the pid of multiprocessing's
+resource tracker) may end by itself, because only it can remove the semaphores of a dead root.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+
+from attrs import frozen
+
+from tako.system import libc
+from tako.system.identity import send
+from tako.system.processes import end_descendants, wait_for_exit
+from tako.system.signals import STOPPING, SignalPipe
+
+#: Exit code when the root process was killed from outside.
+KILLED_ROOT = 4
+_FORWARDED = (*STOPPING, signal.SIGTSTP, signal.SIGCONT, signal.SIGUSR1)
+_TRACKER_GRACE_S = 1.0
+
+
+@frozen
+class Post:
+    """What the root process holds: a short private directory, the warden's pidfd, a line to it."""
+
+    temporary: str
+    warden_pidfd: int
+    _line: int
+
+    def announce(self, pid: int) -> None:
+        """Tell the warden of a helper that must be given time to end by itself."""
+        os.write(self._line, f"{pid}\n".encode())
+
+    def watch(self) -> None:
+        """From now on, end everything when the warden is gone; call once no fork is to come."""
+        threading.Thread(target=self._end_with_warden, name="warden-watch", daemon=True).start()
+
+    def _end_with_warden(self) -> None:
+        wait_for_exit(self.warden_pidfd, 10**6)
+        abandon(self.temporary)
+
+
+def abandon(temporary: str) -> None:
+    """End all descendants and this process, without another record."""
+    end_descendants(timeout_s=5.0)
+    shutil.rmtree(temporary, ignore_errors=True)
+    os._exit(128 + signal.SIGKILL)
+
+
+def under_warden(work: Callable[[Post], int]) -> int:
+    """Run `work` in a child process and give its exit code, forwarding signals to it.
+
+    Must be called while the process has one thread (fork).
+    """
+    # Short, because a path of a Unix socket below it may have at most 108 bytes (unix(7)).
+    temporary = tempfile.mkdtemp(prefix="tako-", dir="/tmp" if os.path.isdir("/tmp") else None)
+    listen, line = os.pipe2(os.O_CLOEXEC)
+    own_pidfd = os.pidfd_open(os.getpid())
+    libc.become_subreaper()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    root = os.fork()
+    if root == 0:
+        os.close(listen)
+        _be_root(work, Post(temporary, own_pidfd, line), before)
+    os.close(line)
+    os.close(own_pidfd)
+    return _Warden(root, listen, temporary).stand(before)
+
+
+def _be_root(work: Callable[[Post], int], post: Post, before: set[signal.Signals]) -> None:
+    code = 3
+    try:
+        # Its own group: a signal from the terminal reaches only the warden, which passes it on once.
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        libc.become_subreaper()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if wait_for_exit(post.warden_pidfd, 0):
+            abandon(post.temporary)
+        code = work(post)
+    finally:
+        end_descendants(timeout_s=5.0)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BrokenPipeError:
+            code = code or 1
+        os._exit(code)
+
+
+class _Warden:
+    """The parent's half: one loop over the root's pidfd and the signals."""
+
+    def __init__(self, root: int, listen: int, temporary: str) -> None:
+        self._root = root
+        self._pidfd = os.pidfd_open(root)
+        self._listen = listen
+        self._temporary = temporary
+
+    def stand(self, before: set[signal.Signals]) -> int:
+        signals = SignalPipe(_FORWARDED)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        poll.register(signals.descriptor, select.POLLIN)
+        while not any(descriptor == self._pidfd for descriptor, _ in poll.poll()):
+            for number in signals.read():
+                self._forward(number)
+        _, status = os.waitpid(self._root, 0)
+        self._clear()
+        return self._exit_code(os.waitstatus_to_exitcode(status))
+
+    def _forward(self, number: int) -> None:
+        send(self._pidfd, number)
+        if number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _clear(self) -> None:
+        trackers = self._announced()
+        end_descendants(spare=trackers)
+        for pid in trackers:
+            try:
+                pidfd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            wait_for_exit(pidfd, _TRACKER_GRACE_S)
+            os.close(pidfd)
+        end_descendants()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _announced(self) -> list[int]:
+        os.set_blocking(self._listen, False)
+        try:
+            return [int(line) for line in os.read(self._listen, 4096).split()]
+        except BlockingIOError:
+            return []
+
+    def _exit_code(self, code: int) -> int:
+        if code >= 0:
+            return code
+        sys.stderr.write(
+            f"tako: its root process was killed by signal {-code}; nothing of the run is left running.\n"
+            "tako: `tako runs` lists the run as interrupted.\n"
+        )
+        return KILLED_ROOT

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tako.config.names import reference_problem
+from tako.config.schema import Settings
+from tako.config.settings import load_settings
+from tako.errors import ConfigError
+from tako.repositories.reference import parse_repository
+
+
+def _load(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "config.yml"
+    path.write_text(text)
+    return load_settings(path)
+
+
+def test_no_file_means_all_defaults(tmp_path: Path) -> None:
+    assert load_settings(tmp_path / "config.yml") == Settings()
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_an_empty_file_means_all_defaults(tmp_path: Path, text: str) -> None:
+    assert _load(tmp_path, text) == Settings()
+
+
+def test_every_setting_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    text = """\
+        jobs: 4
+        isolation: landlock
+        lock_timeout: 0
+        url_template: https://{host}/{owner}/{name}.git
+        repositories: [acme/lib, "localhost:3000/acme/team/tool:release/1.x", "acme/app:main"]
+        environment: [JAVA_HOME, GOPROXY]
+        cache_dir: ~/big/cache
+        """
+    assert _load(tmp_path, text) == Settings(
+        jobs=4,
+        isolation="landlock",
+        lock_timeout_s=0.0,
+        url_template="https://{host}/{owner}/{name}.git",
+        repositories=("acme/lib", "localhost:3000/acme/team/tool:release/1.x", "acme/app:main"),
+        environment=("JAVA_HOME", "GOPROXY"),
+        cache_dir="/somewhere/big/cache",
+    )
+
+
+def test_settings_may_be_a_link_to_where_the_user_keeps_them(tmp_path: Path) -> None:
+    (tmp_path / "dotfiles").write_text("jobs: 2")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "config.yml").symlink_to(tmp_path / "dotfiles")
+    assert load_settings(tmp_path / "home" / "config.yml").jobs == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[]", "expected a mapping, got a list"),
+        ("job: 4", "unknown key 'job'; did you mean 'jobs'?"),
+        ("jobs: 0", "expected at least 1, got 0"),
+        ("jobs: '4'", "expected an integer, got a string"),
+        ("isolation: container", "expected one of auto, process, landlock, namespace, got 'container'"),
+        ("lock_timeout: 10", "'10' has no unit"),
+        ("lock_timeout: ", "expected a string, got nothing"),
+        ("url_template: https://x/", "expected a URL with {name} in it"),
+        ("url_template: '{owner}/{nmae}'", "unknown field {nmae}; did you mean 'name'?"),
+        ("url_template: '{name.__class__}'", "unknown field {name.__class__}"),
+        ("url_template: '{name!r}'", "unknown field {name}"),
+        ("url_template: '{name:>99999999}'", "unknown field {name}"),
+        ("url_template: '{name'", "is not a template"),
+        ("url_template: 'a{}'", "unknown field {}"),
+        ("url_template: ''", "expected a text, it is empty"),
+        ("url_template: true", "expected a string, got a boolean"),
+        ("repositories: acme/lib", "expected a list, got a string"),
+        ("repositories: [lib]", "an owner and a name are needed"),
+        ("repositories: [acme/../lib]", "it leads out with '..'"),
+        ("repositories: ['acme/lib:../x']", "it leads out with '..'"),
+        ("repositories: ['acme/lib:']", "it is empty"),
+        ("repositories: [acme/lib.git]", "leave '.git' off"),
+        ("repositories: [-x.y/acme/lib]", "it starts with '-'"),
+        (f"repositories: [acme/{'l' * 250}]", "it is longer than 200 characters"),
+        ("repositories: [a..b/acme/lib]", "'a..b' is not a host"),
+        ("repositories: [true]", "expected a string, got a boolean"),
+        ("environment: [A B]", "'A B' is not a name of an environment variable"),
+        ("environment: [TAKO_HOME]", "names that start with TAKO_ are tako's own"),
+        ("cache_dir: cache", "it neither is absolute nor starts with ~/"),
+        ("cache_dir: /a/../b", "it leads out with '..'"),
+        ("a: ]", "not valid YAML"),
+    ],
+)
+def test_mistakes_are_told_with_file_and_place(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, text)
+    assert told in caught.value.message
+    assert caught.value.message.startswith(f"{tmp_path / 'config.yml'}:1:")
+
+
+@given(
+    st.lists(st.from_regex(r"[a-zA-Z0-9_.+@%-]{1,8}(:[0-9]{1,2})?", fullmatch=True), min_size=1, max_size=4)
+)
+def test_what_is_accepted_as_a_repository_here_is_one_everywhere(parts: list[str]) -> None:
+    text = "/".join(parts)
+    if not reference_problem(text):
+        assert parse_repository(text).text == text

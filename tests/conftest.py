@@ -1,0 +1,33 @@
+"""Fixtures for all tests: real repositories and the real tool, in directories of the test's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import runner
+from tests.support.git import Repositories
+from tests.support.runner import Tako
+
+pytest_plugins = ("tests.support.leaks",)
+
+
+@pytest.fixture
+def tako_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test's own `TAKO_HOME`, which is not made yet, and set it for code called in this process."""
+    home = tmp_path / "tako-home"
+    monkeypatch.setenv("TAKO_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def git_repo(tmp_path: Path) -> Repositories:
+    """Give what makes git repositories: `git_repo("acme/greeting", {"tako.yml": ...})`."""
+    return Repositories(tmp_path / "repositories")
+
+
+@pytest.fixture
+def tako(tmp_path: Path, tako_home: Path) -> Tako:
+    """Give the command line tool in a clean environment: `tako("exec", "release", cwd=checkout)`."""
+    return Tako(runner.clean_environment(tmp_path), tmp_path)

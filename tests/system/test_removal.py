@@ -1,0 +1,144 @@
+"""Removing trees, whatever is in them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tako.errors import MachineError
+from tako.system import removal
+from tako.system.removal import remove_tree
+
+NOBODY = 65534
+
+
+def test_what_is_missing_is_removed_already(tmp_path: Path) -> None:
+    remove_tree(tmp_path / "gone")
+    remove_tree(tmp_path / "gone" / "below")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_or_link_is_removed_and_its_target_kept(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "link").symlink_to("kept")
+    remove_tree(tmp_path / "link")
+    remove_tree(tmp_path / "kept" / "file")
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
+
+
+def test_no_link_inside_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "tree" / "d").mkdir(parents=True)
+    (tmp_path / "tree" / "d" / "out").symlink_to("../../kept")
+    os.mkfifo(tmp_path / "tree" / "fifo")
+    remove_tree(tmp_path / "tree")
+    assert (tmp_path / "kept" / "file").read_text() == "x"
+    assert not (tmp_path / "tree").exists()
+
+
+def test_directories_without_permissions_are_removed_by_an_ordinary_user(tmp_path: Path) -> None:
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.owner() == tmp_path.owner() and parent.name.startswith(("pytest", "test", "popen")):
+            parent.chmod(0o755)
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(0o777)
+    code = """
+import os, sys
+from pathlib import Path
+from tako.system.removal import remove_tree
+top = Path(sys.argv[1], "tree")
+for name in ("a/b", "c"):
+    (top / name).mkdir(parents=True)
+    (top / name / "file").write_text("x")
+for path, mode in (("a/b", 0o000), ("a", 0o500), ("c", 0o000), ("", 0o000)):
+    (top / path).chmod(mode)
+remove_tree(top)
+print(os.listdir(sys.argv[1]))
+"""
+    user = NOBODY if os.geteuid() == 0 else None
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(place)],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        user=user,
+        group=user,
+        extra_groups=[] if user else None,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_several_may_remove_the_same_tree_at_once(tmp_path: Path) -> None:
+    for number in range(60):
+        (tmp_path / "tree" / f"d{number}" / "e").mkdir(parents=True)
+        (tmp_path / "tree" / f"d{number}" / "e" / "f").write_text("x")
+    start, errors = threading.Barrier(4), []
+
+    def remove() -> None:
+        start.wait(30)
+        try:
+            remove_tree(tmp_path / "tree")
+        except MachineError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=remove) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert errors == []
+    assert not (tmp_path / "tree").exists()
+
+
+def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "stuck").write_text("x")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        with pytest.raises(MachineError, match="stuck: Operation not permitted"):
+            remove_tree(tmp_path / "tree")
+
+
+def test_a_tree_that_grows_all_the_time_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tree").mkdir()
+    real = os.rmdir
+
+    def grow(path: Path, *, dir_fd: int | None = None) -> None:
+        (tmp_path / "tree" / "new").write_text("x")
+        real(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", grow)
+        with pytest.raises(MachineError, match="still being written"):
+            remove_tree(tmp_path / "tree")
+
+
+def test_a_directory_swapped_for_a_link_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "tree" / "d").mkdir(parents=True)
+    real = removal._open_up
+
+    def swap(name: str | Path, directory: int | None) -> None:
+        if name == "d" and not (tmp_path / "tree" / "d").is_symlink():
+            (tmp_path / "tree" / "d").rmdir()
+            (tmp_path / "tree" / "d").symlink_to("../kept")
+        real(name, directory)
+
+    monkeypatch.setattr(removal, "_open_up", swap)
+    remove_tree(tmp_path / "tree")
+    assert (tmp_path / "kept" / "file").read_text() == "x"
+    assert not (tmp_path / "tree").exists()

@@ -1,0 +1,171 @@
+"""The rules of the design that no type checker sees: which way imports point, and what lives only where."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.modules import SOURCE, Module, all_modules, calls, cycles, imported, path_literals
+
+# From the top down; a module may import what stands below its own package, and its own package.
+LAYERS = (
+    ("__main__",),
+    ("cli",),
+    ("report",),
+    ("engine",),
+    ("recovery",),
+    ("sandbox",),
+    ("repositories",),
+    ("events",),
+    ("expressions",),
+    ("config",),
+    ("journal",),
+    ("system",),
+    ("layout", "units"),
+    ("errors", "version"),
+)
+RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+
+# Module: the packages that may import it. A name ending in a dot stands for all below it.
+ONLY_IN: dict[str, tuple[str, ...]] = {
+    "ctypes": ("tako.system.",),
+    "fcntl": ("tako.system.", "tako.repositories.locks"),
+    "fasteners": ("tako.repositories.locks",),
+    "cel_expr_python": ("tako.expressions.",),
+    "jinja2": ("tako.expressions.", "tako.report."),
+    "click": ("tako.cli.",),
+}
+
+# Start-up time is budgeted (design, section 9): none of these may be loaded before it is used.
+HEAVY = {
+    "jinja2",
+    "rich",
+    "tenacity",
+    "asyncio",
+    "cel_expr_python",
+    "re2",
+    "cattrs",
+    "psutil",
+    "concurrent.futures",
+}
+
+MODULES = all_modules()
+NAMES = frozenset(module.name for module in MODULES)
+
+
+def _offences(rule: Callable[[Module], list[str]]) -> list[str]:
+    return [offence for module in MODULES for offence in rule(module)]
+
+
+def _own_imports(module: Module) -> list[tuple[str, int]]:
+    return [(name, line) for name, line in imported(module, NAMES) if name.split(".")[0] == "tako"]
+
+
+def test_every_package_has_its_place_in_the_order() -> None:
+    assert {module.package for module in MODULES} - {""} - RANK.keys() == set()
+
+
+def test_imports_point_downwards_only() -> None:
+    def upward(module: Module) -> list[str]:
+        return [
+            f"{module.name}:{line} imports {name}"
+            for name, line in _own_imports(module)
+            if "." in name and RANK[name.split(".")[1]] < RANK.get(module.package, -1)
+        ]
+
+    assert _offences(upward) == []
+
+
+def test_modules_of_one_layer_do_not_import_each_other() -> None:
+    def sideways(module: Module) -> list[str]:
+        return [
+            f"{module.name}:{line} imports {name}"
+            for name, line in _own_imports(module)
+            if "." in name
+            and name.split(".")[1] != module.package
+            and RANK[name.split(".")[1]] == RANK.get(module.package, -1)
+        ]
+
+    assert _offences(sideways) == []
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    graph = {module.name: {name for name, _ in _own_imports(module)} - {module.name} for module in MODULES}
+    assert cycles(graph) == []
+
+
+def test_nobody_imports_the_package_as_a_whole_or_by_dots() -> None:
+    def whole(module: Module) -> list[str]:
+        return [
+            f"{module.name}:{line} imports {name}"
+            for name, line in imported(module, NAMES)
+            if name == "tako" or name.startswith(".")
+        ]
+
+    assert _offences(whole) == []
+
+
+def test_every_init_file_is_empty() -> None:
+    assert [str(path) for path in SOURCE.rglob("__init__.py") if path.read_bytes()] == []
+
+
+@pytest.mark.parametrize("guarded", sorted(ONLY_IN))
+def test_what_belongs_to_one_package_is_imported_there_alone(guarded: str) -> None:
+    def elsewhere(module: Module) -> list[str]:
+        if any(
+            module.name == place or (place[-1] == "." and module.name.startswith(place))
+            for place in ONLY_IN[guarded]
+        ):
+            return []
+        return [
+            f"{module.name}:{line}" for name, line in imported(module, NAMES) if name.split(".")[0] == guarded
+        ]
+
+    assert _offences(elsewhere) == []
+
+
+def test_signals_are_sent_and_handled_in_the_system_package_alone() -> None:
+    def calling(module: Module) -> list[str]:
+        return (
+            []
+            if module.package == "system"
+            else [f"{module.name}:{line}" for line in calls(module, "signal")]
+        )
+
+    assert _offences(calling) == []
+
+
+def test_paths_are_spelled_in_layout_alone() -> None:
+    def literals(module: Module) -> list[str]:
+        # /proc, /sys and their like are interfaces of the kernel, spelled where system calls are.
+        if module.name == "tako.layout" or module.package == "system":
+            return []
+        return [f"{module.path.name}:{line} in {module.name}" for line in path_literals(module)]
+
+    assert _offences(literals) == []
+
+
+def test_every_module_says_in_its_first_words_what_it_is_for() -> None:
+    silent = [
+        module.name
+        for module in MODULES
+        if module.path.name != "__init__.py" and not ast.get_docstring(module.tree)
+    ]
+    assert silent == []
+
+
+def test_the_command_line_starts_without_anything_heavy() -> None:
+    code = "import sys, tako.cli.main; print(*sorted(sys.modules), sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env={"PATH": os.defpath, "PYTHONPATH": str(SOURCE.parent)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert set(done.stdout.split()) & HEAVY == set()
