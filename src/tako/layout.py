@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import quote, unquote
 
 from attrs import frozen
 
@@ -70,13 +69,28 @@ def path_problem(path: str) -> str:
 
 def encoded(part: str) -> str:
     """Percent-encode one part of a name so that it is one directory name (`feature%2Fx`)."""
+    # Imported here: it costs a tenth of a start, and the user's own checkout needs no cache.
+    from urllib.parse import quote
+
     text = quote(part, safe="+@")
     return "%2E" + text[1:] if text.startswith(".") else text
 
 
 def decoded(part: str) -> str:
     """Undo `encoded`."""
+    from urllib.parse import unquote
+
     return unquote(part)
+
+
+def has_config(checkout: Path) -> bool:
+    """Whether a directory holds a tako.yml, of whatever kind of file."""
+    return os.path.lexists(checkout / CONFIG_NAME)
+
+
+def is_top(directory: Path) -> bool:
+    """Whether a directory is the top of a git checkout."""
+    return os.path.lexists(directory / ".git")
 
 
 @frozen
@@ -122,6 +136,16 @@ class RunDirectory:
     def child(self, run_id: str) -> RunDirectory:
         """The directory of one child run."""
         return RunDirectory(self.children / checked_run_id(run_id))
+
+    @property
+    def draft(self) -> RunDirectory:
+        """Where a workspace is built before it is moved into place."""
+        return RunDirectory(self.path / ".new")
+
+    @property
+    def git_config(self) -> Path:
+        """The git configuration that a child's steps see as the user's."""
+        return self.home / ".gitconfig"
 
     @property
     def scripts(self) -> Path:

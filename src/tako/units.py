@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import ROUND_CEILING, Decimal
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 # Go counts nanoseconds in 64 bits (https://pkg.go.dev/time#Duration), so do timers below us.
 MAX_DURATION_S = (2**63 - 1) // 10**9
@@ -20,13 +24,6 @@ _QUANTITY = re.compile(
     r"(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)(?:(?P<suffix>[KMGTPE]i|[mkMGTPE])|[eE](?P<exponent>[+-]?[0-9]+))?"
 )
 _CPU = re.compile(r"(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)(?P<milli>m?)")
-# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-_SUFFIXES = {
-    "": Decimal(1),
-    "m": Decimal("0.001"),
-    **{letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", start=1)},
-    **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", start=1)},
-}
 _EXPONENT_DIGITS = 2
 _NUMBER_LENGTH = 40
 _DURATION_LENGTH = 100
@@ -78,11 +75,26 @@ def format_duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m"
 
 
+@cache
+def _suffixes() -> dict[str, Decimal]:
+    """Powers: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/ ."""
+    from decimal import Decimal
+
+    return {
+        "": Decimal(1),
+        "m": Decimal("0.001"),
+        **{letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", start=1)},
+        **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", start=1)},
+    }
+
+
 def parse_quantity(value: str | int) -> int:
     """Give the bytes of a Kubernetes quantity such as `512Mi`, `2G`, `1e3` or `4096`, fractions rounded up.
 
     Raises `ValueError` for anything else: unknown suffix, negative, beyond 64 bits.
     """
+    from decimal import ROUND_CEILING, Decimal
+
     text = _as_text(value, "a size")
     match = _QUANTITY.fullmatch(text)
     exponent = (match["exponent"] or "0") if match else "0"
@@ -90,7 +102,7 @@ def parse_quantity(value: str | int) -> int:
         raise ValueError(_quantity_problem(text))
     scale = Decimal(10) ** int(exponent) if len(exponent.lstrip("+-")) <= _EXPONENT_DIGITS else None
     amount = (
-        Decimal(match["number"]) * _SUFFIXES[match["suffix"] or ""] * scale if scale is not None else None
+        Decimal(match["number"]) * _suffixes()[match["suffix"] or ""] * scale if scale is not None else None
     )
     if amount is None or amount > MAX_BYTES:
         message = f"{text!r} is out of range; at most {MAX_BYTES} bytes"

@@ -24,7 +24,7 @@ DEPTH = 3000
 
 
 @pytest.fixture(params=["kernel", "by hand"])
-def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a directory to read below, once with openat2(2) and once without."""
     if request.param == "by hand":
 
@@ -192,7 +192,16 @@ def deep_tree(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Give a tree to search in."""
-    for name in ("a.txt", "b.bin", ".hidden", "d/a.txt", "d/e/a.txt", "d/e/f/b.bin", "d/.g/a.txt", "z[1].txt"):
+    for name in (
+        "a.txt",
+        "b.bin",
+        ".hidden",
+        "d/a.txt",
+        "d/e/a.txt",
+        "d/e/f/b.bin",
+        "d/.g/a.txt",
+        "z[1].txt",
+    ):
         path = tmp_path / "tree" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
@@ -246,7 +255,9 @@ _PART = st.sampled_from(["a", "b", "d", "..", ".", "up", "out", "abs"])
 
 
 @given(st.lists(_PART, min_size=1, max_size=6).map("/".join))
-def test_by_hand_and_the_kernel_open_the_same_files(tmp_path_factory: pytest.TempPathFactory, relative: str) -> None:
+def test_by_hand_and_the_kernel_open_the_same_files(
+    tmp_path_factory: pytest.TempPathFactory, relative: str
+) -> None:
     root = tmp_path_factory.getbasetemp() / "same"
     if not root.is_dir():
         (root / "d" / "d").mkdir(parents=True)

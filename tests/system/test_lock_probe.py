@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tako.errors import MachineError
-from tako.system import lock_probe
 from tako.system.lock_probe import probe_locks
 
 
@@ -39,7 +38,7 @@ def test_locks_that_everybody_gets_are_refused(tmp_path: Path, monkeypatch: pyte
     def granted_to_all(file: object, operation: int) -> None:
         real(file, fcntl.LOCK_UN if operation & fcntl.LOCK_EX else operation)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(lock_probe.fcntl, "lockf", granted_to_all)
+    monkeypatch.setattr(fcntl, "lockf", granted_to_all)
     with pytest.raises(MachineError, match="another process was granted a lock held here"):
         probe_locks(tmp_path)
 
@@ -48,6 +47,6 @@ def test_a_file_system_that_refuses_locks_is_refused(tmp_path: Path, monkeypatch
     def no_locks(_file: object, _operation: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(lock_probe.fcntl, "lockf", no_locks)
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
     with pytest.raises(MachineError, match="No locks available"):
         probe_locks(tmp_path)

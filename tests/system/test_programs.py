@@ -48,7 +48,7 @@ def test_an_interrupt_kills_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     import subprocess
 
     real = subprocess.Popen.communicate
-    pids = []
+    pids: list[int] = []
 
     def interrupted(
         self: subprocess.Popen[bytes], data: bytes | None = None, timeout: float | None = None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -13,8 +11,7 @@ import pytest
 from tako.errors import MachineError
 from tako.system import removal
 from tako.system.removal import remove_tree
-
-NOBODY = 65534
+from tests.support.users import as_ordinary_user
 
 
 def test_what_is_missing_is_removed_already(tmp_path: Path) -> None:
@@ -43,38 +40,19 @@ def test_no_link_inside_is_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "tree").exists()
 
 
+def _make_closed_and_remove() -> str:
+    top = Path("tree")
+    for name in ("a/b", "c"):
+        (top / name).mkdir(parents=True)
+        (top / name / "file").write_text("x")
+    for path, mode in (("a/b", 0o000), ("a", 0o500), ("c", 0o000), ("", 0o000)):
+        (top / path).chmod(mode)
+    remove_tree(top)
+    return str(os.listdir())
+
+
 def test_directories_without_permissions_are_removed_by_an_ordinary_user(tmp_path: Path) -> None:
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.owner() == tmp_path.owner() and parent.name.startswith(("pytest", "test", "popen")):
-            parent.chmod(0o755)
-    place = tmp_path / "place"
-    place.mkdir()
-    place.chmod(0o777)
-    code = """
-import os, sys
-from pathlib import Path
-from tako.system.removal import remove_tree
-top = Path(sys.argv[1], "tree")
-for name in ("a/b", "c"):
-    (top / name).mkdir(parents=True)
-    (top / name / "file").write_text("x")
-for path, mode in (("a/b", 0o000), ("a", 0o500), ("c", 0o000), ("", 0o000)):
-    (top / path).chmod(mode)
-remove_tree(top)
-print(os.listdir(sys.argv[1]))
-"""
-    user = NOBODY if os.geteuid() == 0 else None
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(place)],
-        env={"PYTHONPATH": os.pathsep.join(sys.path)},
-        user=user,
-        group=user,
-        extra_groups=[] if user else None,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "[]\n"
+    assert as_ordinary_user(tmp_path, _make_closed_and_remove) == "[]"
 
 
 def test_several_may_remove_the_same_tree_at_once(tmp_path: Path) -> None:
@@ -126,7 +104,9 @@ def test_a_tree_that_grows_all_the_time_is_given_up(tmp_path: Path, monkeypatch:
             remove_tree(tmp_path / "tree")
 
 
-def test_a_directory_swapped_for_a_link_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_swapped_for_a_link_is_not_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "file").write_text("x")
     (tmp_path / "tree" / "d").mkdir(parents=True)

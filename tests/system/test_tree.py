@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tako.errors import DiskFullError, MachineError
-from tako.system import copying
 from tako.system.copying import Copier
 from tako.system.tree import (
     TreeChangedError,
@@ -22,8 +20,7 @@ from tako.system.tree import (
     tree_signature,
 )
 from tests.support.trees import listing, make_deep
-
-NOBODY = 65534
+from tests.support.users import as_ordinary_user
 
 
 @pytest.fixture
@@ -121,9 +118,7 @@ def test_a_signature_knows_the_newest_change_and_the_number_of_entries(tmp_path:
     assert signature.newest_ns == (tmp_path / "t" / "d" / "f").stat().st_ctime_ns
 
 
-def test_what_is_no_file_is_left_out_and_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_file_is_left_out_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     (source / "d").mkdir(parents=True)
     os.mkfifo(source / "d" / "fifo")
@@ -149,60 +144,37 @@ def test_a_very_deep_tree_is_signed_copied_and_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def _as_nobody(code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
-    """Run code as an ordinary user: nothing is unreadable for root."""
-    user = NOBODY if os.geteuid() == 0 else None
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={"PYTHONPATH": os.pathsep.join(sys.path)},
-        user=user,
-        group=user,
-        extra_groups=[] if user else None,
-        capture_output=True,
-        text=True,
-        check=False,
+def _refusal(act: Callable[[], object]) -> str:
+    with pytest.raises(MachineError) as caught:
+        act()
+    return caught.value.message
+
+
+def _read_a_closed_directory() -> str:
+    Path("source/closed").mkdir(parents=True)
+    Path("source/closed").chmod(0)
+    copied = _refusal(lambda: copy_tree(Path("source"), Path("target")))
+    return f"{copied}; {_refusal(lambda: tree_signature(Path('source')))}"
+
+
+def _read_a_closed_file() -> str:
+    Path("source").mkdir()
+    Path("source/key").write_text("x")
+    Path("source/key").chmod(0)
+    assert tree_signature(Path("source")).entries == 1
+    return _refusal(lambda: copy_tree(Path("source"), Path("target")))
+
+
+def test_an_unreadable_directory_is_named(tmp_path: Path) -> None:
+    assert as_ordinary_user(tmp_path, _read_a_closed_directory) == (
+        "source/closed cannot be copied: Permission denied; source/closed cannot be read: Permission denied"
     )
 
 
-COPY = """
-import sys
-from pathlib import Path
-from tako.errors import MachineError
-from tako.system.tree import copy_tree, tree_signature
-for act in (lambda: copy_tree(Path(sys.argv[1]), Path(sys.argv[2])), lambda: tree_signature(Path(sys.argv[1]))):
-    try:
-        act()
-        print("done")
-    except MachineError as error:
-        print(error.message)
-"""
-
-
-def _open_up(tmp_path: Path) -> Path:
-    """Give a directory where an ordinary user may write, and open the way to it."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.owner() == tmp_path.owner() and parent.name.startswith(("pytest", "test", "popen")):
-            parent.chmod(0o755)
-    place = tmp_path / "nobody"
-    place.mkdir()
-    place.chmod(0o777)
-    return place
-
-
-def test_an_unreadable_file_or_directory_is_named(tmp_path: Path) -> None:
-    place = _open_up(tmp_path)
-    (place / "source" / "closed").mkdir(parents=True)
-    (place / "source" / "closed").chmod(0)
-    said = _as_nobody(COPY, place / "source", place / "target").stdout.splitlines()
-    assert said == [
-        f"{place}/source/closed cannot be copied: Permission denied",
-        f"{place}/source/closed cannot be read: Permission denied",
-    ]
-    (place / "source" / "closed").rmdir()
-    (place / "source" / "key").write_text("x")
-    (place / "source" / "key").chmod(0)
-    said = _as_nobody(COPY, place / "source", place / "target2").stdout.splitlines()
-    assert said == [f"{place}/source/key cannot be copied: Permission denied", "done"]
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    assert as_ordinary_user(tmp_path, _read_a_closed_file) == (
+        "source/key cannot be copied: Permission denied"
+    )
 
 
 def test_a_tree_that_is_not_there_has_changed(tmp_path: Path) -> None:
@@ -288,7 +260,7 @@ def test_cloned_bytes_are_hashed_from_the_clone(tmp_path: Path, monkeypatch: pyt
         return 0
 
     plain = _copied(tmp_path, b"abc")
-    monkeypatch.setattr(copying.fcntl, "ioctl", clone)
+    monkeypatch.setattr(fcntl, "ioctl", clone)
     assert _copied(tmp_path, b"abc") == plain
 
 

@@ -61,12 +61,12 @@ def _open(cache_dir: str, lock_timeout: float | None, *, local: bool) -> _Opened
 )
 @click.option("--local", is_flag=True, help="Use no network.")
 @click.pass_context
-def cache(context: click.Context, cache_dir: str, lock_timeout: float | None, *, local: bool) -> None:
+def command(context: click.Context, cache_dir: str, lock_timeout: float | None, *, local: bool) -> None:
     """Fill, show, check and clean the shared cache of repositories."""
     context.obj = _open(cache_dir, lock_timeout, local=local)
 
 
-@cache.command()
+@command.command()
 @click.argument("reference", metavar="OWNER/NAME[:BRANCH]")
 @click.option(
     "--from", "url", metavar="URL-or-path", help="Where to fetch it from; else the settings say it."
@@ -97,7 +97,7 @@ def _line(known: KnownRepository) -> str:
     return f"{known.repository.text}:{known.default_branch} {known.source}{commit} {where}"
 
 
-@cache.command(name="list")
+@command.command(name="list")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
 @click.pass_obj
 def list_(opened: _Opened, output: str) -> None:
@@ -112,7 +112,7 @@ def list_(opened: _Opened, output: str) -> None:
         _note("the cache is empty; fill it: tako cache add OWNER/NAME --from URL-or-path")
 
 
-@cache.command()
+@command.command()
 @click.argument("repositories", metavar="[REPO]...", nargs=-1)
 @click.pass_context
 def sync(context: click.Context, repositories: tuple[str, ...]) -> None:
@@ -135,7 +135,7 @@ def _print(findings: list[Finding]) -> None:
         click.echo(f"{finding.repository.text}: {finding.message}")
 
 
-@cache.command()
+@command.command()
 @click.pass_context
 def verify(context: click.Context) -> None:
     """Check every mirror and snapshot; damaged snapshots are removed and made again when needed."""
@@ -149,7 +149,7 @@ def verify(context: click.Context) -> None:
     _note("all mirrors and snapshots are whole")
 
 
-@cache.command()
+@command.command()
 @click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 @click.option(
     "--keep", callback=_duration, metavar="DURATION", help="Keep what was used within that time (168h)."

@@ -10,7 +10,10 @@ from typing import Any
 import click
 
 from tako.cli.errors import guarded
-from tako.system.warden import under_warden
+from tako.cli.request import Request
+from tako.layout import home_from
+from tako.system.user_environment import put_aside
+from tako.system.warden import Post, under_warden
 
 _INPUT = re.compile(r"--inputs\.([^=]+)(?:=(.*))?", re.DOTALL)
 
@@ -57,7 +60,9 @@ class ExecCommand(click.Command):
     "--isolation", type=click.Choice(["auto", "process", "landlock", "namespace"]),
     help="How children are kept apart; default: auto, the strongest that there is.",
 )  # fmt: skip
-@click.option("--lock-timeout", metavar="DURATION", help="How long to wait for a repository's lock, as in 10m.")
+@click.option(
+    "--lock-timeout", metavar="DURATION", help="How long to wait for a repository's lock, as in 10m."
+)
 @click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="What is written to stdout at the end.",
@@ -74,14 +79,12 @@ def command(context: click.Context, /, workflow: str | None, **options: Any) -> 
     """
     if not workflow:
         context.fail("which workflow? `tako validate` lists those of this checkout")
-    from tako.cli.request import Request
-
     request = Request(
         workflow=workflow,
         inputs=dict(context.obj),
-        directory=Path(os.path.abspath(options.pop("root") or os.getcwd())),
-        repository=options.pop("repo") or "",
-        cache_dir=os.path.abspath(options["cache_dir"]) if options["cache_dir"] else "",
+        home=home_from(dict(os.environ), options["cache_dir"] or ""),
+        directory=Path(os.path.abspath(options["root"] or "")),
+        repository=options["repo"] or "",
         jobs=options["jobs"],
         local=options["local"],
         isolation=options["isolation"] or "",
@@ -91,9 +94,18 @@ def command(context: click.Context, /, workflow: str | None, **options: Any) -> 
         keep=options["keep"],
     )
 
-    def work(post: Any) -> int:
-        from tako.cli.wiring import execute
+    return under_warden(lambda post: guarded(lambda: _in_root(request, post)))
 
-        return guarded(lambda: execute(request, post))
 
-    return under_warden(work)
+def _in_root(request: Request, post: Post) -> int:
+    """What the root process does first: the order of these lines is what makes it fast and safe."""
+    from tako.engine.forked_cell import ForkedCell
+
+    put_aside()
+    os.chdir("/")
+    # Forked while there is one thread; it loads its modules while this process loads others.
+    cell = ForkedCell()
+    post.watch()
+    from tako.cli.wiring import execute
+
+    return execute(request, post, cell)

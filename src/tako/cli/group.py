@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from tako.cli.main import COMMANDS
+from tako.cli.commands import COMMANDS
 
 
 class LazyGroup(click.Group):

@@ -21,7 +21,7 @@ def command(run: str, step: str) -> None:
     from tako.errors import NotFoundError
     from tako.report.reading import find_run, read_run
 
-    home, _ = open_home(os.environ)
+    home, _ = open_home()
     paths = find_run(home, run)
     steps = list(read_run(paths).state.steps)
     if step and step not in steps:

@@ -4,17 +4,6 @@ from __future__ import annotations
 
 import sys
 
-#: Command → the module in this package that holds it as `command`, and its one-line help.
-COMMANDS = {
-    "exec": ("tako.cli.exec", "Run a workflow, and the workflows of all who subscribe to its events."),
-    "validate": ("tako.cli.validate", "Check a tako.yml and name every mistake."),
-    "status": ("tako.cli.status", "Show what a run did, as a tree."),
-    "runs": ("tako.cli.runs", "List the runs, newest first."),
-    "logs": ("tako.cli.logs", "Print the output of a run's steps."),
-    "cache": ("tako.cli.cache", "Fill, list and check the repository cache."),
-    "version": ("tako.cli.version", "Print the version."),
-}
-
 
 def main() -> None:
     """Run the command line and exit; the only place that calls `sys.exit`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from tako.config.schema import Settings
@@ -11,14 +10,15 @@ from tako.errors import MachineError
 from tako.layout import Home, home_from
 
 
-def open_home(environment: Mapping[str, str], cache_dir: str = "") -> tuple[Home, Settings]:
-    """Find `$TAKO_HOME`, make it if it is missing, and read its settings.
+def open_home(home: Home | None = None) -> tuple[Home, Settings]:
+    """Make `$TAKO_HOME` if it is missing, and read its settings; they may say where the cache is.
 
-    Raises `MachineError` if it belongs to another user or cannot be made, `ConfigError` for a wrong config.yml.
+    Raises `MachineError` if it belongs to another user or cannot be made, `ConfigError` for a wrong
+    config.yml.
     """
     from tako.config.settings import load_settings
 
-    home = home_from(dict(environment), cache_dir)
+    home = home or home_from(dict(os.environ))
     try:
         for directory in (home.path, home.workspaces):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -27,8 +27,8 @@ def open_home(environment: Mapping[str, str], cache_dir: str = "") -> tuple[Home
         message = f"TAKO_HOME {home.path} cannot be used: {error.strerror}"
         raise MachineError(message) from error
     settings = load_settings(home.config)
-    if not cache_dir and settings.cache_dir:
-        home = Home(home.path, Path(os.path.abspath(os.path.expanduser(settings.cache_dir))))
+    if home.cache_dir is None and settings.cache_dir:
+        home = Home(home.path, Path(settings.cache_dir))
     return home, settings
 
 

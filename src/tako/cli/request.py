@@ -7,6 +7,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from tako.layout import Home
+
 
 @frozen
 class Request:
@@ -14,9 +16,9 @@ class Request:
 
     workflow: str
     inputs: Mapping[str, str]
+    home: Home
     directory: Path
     repository: str = ""
-    cache_dir: str = ""
     jobs: int | None = None
     local: bool = False
     isolation: str = ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Any
 
@@ -12,14 +11,16 @@ import click
 
 @click.command("runs")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("-n", "--most", type=click.IntRange(1), default=50, show_default=True, help="List at most this many.")
+@click.option(
+    "-n", "--most", type=click.IntRange(1), default=50, show_default=True, help="List at most this many."
+)
 def command(output: str, most: int) -> None:
     """List the root runs, newest first."""
     from tako.cli.options import open_home
     from tako.report.reading import root_runs, summary_of
     from tako.report.text import Style
 
-    home, _ = open_home(os.environ)
+    home, _ = open_home()
     rows = [summary_of(paths) for paths in root_runs(home)[:most]]
     if output == "json":
         sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -22,7 +21,7 @@ def command(run: str, output: str) -> None:
     from tako.report.text import Style
     from tako.report.tree import failure_lines, failures, tree_lines
 
-    home, _ = open_home(os.environ)
+    home, _ = open_home()
     view = read_run(find_run(home, run))
     if output == "json":
         write_result(view, sys.stdout)

@@ -17,7 +17,9 @@ SIZE_MAX = 1024 * 1024
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = b"\xef\xbb\xbf"
 # What YAML calls printable: https://yaml.org/spec/1.2.2/#51-character-set
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ufeff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ufeff\ue000-\ufffd\U00010000-\U0010ffff]"
+# Compiling that one takes longer than reading most files: plain ASCII is told without it.
+_BLANKS = str.maketrans("", "", "\t\n\r")
 
 
 def read_regular(path: Path, problems: Problems, *, inside: bool) -> bytes | None:
@@ -65,7 +67,8 @@ def text_of(data: bytes, problems: Problems) -> str:
     except UnicodeDecodeError as error:
         message = f"byte 0x{data[error.start]:02x} is not UTF-8"
         problems.stop(message, _mark(problems, data, error.start))
-    found = _UNPRINTABLE.search(text)
+    ordinary = text.isascii() and text.translate(_BLANKS).isprintable()
+    found = None if ordinary else re.search(_UNPRINTABLE, text)
     if found:
         mark = _mark(problems, text.encode(), len(text[: found.start()].encode()))
         problems.stop(f"the control character {found.group()!r} cannot be used", mark)

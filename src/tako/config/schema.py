@@ -147,6 +147,11 @@ class Workflow:
     steps: tuple[Step, ...] = ()
     key: str = ""
 
+    @property
+    def fans_out(self) -> bool:
+        """Whether the workflow has a step that emits events."""
+        return any(step.uses for step in self.steps)
+
 
 @frozen
 class Subscription:

@@ -20,12 +20,7 @@ from tako.config.unsupported import unsupported_keys
 from tako.config.yaml_walk import child_key
 from tako.engine.check_names import Names, name_problem
 from tako.errors import Problem, UsageError
-from tako.events.ranges import parse_range
-from tako.expressions.cel import compile_condition
-from tako.expressions.errors import ExpressionError
-from tako.expressions.outputs import parse_output
-from tako.expressions.semver import parse_version
-from tako.expressions.templates import has_template, parse_template
+from tako.expressions.text import has_template
 
 _Found = tuple[str, str]
 _EVENT = "event"
@@ -99,6 +94,8 @@ def _produces(step: Step, names: Names) -> Iterator[_Found]:
         if has_template(text):
             yield from _text(key, text, names)
         else:
+            from tako.expressions.outputs import parse_output
+
             yield from _refused(key, partial(parse_output, text))
     for position, event in enumerate(step.produces.events):
         key = f"{step.key}.produces.events[{position}]"
@@ -124,11 +121,15 @@ def _schema_version(key: str, text: str, names: Names) -> Iterator[_Found]:
     if has_template(text):
         yield from _text(key, text, names)
     elif text:
+        from tako.expressions.semver import parse_version
+
         yield from _refused(key, lambda: parse_version(text))
 
 
 def _subscription(config: Config, subscription: Subscription) -> Iterator[_Found]:
     if subscription.schema_version:
+        from tako.events.ranges import parse_range
+
         yield from _refused(
             f"{subscription.key}.schema_version", lambda: parse_range(subscription.schema_version)
         )
@@ -185,9 +186,11 @@ def _value(key: str, value: object, names: Names) -> Iterator[_Found]:
 def _text(key: str, text: str, names: Names) -> Iterator[_Found]:
     if not has_template(text):
         return
+    from tako.expressions.templates import parse_template
+
     try:
         template = parse_template(text)
-    except ExpressionError as error:
+    except UsageError as error:
         yield key, error.message
         return
     for path in template.names:
@@ -197,6 +200,8 @@ def _text(key: str, text: str, names: Names) -> Iterator[_Found]:
 
 
 def _condition(key: str, text: str, roots: tuple[str, ...]) -> Iterator[_Found]:
+    from tako.expressions.cel import compile_condition
+
     yield from _refused(key, lambda: compile_condition(text, roots))
 
 
@@ -211,9 +216,11 @@ def _refused(key: str, read: Callable[[], object]) -> Iterator[_Found]:
 def _unquoted(step: Step) -> Iterator[_Found]:
     if not has_template(step.run):
         return
+    from tako.expressions.templates import parse_template
+
     try:
         names = parse_template(step.run).unquoted_names
-    except ExpressionError:
+    except UsageError:
         return
     for path in names:
         if path[0] in _FOREIGN:

@@ -7,22 +7,27 @@ through a pidfd and what escaped from it is ended before the future says `Worker
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.process
-import multiprocessing.util
 import signal
 import sys
 import threading
 import types
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from tako.engine.cell import Cell, ForkedCell
+from tako.engine.forked_cell import ForkedCell
 from tako.engine.segment import Segment, SegmentEnd
 from tako.engine.workflow_runner import WorkerLostError
 from tako.system.processes import end_escaped
+
+if TYPE_CHECKING:
+    # A run without fan-out never needs a pool, whose import takes longer than its step.
+    from concurrent.futures import ThreadPoolExecutor
+    from multiprocessing.context import BaseContext
+
+    from tako.engine.cell import Cell
 
 _PRELOAD = ["tako.engine.preload"]
 _HELPERS = 2
@@ -38,8 +43,10 @@ class ChildWorkflowExecutor:
         self._lock = threading.Lock()
         self._ready: deque[Future[Cell]] = deque()
         self._running: dict[str, Cell | ForkedCell] = {}
+        #: Signals for segments that are submitted, but whose cell is not ready yet.
+        self._early: dict[str, int] = {}
         self._helpers: ThreadPoolExecutor | None = None
-        self._context: multiprocessing.context.BaseContext | None = None
+        self._context: BaseContext | None = None
 
     def adopt(self, segment: Segment, cell: ForkedCell) -> Future[SegmentEnd]:
         """Take over the root run's first segment, which was forked before there were threads."""
@@ -69,6 +76,7 @@ class ChildWorkflowExecutor:
         """Run a segment in a cell; the future may end in any thread."""
         outer: Future[SegmentEnd] = Future()
         with self._lock:
+            self._early[segment.run.run_id] = 0
             ready = self._ready.popleft() if self._ready else self._helper().submit(self._new_cell)
         ready.add_done_callback(lambda done: self._start(done, segment, outer))
         return outer
@@ -102,34 +110,38 @@ class ChildWorkflowExecutor:
             helpers.shutdown(wait=True)
         if self._context:
             # Named semaphores are unlinked by finalizers, which os._exit would skip.
-            multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001
+            from multiprocessing import util
+
+            util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _helper(self) -> ThreadPoolExecutor:
         if self._helpers is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix="cells")
         return self._helpers
 
     def _new_cell(self) -> Cell:
+        from tako.engine.cell import Cell
+
         return Cell(self._context or self._make_context())
 
-    def _make_context(self) -> multiprocessing.context.BaseContext:
+    def _make_context(self) -> BaseContext:
+        import multiprocessing
+        from multiprocessing import process, resource_tracker
+
         with self._lock:
             if self._context is None:
-                # Workers would otherwise import the program that the user started as __mp_main__.
+                # Workers would otherwise import the program that the user started as __mp_main__, and change
+                # to the directory that this process started in, which may be gone.
                 sys.modules["__main__"] = types.ModuleType("__main__")
-                # Workers change to the directory that this process started in, which may be gone.
-                multiprocessing.process.ORIGINAL_DIR = "/"  # type: ignore[attr-defined]
+                process.ORIGINAL_DIR = "/"  # type: ignore[attr-defined]
                 context = multiprocessing.get_context("forkserver")
                 context.set_forkserver_preload(_PRELOAD)
-                self._tell_tracker()
+                resource_tracker.ensure_running()
+                self._on_tracker(resource_tracker._resource_tracker._pid)  # type: ignore[attr-defined]  # noqa: SLF001
                 self._context = context
             return self._context
-
-    def _tell_tracker(self) -> None:
-        from multiprocessing import resource_tracker
-
-        resource_tracker.ensure_running()
-        self._on_tracker(resource_tracker._resource_tracker._pid)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _start(self, ready: Future[Cell], segment: Segment, outer: Future[SegmentEnd]) -> None:
         try:
@@ -144,6 +156,9 @@ class ChildWorkflowExecutor:
             return
         with self._lock:
             self._running[segment.run.run_id] = cell
+            early = self._early.pop(segment.run.run_id, 0)
+        if early and cell.worker is not None:
+            cell.worker.send(early)
         inner.add_done_callback(lambda done: self._ended(done, segment, cell, outer))
 
     def _ended(
@@ -173,11 +188,14 @@ class ChildWorkflowExecutor:
 
     def _forget(self, segment: Segment) -> None:
         with self._lock:
+            self._early.pop(segment.run.run_id, None)
             self._running.pop(segment.run.run_id, None)
 
     def _signal(self, run_id: str, number: int) -> None:
         with self._lock:
             cell = self._running.get(run_id)
+            if run_id in self._early:
+                self._early[run_id] = number
         if cell is not None and cell.worker is not None:
             cell.worker.send(number)
 

@@ -15,19 +15,18 @@ import signal
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from tako.config.schema import Step
 from tako.engine import machine as m
-from tako.engine.child_runner_factory import ChildRunnerFactory, make_directory
-from tako.engine.fanout import FanOutExecutor, FanOutPlan
-from tako.engine.observer import Observer
 from tako.engine.results import child_finished, step_closed
-from tako.engine.segment import RunSpec, Segment, SegmentEnd
+from tako.engine.run_directory import make_directory
+from tako.engine.segment import GRACE_S, RunSpec, Segment, SegmentEnd, new_segment
 from tako.engine.workflow_runner import WorkerLostError, WorkflowRunner
 from tako.errors import DiskFullError, HeldError, MachineError, TakoError
 from tako.journal.fold import RunState, fold
@@ -51,7 +50,14 @@ from tako.journal.records import (
 from tako.system.signals import STOPPING, SignalPipe, name_of
 from tako.system.removal import remove_tree
 
-GRACE_S = 10.0
+if TYPE_CHECKING:
+    # A run without fan-out never needs them.
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tako.engine.child_runner_factory import ChildRunnerFactory
+    from tako.engine.fanout import FanOutExecutor, FanOutPlan, PlannedChild
+    from tako.engine.observer import Observer
+
 _KILL_SLACK_S = 10.0
 _LOCK_WITHIN_S = 10.0
 _LOCK_RETRY_S = 0.02
@@ -67,6 +73,8 @@ class TreeResult:
     exit_code: int
     #: Of a bug or of the machine: what to tell.
     message: str = ""
+    #: A second signal: nothing more was recorded, and nothing is to be reported.
+    at_once: bool = False
 
 
 class Driver:
@@ -76,18 +84,21 @@ class Driver:
         self,
         root: RunSpec,
         runner: WorkflowRunner,
-        fan_outs: FanOutExecutor,
+        *,
+        planner: Callable[[], FanOutExecutor],
         factory: ChildRunnerFactory,
         signals: SignalPipe,
-        temporary: str,
+        temporary: Path,
         observers: Sequence[Observer] = (),
     ) -> None:
+        """`planner` is called when the first fan-out is reached; `temporary` is private and short."""
         self._root = root
         self._runner = runner
-        self._fan_outs = fan_outs
+        self._make_planner = planner
+        self._planner: FanOutExecutor | None = None
         self._factory = factory
         self._signals = signals
-        self._temporary = Path(temporary)
+        self._temporary = temporary
         self._observers = observers
         self._machine = m.Machine(runner.slots)
         self._specs: dict[str, RunSpec] = {root.run_id: root}
@@ -99,8 +110,9 @@ class Driver:
         self._never_started: dict[str, str] = {}
         self._kill_at: dict[str, float] = {}
         self._mail: deque[Callable[[], m.Happening | None]] = deque()
-        self._planner = ThreadPoolExecutor(1, thread_name_prefix="planner")
-        self._numbers = itertools.count()
+        self._planning: ThreadPoolExecutor | None = None
+        #: 0 is the temporary directory of the root's first segment, which is made before the driver.
+        self._numbers = itertools.count(1)
         self._stopped_by = 0
         self._fault = ""
         self._bug = ""
@@ -121,7 +133,8 @@ class Driver:
             self._sync()
             for observer in self._observers:
                 observer.turn()
-        self._planner.shutdown(wait=True, cancel_futures=True)
+        if self._planning:
+            self._planning.shutdown(wait=not self._result.at_once, cancel_futures=True)
         return self._result
 
     def _wait(self) -> None:
@@ -129,7 +142,9 @@ class Driver:
             return
         now = time.monotonic()
         waits = [observer.interval_s for observer in self._observers if observer.interval_s and self._running]
-        due = [moment for moment in (self._machine.next_deadline, *self._kill_at.values()) if moment is not None]
+        due = [
+            moment for moment in (self._machine.next_deadline, *self._kill_at.values()) if moment is not None
+        ]
         waits += [max(0.0, min(due) - now)] if due else []
         poll = select.poll()
         poll.register(self._signals.descriptor, select.POLLIN)
@@ -162,7 +177,7 @@ class Driver:
             self._runner.go_on()
         elif number in STOPPING and self._stopped_by:
             # The second one: no more records; whoever called us ends and collects all descendants.
-            self._result = TreeResult(CANCELLED, _SIGNAL_BASE + self._stopped_by, "stopped at once")
+            self._result = TreeResult(CANCELLED, _SIGNAL_BASE + self._stopped_by, at_once=True)
         elif number in STOPPING:
             self._stopped_by = number
             for observer in self._observers:
@@ -190,8 +205,7 @@ class Driver:
                 self._runner.cancel(run_id, timed_out=status == TIMED_OUT)
                 self._kill_at[run_id] = time.monotonic() + GRACE_S + _KILL_SLACK_S
             case m.PlanFanOut(run_id, step):
-                plan = self._planner.submit(self._fan_outs.plan, self._specs[run_id], self._reached[run_id])
-                plan.add_done_callback(lambda done: self._post(partial(self._planned, run_id, step, done)))
+                self._plan(run_id, step)
             case m.CloseFanOut():
                 self._close_fan_out(instruction)
             case m.ReportChild():
@@ -205,7 +219,7 @@ class Driver:
         spec = self._specs[order.run_id]
         try:
             make_directory(spec.paths)
-            segment = self.segment(spec, order.number, order.attempt)
+            segment = new_segment(spec, order.number, order.attempt, self._temporary, next(self._numbers))
         except MachineError as error:
             message = str(error)
             self._fault = self._fault or message
@@ -217,12 +231,6 @@ class Driver:
 
     def _not_started(self, run_id: str) -> m.Happening:
         return m.SegmentEnded(run_id, status=FAILED, machine_fault=True)
-
-    def segment(self, spec: RunSpec, number: int, attempt: int) -> Segment:
-        """The next segment of a run, with a temporary directory of its own."""
-        temporary = self._temporary / str(next(self._numbers))
-        temporary.mkdir(mode=0o700)
-        return Segment(spec, number, attempt, str(temporary), GRACE_S)
 
     def _watch(self, segment: Segment, future: Future[SegmentEnd]) -> None:
         self._running[segment.run.run_id] = segment
@@ -271,6 +279,15 @@ class Driver:
 
     # --- fan-outs ---
 
+    def _plan(self, run_id: str, step: str) -> None:
+        """Plan in a thread: reading repositories must not keep the loop from signals and deadlines."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        self._planning = self._planning or ThreadPoolExecutor(1, thread_name_prefix="planning")
+        self._planner = self._planner or self._make_planner()
+        plan = self._planning.submit(self._planner.plan, self._specs[run_id], self._reached[run_id])
+        plan.add_done_callback(lambda done: self._post(partial(self._planned, run_id, step, done)))
+
     def _planned(self, run_id: str, step: str, done: Future[FanOutPlan]) -> m.Happening:
         spec, emitted = self._specs[run_id], self._reached[run_id]
         error = done.exception()
@@ -298,10 +315,7 @@ class Driver:
             on_child_failure=emitted.on_child_failure,
         )
 
-    def _adopt(self, spec: RunSpec, emitted: EventEmitted, child: object) -> m.NewRun:
-        from tako.engine.fanout import PlannedChild
-
-        assert isinstance(child, PlannedChild)
+    def _adopt(self, spec: RunSpec, emitted: EventEmitted, child: PlannedChild) -> m.NewRun:
         if child.error is not None:
             return m.NewRun(child.record.run_id, "", failed=True)
         made = self._factory.spec(spec, emitted, child)

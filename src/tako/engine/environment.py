@@ -27,9 +27,7 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 def scrubbed(environment: Mapping[str, str], passed_on: Iterable[str] = ()) -> dict[str, str]:
     """What a child may see of the user's environment; `passed_on` names more variables."""
     allowed = _PASSED | frozenset(passed_on)
-    kept = {
-        name: value for name, value in environment.items() if name in allowed or name.startswith("LC_")
-    }
+    kept = {name: value for name, value in environment.items() if name in allowed or name.startswith("LC_")}
     kept.setdefault("PATH", _DEFAULT_PATH)
     return kept
 

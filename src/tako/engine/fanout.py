@@ -10,47 +10,31 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from tako.config.inputs import resolve_inputs
-from tako.config.schema import Config, Subscription, Workflow
-from tako.config.unsupported import unsupported_keys
+from tako.config.schema import Subscription, Workflow
+from tako.engine.run_ids import RunIds
+from tako.engine.runnable import runnable
 from tako.engine.segment import RunSpec
 from tako.engine.steps.fan_out import from_value
 from tako.errors import ConfigError, InputsInvalidError, NotFoundError, TakoError, UsageError
 from tako.events.event import Event, fingerprint
-from tako.events.matching import Matched, match
+from tako.events.matching import Filtered, match
 from tako.events.scope import event_scope
-from tako.expressions.cel import compile_condition
+from tako.expressions.cel import evaluate_condition
 from tako.expressions.templates import render_value
 from tako.journal.records import ChildExecutionError, ChildPlanned, EventEmitted, SubscriptionFiltered
+from tako.repositories.cache import Resolved
+from tako.repositories.discovery import Candidate
 from tako.repositories.reference import Reference, parse_repository
 
 DEPTH_MAX = 10
 DEPTH_WARNING = 7
 CHILDREN_MAX = 10_000
-_DRAWS_MAX = 100
-
-
-class Resolved(Protocol):
-    """What pins a repository: design section 3."""
-
-    branch: str
-    commit: str
-
-
-class Candidate(Protocol):
-    """A subscription found in a known repository, or a tako.yml that could not be read."""
-
-    repository: Any
-    branch: str
-    config: Config | None
-    error: TakoError | None
-    subscription: Subscription | None
 
 
 class Repositories(Protocol):
@@ -62,7 +46,7 @@ class Repositories(Protocol):
     def resolve(self, reference: Reference) -> Resolved:
         """Pin what will run."""
 
-    def snapshot(self, resolved: Any) -> Path:
+    def snapshot(self, resolved: Resolved) -> Path:
         """The immutable tree of what was pinned."""
 
 
@@ -86,29 +70,6 @@ class FanOutPlan:
     children: tuple[PlannedChild, ...]
     filtered: tuple[SubscriptionFiltered, ...]
     warnings: tuple[str, ...] = ()
-
-
-class RunIds:
-    """Draws run ids, `exec-YYYYMMDD-HHMMSS-<8 hex>` in UTC, each only once."""
-
-    def __init__(self, draw: Callable[[], str], clock: Callable[[], float] = time.time) -> None:
-        """`draw` gives eight hex digits."""
-        self._draw = draw
-        self._clock = clock
-        self._taken: set[str] = set()
-        self._lock = threading.Lock()
-
-    def new(self) -> str:
-        """An id that this object has not given before."""
-        with self._lock:
-            stamp = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%d-%H%M%S")
-            for _ in range(_DRAWS_MAX):
-                run_id = f"exec-{stamp}-{self._draw()}"
-                if run_id not in self._taken:
-                    self._taken.add(run_id)
-                    return run_id
-        message = "no run id left in this second"
-        raise TakoError(message)
 
 
 class FanOutExecutor:
@@ -155,7 +116,9 @@ class FanOutExecutor:
         if depth > DEPTH_MAX:
             message = f"fan-outs are nested deeper than {DEPTH_MAX}"
             raise UsageError(message)
-        return [f"fan-outs are nested {depth} deep; {DEPTH_MAX} is the most"] if depth >= DEPTH_WARNING else []
+        return (
+            [f"fan-outs are nested {depth} deep; {DEPTH_MAX} is the most"] if depth >= DEPTH_WARNING else []
+        )
 
     def _consider(
         self, parent: RunSpec, emitted: EventEmitted, event: Event, candidate: Candidate
@@ -165,8 +128,10 @@ class FanOutExecutor:
         if candidate.error or candidate.config is None or subscription is None:
             error = candidate.error or NotFoundError("its tako.yml cannot be read")
             return PlannedChild(record, error=self._error(record, error))
-        matched = match(event, subscription, _evaluate)
-        if not isinstance(matched, Matched):
+        matched = match(event, subscription, evaluate_condition)
+        if isinstance(matched, Filtered):
+            if matched.failed:
+                return PlannedChild(record, error=self._error(record, UsageError(matched.reason)))
             return self._filtered(record, matched.reason)
         if not self._first_delivery(event, record, candidate):
             return self._filtered(record, "the same event reached it already in this run", skipped=True)
@@ -188,9 +153,7 @@ class FanOutExecutor:
             inputs={},
         )
 
-    def _filtered(
-        self, record: ChildPlanned, reason: str, *, skipped: bool = False
-    ) -> SubscriptionFiltered:
+    def _filtered(self, record: ChildPlanned, reason: str, *, skipped: bool = False) -> SubscriptionFiltered:
         return SubscriptionFiltered(
             self._clock(), record.step, record.repository, record.workflow, reason, skipped
         )
@@ -214,8 +177,6 @@ class FanOutExecutor:
         subscription: Subscription,
         record: ChildPlanned,
     ) -> PlannedChild:
-        from attrs import evolve
-
         config = candidate.config
         assert config is not None
         _refuse_cycle(parent, candidate.repository.key, subscription.workflow)
@@ -258,35 +219,9 @@ def kind_of(error: TakoError) -> str:
             return "sandbox_failed"
 
 
-def runnable(config: Config, name: str, cause: str) -> Workflow:
-    """The workflow `name`, if it may be run for `cause` (exec or event) by this version.
-
-    Raises `NotFoundError` with the known names, or `UsageError`.
-    """
-    from tako.config.problems import did_you_mean
-
-    workflow = config.workflows.get(name)
-    if workflow is None:
-        known = ", ".join(config.workflows) or "none"
-        message = f"{config.file} has no workflow {name!r}{did_you_mean(name, config.workflows)} (it has: {known})"
-        raise NotFoundError(message)
-    if cause not in workflow.on:
-        message = f"workflow {name!r} of {config.file} does not run on {cause}; its `on` is {', '.join(workflow.on)}"
-        raise UsageError(message)
-    missing = unsupported_keys(workflow)
-    if missing:
-        message = "\n".join(f"{config.file}: {key}: {what} is not supported yet" for key, what in missing)
-        raise UsageError(message)
-    return workflow
-
-
 def _refuse_cycle(parent: RunSpec, repository: str, workflow: str) -> None:
     lineage = (*parent.ancestors, (parse_repository(parent.repository).key, parent.workflow.name))
     if (repository, workflow) in lineage:
         way = " → ".join(f"{name} {flow}" for name, flow in (*lineage, (repository, workflow)))
         message = f"this would run in a circle: {way}"
         raise UsageError(message)
-
-
-def _evaluate(source: str, scope: dict[str, Any]) -> bool:
-    return compile_condition(source, tuple(scope)).evaluate(scope)

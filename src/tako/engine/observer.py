@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from tako.engine.fanout import FanOutPlan
 from tako.engine.segment import RunSpec
+
+if TYPE_CHECKING:
+    from tako.engine.fanout import FanOutPlan
 
 
 class Observer(Protocol):

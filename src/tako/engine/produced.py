@@ -10,18 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from tako.config.schema import Step
 from tako.engine.segment import RunSpec
 from tako.errors import TakoError, UsageError
-from tako.expressions.outputs import OutputSource, match_regex, parse_output
-from tako.expressions.templates import render
+from tako.expressions.text import render
 from tako.journal.records import CollectedFile
 from tako.layout import checked_name
 from tako.system.beneath import BeneathError, copy_beneath, glob_beneath, read_beneath
+
+if TYPE_CHECKING:
+    from tako.expressions.outputs import OutputSource
 
 OUTPUT_MAX = 64 * 1024
 RUN_OUTPUTS_MAX = 1024 * 1024
@@ -43,12 +45,23 @@ class Streams:
     stdout_end: bytes = b""
 
 
+def output_kinds(step: Step) -> set[str]:
+    """Where the step's declared outputs come from, so that only those streams are kept."""
+    if not step.produces.outputs:
+        return set()
+    from tako.expressions.outputs import parse_output
+
+    return {parse_output(text).kind for text in step.produces.outputs.values()}
+
+
 def collect_outputs(
     spec: RunSpec, step: Step, streams: Streams, scope: Mapping[str, Any], environment: Mapping[str, str]
 ) -> dict[str, Any]:
     """The step's outputs: its `name=value` lines, then what `produces.outputs` declares."""
     outputs: dict[str, Any] = dict(read_lines(spec, spec.paths.step_outputs(step.id), "$TAKO_OUTPUT"))
     for name, text in step.produces.outputs.items():
+        from tako.expressions.outputs import parse_output
+
         try:
             source = parse_output(text)
             value = _value(source, spec, streams, environment, {**scope, "outputs": outputs})
@@ -82,6 +95,8 @@ def _value(
                 raise StepRefusedError(message)
             return environment[source.argument]
         case "regex":
+            from tako.expressions.outputs import match_regex
+
             found = match_regex(source.argument, streams.stdout_end.decode("utf-8", "replace"))
             if found is None:
                 message = f"nothing in stdout matches {source.argument!r}"

@@ -71,13 +71,13 @@ def _count(ended: list[ChildFinished], status: str) -> int:
 
 
 def _duration(fan_out: FanOutState, finished: StepFinished | None, ended: list[ChildFinished]) -> float:
-    last = max([child.at for child in ended] + ([finished.at] if finished else []), default=fan_out.emitted.at)
+    last = max(
+        [child.at for child in ended] + ([finished.at] if finished else []), default=fan_out.emitted.at
+    )
     return round(max(0.0, last - fan_out.emitted.at), 3)
 
 
-def step_closed(
-    emitted: EventEmitted, status: str, tally: Tally, step: Step, *, now: float
-) -> StepFinished:
+def step_closed(emitted: EventEmitted, status: str, tally: Tally, step: Step, *, now: float) -> StepFinished:
     """The record that ends a fan-out step."""
     messages = {
         FAILED: f"{tally.not_well} of {tally.not_well + tally.succeeded} children did not succeed",
@@ -140,7 +140,11 @@ def _error(spec: RunSpec, state: RunState, status: str, reason: str) -> ChildExe
 def blamed_step(state: RunState) -> StepFinished | None:
     """The step that ended the run: the first that neither succeeded nor was tolerated."""
     for step in state.steps.values():
-        if step.finished and step.finished.status not in (SUCCEEDED, "skipped") and not step.finished.tolerated:
+        if (
+            step.finished
+            and step.finished.status not in (SUCCEEDED, "skipped")
+            and not step.finished.tolerated
+        ):
             return step.finished
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from attrs import frozen
 
 from tako.config.schema import Config, Workflow
 from tako.errors import NotFoundError
-from tako.layout import CONFIG_NAME
+from tako.layout import CONFIG_NAME, has_config, is_top
 
 
 @frozen
@@ -35,9 +34,9 @@ def find_checkout(directory: Path) -> Path:
     Raises `NotFoundError`.
     """
     for candidate in (directory, *directory.parents):
-        if os.path.lexists(candidate / CONFIG_NAME):
+        if has_config(candidate):
             return candidate
-        if (candidate / ".git").exists():
+        if is_top(candidate):
             break
     message = f"there is no {CONFIG_NAME} in {directory}" + (
         "" if candidate == directory else f", nor above it up to {candidate}"

@@ -18,11 +18,10 @@ from tako.engine import workspace
 from tako.engine.environment import base_environment, idempotency_key
 from tako.engine.produced import RUN_OUTPUTS_MAX
 from tako.engine.segment import FAN_OUT, FINISHED, RunSpec, Segment, SegmentEnd
-from tako.engine.steps.fan_out import build_event, from_value
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.shell import ShellStep
 from tako.errors import DiskFullError, MachineError, TakoError, UsageError
-from tako.expressions.templates import render
+from tako.expressions.text import rendered_all
 from tako.journal.fold import RunState
 from tako.journal.log import Writer
 from tako.journal.records import (
@@ -47,7 +46,11 @@ class Runner:
     """One segment, from taking the journal's lock to giving it back."""
 
     def __init__(
-        self, segment: Segment, orders: Orders, *, clock: Callable[[], float] = time.time,
+        self,
+        segment: Segment,
+        orders: Orders,
+        *,
+        clock: Callable[[], float] = time.time,
         on_step: Callable[[str], None] = lambda _step: None,
     ) -> None:
         self._segment = segment
@@ -73,9 +76,7 @@ class Runner:
 
     def _execute(self) -> SegmentEnd:
         self._record(self._opening())
-        workspace.prepare(self._spec)
-        if self._state.fan_outs:
-            workspace.take_from_children(self._spec, self._state)
+        workspace.prepare(self._spec, self._state)
         self._base = base_environment(self._segment)
         for step in self._spec.workflow.steps:
             if self._orders.stop:
@@ -163,6 +164,8 @@ class Runner:
             self._journal.sync()
 
     def _fan_out(self, step: Step) -> SegmentEnd | None:
+        from tako.engine.steps.fan_out import build_event
+
         try:
             emitted = build_event(self._spec, step, self._state, self._scope(), clock=self._clock)
         except (UsageError, ValueError) as error:
@@ -204,7 +207,7 @@ class Runner:
         return scope
 
     def _rendered_env(self, scope: Mapping[str, Any]) -> dict[str, str]:
-        return {name: render(text, scope) for name, text in self._spec.workflow.env.items()}
+        return rendered_all(self._spec.workflow.env, scope)
 
     def _workflow_environment(self) -> dict[str, str]:
         return dict(self._scope()["env"])
@@ -235,6 +238,7 @@ class Runner:
 
 def event_scope_of(spec: RunSpec) -> Mapping[str, Any]:
     """The event that a run answers, as templates and conditions see it."""
+    from tako.engine.steps.fan_out import from_value
     from tako.events.scope import event_scope
 
     assert spec.event is not None

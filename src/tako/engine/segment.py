@@ -17,6 +17,10 @@ from tako.layout import RunDirectory
 from tako.sandbox.policy import Limits
 
 
+#: Seconds between SIGTERM and SIGKILL of a step, while the root lives.
+GRACE_S = 10.0
+
+
 @frozen
 class RunSpec:
     """One run with everything pinned.
@@ -70,7 +74,7 @@ class Segment:
     attempt: int
     #: A short private directory for TMPDIR, removed by the root when the segment is over.
     temporary: str
-    grace_s: float = 10.0
+    grace_s: float = GRACE_S
 
 
 #: How a segment can end: the run is finished, or a fan-out step was reached.
@@ -87,3 +91,10 @@ class SegmentEnd:
     #: True when the machine, not the run, is at fault (disk full): the root ends with exit code 4.
     machine_fault: bool = False
     message: str = field(default="")
+
+
+def new_segment(spec: RunSpec, number: int, attempt: int, temporary: Path, serial: int) -> Segment:
+    """The next segment of a run, with a directory of its own for TMPDIR, named by `serial`."""
+    own = temporary / str(serial)
+    own.mkdir(mode=0o700)
+    return Segment(spec, number, attempt, str(own))

@@ -6,9 +6,7 @@ gone. It executes exactly one segment.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -19,6 +17,7 @@ from tako.engine.steps.orders import Orders
 from tako.journal.records import SUCCEEDED
 from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.sentinel import arm
+from tako.system.signals import ignore_interrupts
 
 
 def become_worker(sentinel: int | None = None) -> None:
@@ -29,10 +28,12 @@ def become_worker(sentinel: int | None = None) -> None:
     """
     with suppress(PermissionError):
         os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     become_subreaper()
     forbid_dumps()
     if sentinel is None:
+        import multiprocessing
+
         parent = multiprocessing.parent_process()
         assert parent is not None
         sentinel = parent.sentinel

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from tako.engine.segment import Segment, SegmentEnd
 from tako.errors import TakoError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from tako.engine.segment import Segment, SegmentEnd
 
 
 class WorkerLostError(TakoError):

@@ -7,11 +7,11 @@ Fails with `MachineError` when the machine cannot (disk full, unreadable snapsho
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from tako.engine.segment import RunSpec
 from tako.errors import MachineError
 from tako.journal.fold import RunState
+from tako.journal.records import SUCCEEDED
 from tako.layout import RunDirectory
 from tako.repositories.reference import parse_repository
 from tako.system.files import disk_full, is_full
@@ -19,16 +19,22 @@ from tako.system.removal import remove_tree
 from tako.system.tree import copy_tree
 
 
-def prepare(spec: RunSpec) -> None:
-    """Make the workspace if it is not in place yet; a half-made one of a dead attempt is replaced."""
-    if spec.paths.work.exists():
-        return
-    draft = RunDirectory(spec.directory / ".new")
+def prepare(spec: RunSpec, state: RunState) -> None:
+    """Make the workspace if it is not in place yet, and give it what the children have produced since.
+
+    A half-made one of a dead attempt is replaced. Raises `DiskFullError` or another `MachineError`.
+    """
+    draft = spec.paths.draft
     try:
         remove_tree(draft.path)
-        _make(spec, draft)
-        os.replace(draft.work, spec.paths.work)
-        draft.path.rmdir()
+        draft.path.mkdir(mode=0o700)
+        draft.work.mkdir(mode=0o700)
+        if not spec.paths.work.exists():
+            _make(spec, draft)
+            os.replace(draft.work, spec.paths.work)
+        elif state.fan_outs:
+            _take_from_children(spec, state, draft)
+        remove_tree(draft.path)
     except OSError as error:
         if is_full(error):
             raise disk_full(error, spec.paths.work) from error
@@ -37,43 +43,48 @@ def prepare(spec: RunSpec) -> None:
 
 
 def _make(spec: RunSpec, draft: RunDirectory) -> None:
-    draft.path.mkdir(mode=0o700)
-    for directory in (draft.work, draft.exchange, draft.received_children):
+    for directory in (draft.exchange, draft.received_children):
         directory.mkdir(mode=0o700)
     if spec.received_from is not None and spec.received_from.is_dir():
         copy_tree(spec.received_from, draft.received_artifacts)
     if spec.in_place:
         return
     draft.home.mkdir(mode=0o700)
-    _write_git_identity(draft.home, spec.git_identity)
+    _write_git_identity(draft, spec.git_identity)
     copy_tree(spec.source, draft.repo)
 
 
-def _write_git_identity(home: Path, identity: tuple[str, str]) -> None:
+def _write_git_identity(draft: RunDirectory, identity: tuple[str, str]) -> None:
     """Let `git commit` work: the user's name and email, and nothing else of the user's configuration."""
     name, email = (text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for text in identity)
     lines = [f'\tname = "{name}"'] if name else []
     lines += [f'\temail = "{email}"'] if email else []
     if lines:
-        (home / ".gitconfig").write_text("\n".join(["[user]", *lines, ""]))
+        draft.git_config.write_text("\n".join(["[user]", *lines, ""]))
 
 
-def take_from_children(spec: RunSpec, state: RunState) -> None:
-    """Copy what succeeded children produced to `$TAKO_CHILDREN/<owner>/<name>/<artifact>/`."""
+def _take_from_children(spec: RunSpec, state: RunState, draft: RunDirectory) -> None:
+    """Put what succeeded children produced under `$TAKO_CHILDREN/<owner>/<name>/<artifact>/`.
+
+    Built anew and moved into place as a whole: whatever the steps made of the directory before, nothing
+    is written through it.
+    """
+    draft.received_children.mkdir(mode=0o700)
     for fan_out in state.fan_outs.values():
         for child in fan_out.children.values():
-            if child.finished and child.finished.status == "succeeded":
-                _take(spec.paths, child.plan.repository, child.plan.run_id)
+            if child.finished and child.finished.status == SUCCEEDED:
+                _take(spec.paths.child(child.plan.run_id), child.plan.repository, draft)
+    remove_tree(spec.paths.received_children)
+    os.replace(draft.received_children, spec.paths.received_children)
 
 
-def _take(paths: RunDirectory, repository: str, run_id: str) -> None:
-    produced = paths.child(run_id).artifacts
-    if not produced.is_dir():
+def _take(child: RunDirectory, repository: str, draft: RunDirectory) -> None:
+    if not child.artifacts.is_dir():
         return
     named = parse_repository(repository)
-    target = paths.received_children.joinpath(*named.owner.split("/"), named.name)
+    target = draft.received_children.joinpath(*named.owner.split("/"), named.name)
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for artifact in sorted(produced.iterdir()):
+    for artifact in sorted(child.artifacts.iterdir()):
         if not (target / artifact.name).exists():
             copy_tree(artifact, target / artifact.name)
 

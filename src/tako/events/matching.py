@@ -7,6 +7,7 @@ what stands in the subscription: one repository's mistake must not stop the fan-
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
@@ -18,6 +19,9 @@ from tako.events.ranges import parse_range
 from tako.events.scope import event_scope
 from tako.expressions.errors import FieldMissingError
 from tako.layout import checked_name
+
+_PART = r"(?!\.\.?(?:[/:]|$))[A-Za-z0-9_.][A-Za-z0-9_.+@%-]*"
+_ARTIFACT = re.compile(rf"((?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})+)(?::(.*))?")
 
 # Takes a filter and the scope; raises `FieldMissingError` or another `UsageError`.
 ConditionEvaluator = Callable[[str, Mapping[str, object]], bool]
@@ -46,13 +50,14 @@ class ArtifactReference:
 
 def parse_artifact(text: str) -> ArtifactReference:
     """Read `[host/]owner[/group...]/name[:artifact]`. Raises `UsageError`."""
-    head, slash, last = text.rpartition("/")
-    name, colon, artifact = last.partition(":")
-    if not (head and slash and name) or any(not part for part in head.split("/")):
+    found = _ARTIFACT.fullmatch(text)
+    if found is None:
         message = f"{text!r} is not an artifact: expected owner/name:artifact"
         raise UsageError(message)
-    checked = checked_name(artifact, "artifact") if colon else DEFAULT_ARTIFACT
-    return ArtifactReference(f"{head}/{name}", checked)
+    repository, artifact = found.groups()
+    return ArtifactReference(
+        repository, DEFAULT_ARTIFACT if artifact is None else checked_name(artifact, "artifact")
+    )
 
 
 def same_repository(left: str, right: str) -> bool:

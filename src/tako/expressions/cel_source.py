@@ -146,15 +146,17 @@ def _take(reading: _Reading, offset: int) -> int:
     kind, value = (found.lastgroup or "", found[0]) if found else ("", reading.original[offset])
     if value in {'"', "'"}:
         raise error_at(reading.original, offset, f"the text that begins with {value} is never closed")
-    reading.add(offset, value)
+    following = offset + len(value)
+    selected = kind == "name" and reading.before == "."
+    reading.add(offset, f"`{value}`" if selected and value in _RESERVED else value)
     if kind == "space":
-        return offset + len(value)
+        return following
     if kind == "name":
         value = _take_name(reading, offset, value)
     elif kind == "operator":
         _take_operator(reading, offset, value)
     reading.before, reading.before_kind = value, kind
-    return offset + len(reading.pieces[-1])
+    return following
 
 
 def _take_name(reading: _Reading, offset: int, value: str) -> str:

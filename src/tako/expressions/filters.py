@@ -137,10 +137,8 @@ def kind_of(value: object) -> str:
             return "a number"
         case str():
             return "a text"
-        case Mapping():
-            return "a mapping"
         case _:
-            return "a list"
+            return "a mapping" if isinstance(value, Mapping) else "a list"
 
 
 FILTERS: Mapping[str, Filter] = {

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from tako.expressions.errors import ExpressionError, suggestion
-from tako.expressions.templates import has_template, parse_template
+from tako.expressions.templates import parse_template
+from tako.expressions.text import has_template
 from tako.layout import path_problem
 
 if TYPE_CHECKING:

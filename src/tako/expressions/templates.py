@@ -91,11 +91,6 @@ class Template:
             raise error_at(self.text, piece.offset, error.message) from error
 
 
-def has_template(text: str) -> bool:
-    """Say whether `text` holds an expression at all; cheap."""
-    return "{{" in text
-
-
 def parse_template(text: str) -> Template:
     """Read a text. Raises `ExpressionError` with line and column inside it."""
     if len(text) > TEXT_MAX:
@@ -103,6 +98,9 @@ def parse_template(text: str) -> Template:
     pieces: list[str | _Expression] = []
     done, trim = 0, False
     while (start := text.find("{{", done)) >= 0:
+        # Of more than two braces the last two open the expression: `${{{ .x }}}` is `${`, a value, `}`.
+        while text.startswith("{{{", start):
+            start += 1
         found = _BRACES.match(text, start)
         if found is None:
             raise error_at(text, start, "this `{{` is never closed by `}}`", hint=LITERAL_BRACES_HINT)
@@ -117,7 +115,7 @@ def parse_template(text: str) -> Template:
 
 def render(text: str, scope: Mapping[str, object]) -> str:
     """Render `text`; one without `{{` is given back as it is. Raises `ExpressionError`."""
-    return parse_template(text).render(scope) if has_template(text) else text
+    return parse_template(text).render(scope) if "{{" in text else text
 
 
 def render_value(value: object, scope: Mapping[str, object]) -> object:

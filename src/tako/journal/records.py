@@ -329,7 +329,7 @@ def _plain(value: Any) -> Any:
 def _defaults(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
     """Each field with the default under which it is left out."""
     return tuple(
-        (field.name, field.default.factory() if isinstance(field.default, attrs.Factory) else field.default)  # type: ignore[arg-type, union-attr]
+        (field.name, field.default.factory() if isinstance(field.default, attrs.Factory) else field.default)  # type: ignore[arg-type]
         for field in attrs.fields(kind)
     )
 

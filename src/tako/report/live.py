@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from tako.engine.fanout import FanOutPlan
 from tako.engine.segment import RunSpec
 from tako.errors import TakoError
 from tako.journal.log import Reader
 from tako.journal.records import SUCCEEDED, Noted, Record, RunFinished, StepFinished, StepStarted
 from tako.report.text import Style, plain
 from tako.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from tako.engine.fanout import FanOutPlan
 
 _BEHIND_MAX = 256 * 1024
 _LINE_MAX = 4096
@@ -25,12 +27,10 @@ _LINE_MAX = 4096
 class LiveText:
     """Writes what the running steps say to one stream."""
 
-    def __init__(self, stream: TextIO, root_run_id: str) -> None:
-        """`root_run_id` names the run in hints."""
+    def __init__(self, stream: TextIO) -> None:
         self.interval_s: float | None = 0.1
         self._stream = stream
         self._style = Style(stream)
-        self._root_run_id = root_run_id
         self._followers: dict[str, _Follower] = {}
         self._known: dict[str, _Follower] = {}
         self._dead = False
@@ -73,11 +73,6 @@ class LiveText:
         """Show what is new."""
         for follower in self._followers.values():
             self._write(follower.new_lines(self._style, rest=False))
-
-    def finish(self) -> None:
-        """Nothing more will come."""
-        self._followers.clear()
-        self._known.clear()
 
     def _write(self, lines: list[str]) -> None:
         if not lines or self._dead:

@@ -160,4 +160,3 @@ def failure_lines(error: ChildExecutionError, style: Style) -> Iterator[str]:
         yield f"    ({error.attempts} attempts)"
     if error.attempts and error.step:
         yield f"    all of it: tako logs {error.run_id} {error.step}"
-

@@ -261,7 +261,9 @@ class Cache:
         """
         where = f"{resolved.repository.text}:{resolved.branch}"
         if resolved.kind == "content":
-            return config_in(self.snapshot(resolved), where)
+            path = self._snapshot_path(resolved)
+            # Without the lock where it can be: the caller may hold it (`using_snapshot`).
+            return config_in(path if path.is_dir() else self.snapshot(resolved), where)
         owner, name = resolved.repository.owner_part, resolved.repository.name_part
         file = self._layout.remembered_config(owner, name, resolved.commit)
         try:

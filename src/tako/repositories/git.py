@@ -19,6 +19,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from attrs import frozen
+
 from tako.errors import MachineError
 from tako.layout import NOTHING
 from tako.repositories.urls import SCHEMES, is_local, without_credentials
@@ -32,7 +34,9 @@ FETCH_TIMEOUT_S = 1800.0
 _OPTIONS = (
     f"core.hooksPath={NOTHING}",
     "core.fsmonitor=false",
-    "core.fsync=committed,loose-object",
+    # Packs are synced when they come, loose objects are not.
+    "fetch.unpackLimit=1",
+    "init.defaultBranch=main",
     "gc.auto=0",
     "maintenance.auto=false",
     "protocol.ext.allow=never",
@@ -160,6 +164,38 @@ def _own_checkout(path: Path, *arguments: str) -> Ended:
     return _run([*trusted, "-C", str(path), *arguments], network_environment())
 
 
+@frozen
+class CheckoutState:
+    """The user's checkout as it stands; empty texts for what there is not."""
+
+    commit: str = ""
+    branch: str = ""
+    origin: str = ""
+    #: SHA-256 (hex) of what differs between HEAD and the tracked files; empty if nothing does.
+    tracked_changes: str = ""
+
+
+def checkout_state(path: Path) -> CheckoutState:
+    """Read the user's checkout with as few starts of git as can be; all empty outside a repository.
+
+    Raises `MachineError` if git cannot compare.
+    """
+    status = ("status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=dirty")
+    ended = _own_checkout(path, *status)
+    if ended.returncode:
+        return CheckoutState()
+    lines = ended.stdout.decode(errors="replace").splitlines()
+    said = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
+    commit, branch = said.get("branch.oid", ""), said.get("branch.head", "")
+    changed = any(not line.startswith("# ") for line in lines)
+    return CheckoutState(
+        commit="" if commit == "(initial)" else commit,
+        branch="" if branch == "(detached)" else branch,
+        origin=origin_url(path),
+        tracked_changes=tracked_changes_digest(path) if changed else "",
+    )
+
+
 def head_commit(path: Path) -> str:
     """The commit checked out in the user's checkout; empty if it is no repository or has no commit."""
     ended = _own_checkout(path, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
@@ -197,5 +233,7 @@ def identity() -> tuple[str, str]:
     """The user's name and email as git is configured; empty where nothing is set."""
     environment = network_environment()
     found = [_run(("config", "--get", key), environment) for key in ("user.name", "user.email")]
-    name, email = ("" if ended.returncode else ended.stdout.decode(errors="replace").strip() for ended in found)
+    name, email = (
+        "" if ended.returncode else ended.stdout.decode(errors="replace").strip() for ended in found
+    )
     return name, email

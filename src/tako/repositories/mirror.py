@@ -103,7 +103,7 @@ def _ensure_mirror(mirror: Path) -> None:
     make_private(mirror.parent)
     temporary = _temporary(mirror)
     try:
-        run_git(["-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--template=", str(temporary)])
+        run_git(["init", "--quiet", "--bare", "--template=", str(temporary)])
         temporary.rename(mirror)
     finally:
         remove_tree(temporary)
@@ -162,7 +162,7 @@ def _fetch(layout: CacheLayout, mirror: Path, wanted: Registration) -> Registrat
     _ensure_mirror(mirror)
     listed = fetch_git(["ls-remote", "--symref", "--", wanted.url, "HEAD"], wanted.url, mirror, config)
     options = ("--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
-    command = ["-c", "fetch.unpackLimit=1", "fetch", *options, "--", wanted.url, *_REFSPECS]
+    command = ["fetch", *options, "--", wanted.url, *_REFSPECS]
     fetch_git(command, wanted.url, mirror, config)
     _repack_if_many(mirror)
     branches = _branches(mirror)

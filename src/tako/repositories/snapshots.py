@@ -145,11 +145,14 @@ def last_remembered_key(file: Path) -> str:
 
 
 def remember_key(file: Path, signature: TreeSignature, key: str, taken_ns: int) -> None:
-    """Remember the content key of a signature taken at `taken_ns` (ns since the epoch), if it is safe to."""
-    if signature.newest_ns < taken_ns - _TICK_NS:
-        make_private(file.parent)
-        record = {"signature": signature.hex, "content": key}
-        write_whole(file, json.dumps(record).encode())
+    """Remember the content key of a tree, with its signature taken at `taken_ns` (ns since the epoch).
+
+    What changed just before is remembered without: its next change might not show in the signature.
+    """
+    safe = signature.newest_ns < taken_ns - _TICK_NS
+    make_private(file.parent)
+    record = {"signature": signature.hex if safe else "", "content": key}
+    write_whole(file, json.dumps(record).encode())
 
 
 def touch_used(file: Path) -> None:
@@ -207,7 +210,7 @@ def commit_problem(mirror: Path, path: Path, commit: str) -> str:
     """
     with _built(path) as temporary:
         temporary.mkdir(mode=0o700)
-        git = partial(run_git, git_dir=mirror, work_tree=path, index=temporary / "index")
+        git = partial(run_git, git_dir=mirror, work_tree=path, index=temporary / commit)
         git(["read-tree", commit])
         git(["update-index", "-q", "--really-refresh"], check=False)
         changed = git(["diff-files", "--name-only", "-z"]).stdout

@@ -21,7 +21,10 @@ def children() -> list[int]:
     """The pids of this process's own children, zombies included (proc_pid_task(5))."""
     found: list[int] = []
     for task in os.listdir("/proc/self/task"):
-        with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/self/task/{task}/children") as file:
+        with (
+            suppress(FileNotFoundError, ProcessLookupError),
+            open(f"/proc/self/task/{task}/children") as file,
+        ):
             found += map(int, file.read().split())
     return found
 

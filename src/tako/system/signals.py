@@ -49,6 +49,11 @@ def _noted(_number: int, _frame: object) -> None:
     """Do nothing: the byte on the wakeup descriptor is the message."""
 
 
+def ignore_interrupts() -> None:
+    """Leave ^C of the terminal to the root process, which ends everything in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def name_of(number: int) -> str:
     """`SIGKILL` for 9; the number itself for one without a name."""
     try:

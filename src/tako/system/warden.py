@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
-import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 
 from attrs import frozen
 
+from tako.errors import MachineError
 from tako.system import libc
 from tako.system.identity import send
 from tako.system.processes import end_descendants, wait_for_exit
@@ -57,7 +58,7 @@ class Post:
 def abandon(temporary: str) -> None:
     """End all descendants and this process, without another record."""
     end_descendants(timeout_s=5.0)
-    shutil.rmtree(temporary, ignore_errors=True)
+    _remove(temporary)
     os._exit(128 + signal.SIGKILL)
 
 
@@ -66,8 +67,7 @@ def under_warden(work: Callable[[Post], int]) -> int:
 
     Must be called while the process has one thread (fork).
     """
-    # Short, because a path of a Unix socket below it may have at most 108 bytes (unix(7)).
-    temporary = tempfile.mkdtemp(prefix="tako-", dir="/tmp" if os.path.isdir("/tmp") else None)
+    temporary = _private_directory()
     listen, line = os.pipe2(os.O_CLOEXEC)
     own_pidfd = os.pidfd_open(os.getpid())
     libc.become_subreaper()
@@ -83,7 +83,26 @@ def under_warden(work: Callable[[Post], int]) -> int:
     return _Warden(root, listen, temporary).stand(before)
 
 
-def _be_root(work: Callable[[Post], int], post: Post, before: set[signal.Signals]) -> None:
+def _private_directory() -> str:
+    """A directory of this user's alone; short, as a Unix socket's path has at most 108 bytes (unix(7))."""
+    path = f"/tmp/tako-{os.urandom(6).hex()}"  # noqa: S108 - made here, and mkdir(2) refuses what exists
+    try:
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        message = f"the temporary directory {path} cannot be made: {error.strerror}"
+        raise MachineError(message) from error
+    return path
+
+
+def _remove(temporary: str) -> None:
+    from tako.system.removal import remove_tree
+
+    # What a step left there (sockets, mode 000) must not keep tako from ending.
+    with suppress(OSError, MachineError):
+        remove_tree(Path(temporary))
+
+
+def _be_root(work: Callable[[Post], int], post: Post, before: Iterable[int]) -> None:
     code = 3
     try:
         # Its own group: a signal from the terminal reaches only the warden, which passes it on once.
@@ -113,7 +132,7 @@ class _Warden:
         self._listen = listen
         self._temporary = temporary
 
-    def stand(self, before: set[signal.Signals]) -> int:
+    def stand(self, before: Iterable[int]) -> int:
         signals = SignalPipe(_FORWARDED)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         poll = select.poll()
@@ -142,7 +161,7 @@ class _Warden:
             wait_for_exit(pidfd, _TRACKER_GRACE_S)
             os.close(pidfd)
         end_descendants()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        _remove(self._temporary)
 
     def _announced(self) -> list[int]:
         os.set_blocking(self._listen, False)

@@ -30,13 +30,16 @@ def build_event(
     Type, artifact, schema version and payload come from the `produces.events` of an earlier step with
     that type; `with:` overrides them.
     """
-    options = step.with_
+    # The loader has checked each option's type; the schema only says that `with` holds anything.
+    options: Mapping[str, Any] = step.with_
     event_type = render(str(options["event_type"]), scope)
     producer, declared = _producer(spec.workflow, step, state, event_type)
     payload = options.get("payload")
     inner = {**scope, "outputs": state.outputs_of(producer.id)} if producer else scope
-    rendered = render_value(declared.payload if payload is None and declared else payload or {}, inner)
-    version = str(options.get("schema_version") or (declared.schema_version if declared else _DEFAULT_VERSION))
+    rendered: Any = render_value(declared.payload if payload is None and declared else payload or {}, inner)
+    version = str(
+        options.get("schema_version") or (declared.schema_version if declared else _DEFAULT_VERSION)
+    )
     event = Event(
         type=event_type,
         schema_version=render(version, inner),

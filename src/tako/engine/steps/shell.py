@@ -22,6 +22,7 @@ from tako.engine.produced import (
     Streams,
     collect_artifacts,
     collect_outputs,
+    output_kinds,
     read_lines,
     root_of,
 )
@@ -30,8 +31,7 @@ from tako.engine.steps.orders import Orders
 from tako.engine.steps.process_tree import Ended, ProcessTree
 from tako.engine.steps.stream import Log, Stream
 from tako.errors import DiskFullError, UsageError
-from tako.expressions.outputs import parse_output
-from tako.expressions.templates import render
+from tako.expressions.text import render, rendered_all
 from tako.journal.records import (
     CANCELLED,
     FAILED,
@@ -98,7 +98,7 @@ class ShellStep:
     def _run(
         self, step: Step, blank: StepFinished, scope: Mapping[str, Any], environment: Mapping[str, str]
     ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
-        own = {name: render(text, scope) for name, text in step.env.items()}
+        own = rendered_all(step.env, scope)
         script = self._write_script(step, render(step.run, scope))
         log = Log(self._spec.paths.log(step.id))
         try:
@@ -106,19 +106,24 @@ class ShellStep:
             out, err = self._streams(step, process, log)
             self._on_started(step.id)
             tree = ProcessTree(
-                process, (out, err), log, self._orders, timeout_s=step.timeout_s, grace_s=self._segment.grace_s
+                process,
+                (out, err),
+                log,
+                self._orders,
+                timeout_s=step.timeout_s,
+                grace_s=self._segment.grace_s,
             )
             ended = tree.run()
         finally:
             log.close()
         if log.failure:
             raise log.failure
-        finished = evolve(
-            _verdict(blank, ended, step), usage=ended.usage, last_lines=log.last_lines()
-        )
+        finished = evolve(_verdict(blank, ended, step), usage=ended.usage, last_lines=log.last_lines())
         if finished.status != SUCCEEDED:
             return finished, {}
-        return self._collect(step, evolve(finished, last_lines=()), Streams(out.kept, err.kept, out.end), scope)
+        return self._collect(
+            step, evolve(finished, last_lines=()), Streams(out.kept, err.kept, out.end), scope
+        )
 
     def _write_script(self, step: Step, text: str) -> str:
         path = self._spec.paths.scripts / f"{step.id}.sh"
@@ -141,7 +146,7 @@ class ShellStep:
             raise StepRefusedError(message) from error
 
     def _streams(self, step: Step, process: subprocess.Popen[bytes], log: Log) -> tuple[Stream, Stream]:
-        kinds = {parse_output(text).kind for text in step.produces.outputs.values()}
+        kinds = output_kinds(step)
         assert process.stdout is not None
         assert process.stderr is not None
         # Own copies: the Popen object closes its files whenever it is collected.
@@ -173,7 +178,9 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
         limit = "a timeout of its workflow or fan-out" if ended.ordered else own
         return evolve(blank, status=TIMED_OUT, message=f"ended by {limit}", **_code(ended.code))
     if ended.stopped == CANCELLED:
-        return evolve(blank, status=CANCELLED, message="ended because the run was stopped", **_code(ended.code))
+        return evolve(
+            blank, status=CANCELLED, message="ended because the run was stopped", **_code(ended.code)
+        )
     if ended.left:
         message = f"processes that cannot be killed are left: {', '.join(map(str, ended.left))}"
         return evolve(blank, message=message, **_code(ended.code))

@@ -1,0 +1,117 @@
+"""From what the user asked for to the root run: its source, its directory, its lock.
+
+Everything that can be wrong with the request is found here, before anything started: wrong names,
+inputs and templates are a `UsageError` (exit 2), an unusable machine is a `MachineError` (exit 4).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from attrs import evolve
+
+from tako.cli.cache_access import LazyCache
+from tako.cli.request import Request
+from tako.config.inputs import resolve_inputs
+from tako.config.loader import load_config_file
+from tako.config.schema import Config, Workflow
+from tako.engine.check import check_workflow
+from tako.engine.root_source import RootSource, find_checkout
+from tako.engine.run_directory import make_directory
+from tako.engine.run_ids import RunIds
+from tako.engine.runnable import runnable
+from tako.engine.segment import RunSpec
+from tako.errors import ConfigError, MachineError, UsageError
+from tako.layout import CONFIG_NAME, Home
+from tako.repositories.git import checkout_state
+from tako.repositories.reference import parse_reference, parse_repository, repository_from_url
+from tako.system.files import try_lock
+
+_DRAWS_MAX = 100
+
+
+def find_source(request: Request, cache: LazyCache) -> RootSource:
+    """What the root run is made from: `--repo` from the cache, else the user's checkout."""
+    return _from_cache(request, cache) if request.repository else _from_checkout(request)
+
+
+def _from_checkout(request: Request) -> RootSource:
+    checkout = find_checkout(request.directory)
+    state = checkout_state(checkout)
+    config = load_config_file(checkout / CONFIG_NAME)
+    workflow, inputs = _chosen(request, config)
+    return RootSource(
+        repository=_source_name(checkout, state.origin, workflow),
+        branch=state.branch,
+        commit=state.commit,
+        source=checkout,
+        config=config,
+        workflow=workflow,
+        inputs=inputs,
+        in_place=True,
+        tracked_changes=state.tracked_changes,
+    )
+
+
+def _from_cache(request: Request, cache: LazyCache) -> RootSource:
+    resolved, config = cache.root(parse_reference(request.repository))
+    workflow, inputs = _chosen(request, config)
+    return RootSource(
+        repository=resolved.repository.text,
+        branch=resolved.branch,
+        commit=resolved.commit,
+        source=cache.snapshot(resolved),
+        config=config,
+        workflow=workflow,
+        inputs=inputs,
+        in_place=False,
+    )
+
+
+def _chosen(request: Request, config: Config) -> tuple[Workflow, dict[str, object]]:
+    workflow = runnable(config, request.workflow, "exec")
+    inputs = resolve_inputs(workflow, request.inputs)
+    problems = check_workflow(config, workflow)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return workflow, inputs
+
+
+def _source_name(checkout: Path, origin: str, workflow: Workflow) -> str:
+    guessed = repository_from_url(origin) if origin else None
+    if guessed is not None:
+        return guessed.text
+    if workflow.fans_out:
+        message = f"{checkout} has no git remote `origin` that names its repository, which its events need"
+        raise UsageError(
+            message, hint="git remote add origin URL, or run it from the cache with --repo owner/name"
+        )
+    return parse_repository(f"local/{_plain(checkout.name)}").text
+
+
+def _plain(name: str) -> str:
+    text = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name).strip("-")
+    return text[:100] or "checkout"
+
+
+def make_run(home: Home, spec: RunSpec, run_ids: RunIds) -> tuple[RunSpec, int]:
+    """Make the root run's directory under an id nobody has; gives the lock that says that its root lives.
+
+    Raises `MachineError` when it cannot be made.
+    """
+    for _ in range(_DRAWS_MAX):
+        paths = home.run(run_ids.new())
+        try:
+            paths.path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            message = f"the run directory {paths.path} cannot be made: {error.strerror}"
+            raise MachineError(message) from error
+        lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try_lock(lock)
+        make_directory(paths)
+        return evolve(spec, run_id=paths.run_id, root_run_id=paths.run_id, directory=paths.path), lock
+    message = f"no free run id in {home.workspaces}"
+    raise MachineError(message)

@@ -1,0 +1,54 @@
+"""A run's directory and its share of the machine, both made when the run starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tako.errors import MachineError
+from tako.layout import RunDirectory
+from tako.sandbox.policy import Limits
+from tako.system.files import disk_full, is_full
+
+_FILE_SIZE_MIN = 1 << 30
+_OPEN_FILES = 65_536
+_PROCESSES = 4096
+
+
+def make_directory(paths: RunDirectory) -> None:
+    """Make a run's directory and what is in it from the start; what is there already is kept.
+
+    Raises `DiskFullError` or `MachineError`.
+    """
+    try:
+        for directory in (paths.path, paths.logs, paths.artifacts, paths.children):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        if is_full(error):
+            raise disk_full(error, paths.path) from error
+        message = f"the run directory cannot be made: {error}"
+        raise MachineError(message) from error
+
+
+def machine_limits(directory: Path, jobs: int) -> Limits:
+    """What one step gets of this machine when nothing is declared: the machine divided by the jobs.
+
+    RLIMIT_NPROC counts all tasks of the user, so that it is set relative to what runs already; it does
+    not bind root (setrlimit(2), CAP_SYS_RESOURCE).
+    """
+    disk = os.statvfs(directory)
+    file_size = max(_FILE_SIZE_MIN, disk.f_bavail * disk.f_frsize // jobs)
+    processes = None if os.getuid() == 0 else _user_tasks() + _PROCESSES
+    return Limits(file_size=file_size, open_files=_OPEN_FILES, processes=processes)
+
+
+def _user_tasks() -> int:
+    count = 0
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                if entry.stat().st_uid == os.getuid():
+                    count += os.stat(f"/proc/{entry.name}/task").st_nlink - 2
+            except FileNotFoundError:
+                continue
+    return count

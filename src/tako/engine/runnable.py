@@ -1,0 +1,27 @@
+"""Which workflow of a tako.yml may run, for what cause, in this version."""
+
+from __future__ import annotations
+
+from tako.config.problems import did_you_mean
+from tako.config.schema import Config, Workflow
+from tako.config.unsupported import unsupported_keys
+from tako.errors import NotFoundError, UsageError
+
+
+def runnable(config: Config, name: str, cause: str) -> Workflow:
+    """The workflow `name`, if it may be run for `cause` (exec or event) by this version.
+
+    Raises `NotFoundError` with the known names, or `UsageError`.
+    """
+    workflow = config.workflows.get(name)
+    if workflow is None:
+        message = f"{config.file} has no workflow {name!r}{did_you_mean(name, config.workflows)}"
+        raise NotFoundError(message)
+    if cause not in workflow.on:
+        message = f"workflow {name!r} of {config.file} does not run on {cause}; its `on` is {', '.join(workflow.on)}"
+        raise UsageError(message)
+    missing = unsupported_keys(workflow)
+    if missing:
+        message = "\n".join(f"{config.file}: {key}: {what} is not supported yet" for key, what in missing)
+        raise UsageError(message)
+    return workflow

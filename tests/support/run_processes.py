@@ -1,0 +1,99 @@
+"""The processes of one running `tako exec`, told apart as a person with `ps` would.
+
+    warden (what was started) ── root ── forkserver ── worker ── sh
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+FORKSERVER = "tako: forkserver"
+_STARTED_WITHIN_S = 40.0
+_GONE_WITHIN_S = 2.0
+"""The promise of design section 2."""
+
+
+def title(process: psutil.Process) -> str:
+    """Give the title a process has set itself, or its command line."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline()).strip()
+    return ""
+
+
+def root_of(warden: int) -> psutil.Process:
+    """Give the root process of a warden."""
+    [root] = psutil.Process(warden).children()
+    return root
+
+
+def forkserver_of(warden: int) -> psutil.Process:
+    """Give the forkserver of a warden's root, which starts while the first step runs."""
+    root = root_of(warden)
+    deadline = time.monotonic() + _STARTED_WITHIN_S
+    while time.monotonic() < deadline:
+        for child in root.children():
+            if title(child) == FORKSERVER:
+                return child
+        time.sleep(0.01)
+    message = f"{warden} has no forkserver"
+    raise AssertionError(message)
+
+
+def parent_of(pid: int | str) -> psutil.Process:
+    """Give the parent: of a step's shell, its worker."""
+    parent = psutil.Process(int(pid)).parent()
+    assert parent is not None
+    return parent
+
+
+def whole_tree(warden: int) -> set[psutil.Process]:
+    """Give the warden and all below it."""
+    process = psutil.Process(warden)
+    return {process, *process.children(recursive=True)}
+
+
+def carrying(run_id: str) -> set[psutil.Process]:
+    """Give the processes whose environment names the run."""
+    needle = f"TAKO_ROOT_RUN_ID={run_id}".encode()
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, psutil.Error):
+            if entry.name.isdecimal() and needle in (entry / "environ").read_bytes():
+                found.add(psutil.Process(int(entry.name)))
+    return found
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def survivors(processes: Iterable[psutil.Process], since: float) -> list[str]:
+    """Describe those that still live two seconds after `since` (time.monotonic)."""
+    left = [process for process in processes if _lives(process)]
+    while left and time.monotonic() < since + _GONE_WITHIN_S:
+        time.sleep(0.01)
+        left = [process for process in left if _lives(process)]
+    return [f"{process.pid} {title(process)}" for process in left]
+
+
+def kill(process: psutil.Process | int) -> float:
+    """SIGKILL one process; gives the moment."""
+    os.kill(process if isinstance(process, int) else process.pid, signal.SIGKILL)
+    return time.monotonic()
+
+
+def outside(run: Path, forkserver: psutil.Process) -> list[Path]:
+    """Give what the run has outside of its own directory: a private directory, the forkserver's socket."""
+    first = json.loads((run / "journal.jsonl").read_text().splitlines()[0])
+    sockets = [connection.laddr for connection in forkserver.net_connections("unix") if connection.laddr]
+    return [Path(first["temporary"]).parent, *map(Path, sockets), *(Path(path).parent for path in sockets)]
