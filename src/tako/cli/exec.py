@@ -70,7 +70,7 @@ class ExecCommand(click.Command):
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails.")
 @click.option("--keep", is_flag=True, help="Keep the workspaces of runs that succeeded.")
 @click.pass_context
-def command(context: click.Context, /, workflow: str | None, **options: Any) -> int:
+def command(context: click.Context, /, workflow: str | None, **options: Any) -> int:  # noqa: ANN401 - click hands over whatever each option is
     """Run WORKFLOW of the checkout you are in.
 
     Its tako/fan-out@v1 steps run the workflows of all subscribed repositories, each in its own process

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from tako.report.text import Style
 
 
 @click.command("runs")
@@ -32,6 +35,7 @@ def command(output: str, most: int) -> None:
         sys.stderr.write(f"tako: there are no runs in {home.path}\n")
 
 
-def _line(row: dict[str, Any], style: Any) -> str:
+def _line(row: dict[str, Any], style: Style) -> str:
     what = f"{row['repository']}  {row['workflow']}" if row["repository"] else "(did not start)"
-    return f"{style.sign(row['status'])} {row['run_id']}  {row['status']:<11}  {row['started'] or '-':<20}  {what}"
+    status, started = row["status"], row["started"] or "-"
+    return f"{style.sign(status)} {row['run_id']}  {status:<11}  {started:<20}  {what}"

@@ -24,7 +24,7 @@ class Cell:
     """A one-worker pool, made ahead of need."""
 
     def __init__(self, context: BaseContext) -> None:
-        """Start the worker; blocks for some milliseconds. Raises `OSError` or `EOFError` without forkserver."""
+        """Start the worker, for some milliseconds; raises `OSError` or `EOFError` without forkserver."""
         self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=become_worker)
         self._hello = self._pool.submit(own_identity)
         self.worker: Worker | None = None

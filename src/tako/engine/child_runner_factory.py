@@ -8,7 +8,6 @@ In: a planned child and the run that emitted its event. Out: a `RunSpec`, whose 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-
 from typing import TYPE_CHECKING
 
 from attrs import frozen

@@ -47,8 +47,8 @@ from tako.journal.records import (
     StopRequested,
     WorkerDied,
 )
-from tako.system.signals import STOPPING, SignalPipe, name_of
 from tako.system.removal import remove_tree
+from tako.system.signals import STOPPING, SignalPipe, name_of
 
 if TYPE_CHECKING:
     # A run without fan-out never needs them.

@@ -15,12 +15,12 @@ from contextlib import suppress
 
 from tako.engine.segment import RunSpec, Segment
 
-_PASSED = frozenset(
-    """PATH LANG LANGUAGE TZ TERM NO_COLOR
-    http_proxy https_proxy ftp_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY
-    SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO
-    PIP_CERT AWS_CA_BUNDLE""".split()
-)
+_PASSED = frozenset((
+    "PATH", "LANG", "LANGUAGE", "TZ", "TERM", "NO_COLOR", "http_proxy", "https_proxy", "ftp_proxy",
+    "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+    "GIT_SSL_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE",
+))  # fmt: skip
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 

@@ -207,10 +207,12 @@ class Run:
 
     @property
     def run_id(self) -> str:
+        """Its id."""
         return self.new.run_id
 
     @property
     def depth(self) -> int:
+        """0 for the root run."""
         return 0 if self.parent is None else self.parent.run.depth + 1
 
 
@@ -227,6 +229,7 @@ class FanOut:
 
     @property
     def place(self) -> str:
+        """The name under which its concurrency limit is counted."""
         return f"{self.run.run_id} {self.planned.step}"
 
 

@@ -18,7 +18,8 @@ def runnable(config: Config, name: str, cause: str) -> Workflow:
         message = f"{config.file} has no workflow {name!r}{did_you_mean(name, config.workflows)}"
         raise NotFoundError(message)
     if cause not in workflow.on:
-        message = f"workflow {name!r} of {config.file} does not run on {cause}; its `on` is {', '.join(workflow.on)}"
+        allowed = ", ".join(workflow.on)
+        message = f"workflow {name!r} of {config.file} does not run on {cause}; its `on` is {allowed}"
         raise UsageError(message)
     missing = unsupported_keys(workflow)
     if missing:

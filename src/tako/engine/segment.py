@@ -16,7 +16,6 @@ from tako.journal.records import EventValue
 from tako.layout import RunDirectory
 from tako.sandbox.policy import Limits
 
-
 #: Seconds between SIGTERM and SIGKILL of a step, while the root lives.
 GRACE_S = 10.0
 

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from tako.errors import HeldError, MachineError, NotFoundError
 from tako.journal.records import Record, decode, encode
@@ -135,9 +136,7 @@ class Writer:
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._reserved = 0
         try:
-            if not try_lock(self._fd):
-                message = f"another process is executing this run ({path})"
-                raise HeldError(message)
+            self._lock()
             reader = Reader(path)
             self.records = list(reader.new_records())
             self._size = reader.offset
@@ -146,6 +145,11 @@ class Writer:
         except BaseException:
             os.close(self._fd)
             raise
+
+    def _lock(self) -> None:
+        if not try_lock(self._fd):
+            message = f"another process is executing this run ({self._path})"
+            raise HeldError(message)
 
     def append(self, record: Record, *, final: bool = False) -> None:
         """Add one record; `final` ones may use the reserved room.
@@ -170,7 +174,7 @@ class Writer:
             os.close(self._fd)
             self._fd = -1
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         """Give the open writer."""
         return self
 

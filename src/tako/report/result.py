@@ -21,8 +21,7 @@ from tako.report.tree import failures
 
 def write_result(view: RunView, stream: TextIO, *, exit_code: int | None = None) -> None:
     """Write one JSON object and a newline."""
-    for piece in _run(view, top=True, exit_code=exit_code):
-        stream.write(piece)
+    stream.writelines(_run(view, top=True, exit_code=exit_code))
     stream.write("\n")
 
 

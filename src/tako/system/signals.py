@@ -22,7 +22,7 @@ class SignalPipe:
         for number in numbers:
             signal.signal(number, _noted)
             # A system call that is under way goes on instead of failing with EINTR (PEP 475 aside, C code).
-            signal.siginterrupt(number, False)
+            signal.siginterrupt(number, False)  # noqa: FBT003 - it takes no keyword
 
     def wake(self) -> None:
         """Make the descriptor readable without a signal; may be called from any thread."""
