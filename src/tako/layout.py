@@ -138,19 +138,18 @@ class RunDirectory:
         return RunDirectory(self.children / checked_run_id(run_id))
 
     @property
-    def draft(self) -> RunDirectory:
+    def draft(self) -> Draft:
         """Where a workspace is built before it is moved into place."""
-        return RunDirectory(self.path / ".new")
+        return Draft(self.path)
 
     @property
     def git_config(self) -> Path:
         """The git configuration that a child's steps see as the user's."""
         return self.home / ".gitconfig"
 
-    @property
-    def scripts(self) -> Path:
-        """The scripts of the steps, written before each starts."""
-        return self.path / "scripts"
+    def script(self, step: str) -> Path:
+        """The script of one step as it was run last, beside its log."""
+        return self.logs / f"{checked_name(step, 'step')}.sh"
 
     @property
     def work(self) -> Path:
@@ -189,6 +188,16 @@ class RunDirectory:
     def received_children(self) -> Path:
         """`$TAKO_CHILDREN`: what the children produced, by repository and artifact."""
         return self.work / "children"
+
+
+@frozen
+class Draft(RunDirectory):
+    """A run's directory whose workspace is not in place yet."""
+
+    @property
+    def work(self) -> Path:
+        """The unfinished workspace."""
+        return self.path / ".new"
 
 
 @frozen

@@ -36,6 +36,7 @@ def command(output: str, most: int) -> None:
 
 
 def _line(row: dict[str, Any], style: Style) -> str:
-    what = f"{row['repository']}  {row['workflow']}" if row["repository"] else "(did not start)"
+    known = f"{row['repository']}  {row['workflow']}" if row["repository"] else "(did not start)"
+    what = row["problem"] or known
     status, started = row["status"], row["started"] or "-"
     return f"{style.sign(status)} {row['run_id']}  {status:<11}  {started:<20}  {what}"

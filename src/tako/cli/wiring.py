@@ -125,7 +125,7 @@ def _run(parts: Parts, spec: RunSpec, cell: ForkedCell) -> int:
     from tako.report.summary import report
 
     raise_open_files()
-    runner = ChildWorkflowExecutor(parts.jobs, on_tracker=parts.post.announce)
+    runner = ChildWorkflowExecutor(parts.jobs, temporary=parts.post.temporary, on_tracker=parts.post.announce)
     if spec.workflow.fans_out:
         runner.prepare(1)
     silent = parts.request.quiet or parts.request.output == "json"

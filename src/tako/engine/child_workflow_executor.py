@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from tako.engine.forked_cell import ForkedCell
 from tako.engine.segment import Segment, SegmentEnd
 from tako.engine.workflow_runner import WorkerLostError
-from tako.system.processes import end_escaped
+from tako.system.processes import end_orphans
+from tako.system.signals import hangup_blocked
 
 if TYPE_CHECKING:
     # A run without fan-out never needs a pool, whose import takes longer than its step.
@@ -36,9 +37,16 @@ _HELPERS = 2
 class ChildWorkflowExecutor:
     """At most `slots` segments at once, each in a cell of its own."""
 
-    def __init__(self, slots: int, *, on_tracker: Callable[[int], None] = lambda _pid: None) -> None:
-        """Start nothing yet; `on_tracker` is told the pid of multiprocessing's resource tracker."""
+    def __init__(
+        self, slots: int, *, temporary: str = "", on_tracker: Callable[[int], None] = lambda _pid: None
+    ) -> None:
+        """Start nothing yet; `on_tracker` is told the pid of multiprocessing's resource tracker.
+
+        `temporary` is a directory for the forkserver's socket that somebody removes even if this process
+        is killed.
+        """
         self.slots = slots
+        self._temporary = temporary
         self._on_tracker = on_tracker
         self._lock = threading.Lock()
         self._ready: deque[Future[Cell]] = deque()
@@ -136,9 +144,12 @@ class ChildWorkflowExecutor:
                 # to the directory that this process started in, which may be gone.
                 sys.modules["__main__"] = types.ModuleType("__main__")
                 process.ORIGINAL_DIR = "/"  # type: ignore[attr-defined]
+                if self._temporary:
+                    process.current_process()._config["tempdir"] = self._temporary  # type: ignore[attr-defined]  # noqa: SLF001
                 context = multiprocessing.get_context("forkserver")
                 context.set_forkserver_preload(_PRELOAD)
-                resource_tracker.ensure_running()
+                with hangup_blocked():
+                    resource_tracker.ensure_running()
                 self._on_tracker(resource_tracker._resource_tracker._pid)  # type: ignore[attr-defined]  # noqa: SLF001
                 self._context = context
             return self._context
@@ -180,11 +191,22 @@ class ChildWorkflowExecutor:
         if cell is not None:
             with suppress(WorkerLostError):
                 cell.end()
-        end_escaped(segment.run.run_id)
+        end_orphans(spare=self._own_processes())
         self._forget(segment)
         outer.set_exception(WorkerLostError(message))
         if cell is not None:
             cell.close()
+
+    def _own_processes(self) -> list[int]:
+        """The root's own children in sessions of their own: the forkserver, the root run's first worker."""
+        with self._lock:
+            cells = list(self._running.values())
+        pids = [cell.worker.identity.pid for cell in cells if cell.worker is not None]
+        if self._context:
+            from multiprocessing import forkserver
+
+            pids.append(forkserver._forkserver._forkserver_pid or 0)  # type: ignore[attr-defined]  # noqa: SLF001
+        return pids
 
     def _forget(self, segment: Segment) -> None:
         with self._lock:

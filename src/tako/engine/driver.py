@@ -16,6 +16,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +29,9 @@ from tako.engine.results import child_finished, step_closed
 from tako.engine.run_directory import make_directory
 from tako.engine.segment import GRACE_S, RunSpec, Segment, SegmentEnd, new_segment
 from tako.engine.workflow_runner import WorkerLostError, WorkflowRunner
-from tako.errors import DiskFullError, HeldError, MachineError, TakoError
+from tako.errors import DiskFullError, HeldError, MachineError, NotFoundError, TakoError
 from tako.journal.fold import RunState, fold
-from tako.journal.log import Writer
+from tako.journal.log import Writer, read_records
 from tako.journal.records import (
     CANCELLED,
     FAILED,
@@ -108,6 +109,8 @@ class Driver:
         self._reached: dict[str, EventEmitted] = {}
         self._running: dict[str, Segment] = {}
         self._never_started: dict[str, str] = {}
+        #: What the journals of finished children said, until they are reported to their parents.
+        self._finished: dict[str, RunState] = {}
         self._kill_at: dict[str, float] = {}
         self._mail: deque[Callable[[], m.Happening | None]] = deque()
         self._planning: ThreadPoolExecutor | None = None
@@ -245,7 +248,7 @@ class Driver:
         self._kill_at.pop(spec.run_id, None)
         remove_tree(Path(segment.temporary))
         try:
-            state = self._take_journal(spec.run_id)
+            state = self._state_after(spec)
             happening = self._read_end(spec, segment, state, future)
         except (TakoError, OSError) as error:
             self._fault = self._fault or str(error)
@@ -253,6 +256,16 @@ class Driver:
         for observer in self._observers:
             observer.segment_ended(spec)
         return happening
+
+    def _state_after(self, spec: RunSpec) -> RunState:
+        """The run's state after its worker; who only reads that it is finished needs no right to write."""
+        if spec.parent_run_id and spec.run_id not in self._deferred:
+            with suppress(NotFoundError):
+                state = fold(read_records(spec.paths.journal))
+                if state.finished is not None:
+                    self._finished[spec.run_id] = state
+                    return state
+        return self._take_journal(spec.run_id)
 
     def _read_end(
         self, spec: RunSpec, segment: Segment, state: RunState, future: Future[SegmentEnd]
@@ -274,7 +287,7 @@ class Driver:
                 observer.worker_lost(spec, message)
             return m.WorkerLost(spec.run_id)
         self._bug = self._bug or f"{spec.repository} {spec.run_id}: {type(error).__name__}: {message}"
-        self._record(spec.run_id, RunFinished(time.time(), FAILED, message=message, kind="worker_died"))
+        self._record(spec.run_id, RunFinished(time.time(), FAILED, message=message, error_kind="worker_died"))
         return m.SegmentEnded(spec.run_id, status=FAILED)
 
     # --- fan-outs ---
@@ -347,7 +360,8 @@ class Driver:
         spec = self._specs.pop(order.run_id)
         self._close_journal(order.run_id)
         reason = self._never_started.pop(order.run_id, "")
-        record = child_finished(spec, order.step, order.status, reason, now=time.time())
+        state = self._finished.pop(order.run_id, None)
+        record = child_finished(spec, order.step, order.status, reason, state, now=time.time())
         self._record(order.parent, record)
 
     # --- ends ---
@@ -364,7 +378,9 @@ class Driver:
             TIMED_OUT: "ended by a timeout of its workflow or fan-out",
         }[order.kind]
         self._record(
-            order.run_id, RunFinished(time.time(), order.status, message=message, kind=kind), final=True
+            order.run_id,
+            RunFinished(time.time(), order.status, message=message, error_kind=kind),
+            final=True,
         )
 
     def _settle(self, status: str, *, late_failure: bool) -> None:

@@ -226,6 +226,8 @@ class FanOut:
     tally: Tally = field(factory=Tally)
     deadline: float | None = None
     timed_out: bool = False
+    #: `fail_fast` has ended what was open.
+    failed_fast: bool = False
 
     @property
     def place(self) -> str:
@@ -290,7 +292,7 @@ class Machine:
         if happening.running:
             self._resources.want(self._claim(run, goes_on=True))
             self._resources.grant()
-            run.phase = "running"
+            self._runs_now(run)
         else:
             self._queue(run, goes_on=False)
 
@@ -310,19 +312,20 @@ class Machine:
     def _start_what_may(self) -> None:
         for run_id in self._resources.grant():
             run = self._runs[run_id]
-            run.phase = "running"
-            if run.new.timeout_s is not None and run.deadline is None and not run.doomed:
-                run.deadline = self._now + run.new.timeout_s
-                self._timed[run_id] = run
+            self._runs_now(run)
             self._out.append(StartSegment(run_id, run.segment, run.attempt))
+
+    def _runs_now(self, run: Run) -> None:
+        run.phase = "running"
+        if run.new.timeout_s is not None and run.deadline is None and not run.doomed:
+            run.deadline = self._now + run.new.timeout_s
+            self._timed[run.run_id] = run
 
     # --- a segment ended ---
 
     def _segment_ended(self, happening: SegmentEnded) -> None:
         run = self._runs[happening.run_id]
         self._resources.release(run.run_id)
-        if happening.machine_fault:
-            self._stop()
         if happening.status:
             self._finished(run, happening.status)
         elif run.doomed:
@@ -330,6 +333,8 @@ class Machine:
         else:
             run.phase = "planning"
             self._out.append(PlanFanOut(run.run_id, happening.step))
+        if happening.machine_fault:
+            self._stop()
 
     def _worker_lost(self, run: Run) -> None:
         self._resources.release(run.run_id)
@@ -389,9 +394,15 @@ class Machine:
             self._go_on(run)
         if run.doomed:
             self._doom_all(fan_out.open.values(), run.doomed)
-        elif fan_out.tally.failed and fan_out.planned.on_child_failure == "fail_fast":
-            self._doom_all(fan_out.open.values(), CANCELLED)
+        elif fan_out.tally.failed:
+            self._fail_fast(fan_out)
         self._close_if_settled(fan_out)
+
+    def _fail_fast(self, fan_out: FanOut) -> None:
+        # Once only: each child that this ends comes back here, for thousands as many calls deep.
+        if fan_out.planned.on_child_failure == "fail_fast" and not fan_out.failed_fast:
+            fan_out.failed_fast = True
+            self._doom_all(fan_out.open.values(), CANCELLED)
 
     def _settled(self, run: Run) -> None:
         del self._runs[run.run_id]
@@ -404,8 +415,8 @@ class Machine:
         self._out.append(ReportChild(fan_out.run.run_id, step, run.run_id, status))
         del fan_out.open[run.run_id]
         fan_out.tally = fan_out.tally.with_one(status)
-        if status not in (SUCCEEDED, SKIPPED) and fan_out.planned.on_child_failure == "fail_fast":
-            self._doom_all(list(fan_out.open.values()), CANCELLED)
+        if status not in (SUCCEEDED, SKIPPED):
+            self._fail_fast(fan_out)
         self._close_if_settled(fan_out)
 
     def _close_if_settled(self, fan_out: FanOut) -> None:

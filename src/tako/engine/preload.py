@@ -6,18 +6,37 @@ so that a test asserts what is loaded in a worker.
 
 from __future__ import annotations
 
+import gc
+import multiprocessing.popen_forkserver
+import multiprocessing.queues
+import multiprocessing.synchronize
 import os
 from contextlib import suppress
 
 import setproctitle
 
-import tako.engine.worker
-import tako.expressions.templates
-import tako.system.identity
+import tako.engine.cell
+import tako.engine.steps.fan_out
+import tako.events.scope
+import tako.expressions.outputs
 
 # A signal from the terminal must not reach the forkserver; setsid(2) fails only for a group leader.
 with suppress(PermissionError):
     os.setsid()
 setproctitle.setproctitle("tako: forkserver")
 
-LOADED = (tako.engine.worker, tako.expressions.templates, tako.system.identity)
+LOADED = (
+    multiprocessing.popen_forkserver,
+    multiprocessing.queues,
+    multiprocessing.synchronize,
+    tako.engine.cell,
+    tako.engine.steps.fan_out,
+    tako.events.scope,
+    tako.expressions.outputs,
+)
+
+# A worker lives for one segment. A collection in it would touch, and so copy, every page it shares with
+# this process (gc.freeze in CPython's documentation); what a step needs is freed by reference counts.
+gc.disable()
+gc.collect()
+gc.freeze()

@@ -133,10 +133,11 @@ def read_lines(spec: RunSpec, file: Path, what: str) -> dict[str, str]:
         message = f"{what}: {error}"
         raise StepRefusedError(message) from error
     found = {}
-    for line in data.decode("utf-8", "replace").splitlines():
+    # Not splitlines, which also takes form feeds and Unicode's own separators for the end of a line.
+    for line in data.decode("utf-8", "replace").split("\n"):
         if not line.strip():
             continue
-        match = _LINE.fullmatch(line)
+        match = _LINE.fullmatch(line.removesuffix("\r"))
         if not match:
             message = f"{what}: expected name=value, got {line[:80]!r}"
             raise StepRefusedError(message)
@@ -158,7 +159,11 @@ def collect_artifacts(spec: RunSpec, step: Step) -> dict[str, tuple[CollectedFil
 
 
 def _matches(spec: RunSpec, artifact: str, pattern: str) -> list[str]:
-    found = glob_beneath(root_of(spec), pattern)
+    try:
+        found = glob_beneath(root_of(spec), pattern)
+    except BeneathError as error:
+        message = f"artifact {artifact!r}: {error}"
+        raise StepRefusedError(message) from error
     if not found:
         message = f"artifact {artifact!r}: no regular file matches {pattern!r}"
         raise StepRefusedError(message)
@@ -168,6 +173,8 @@ def _matches(spec: RunSpec, artifact: str, pattern: str) -> list[str]:
 def _collect(root: Path, path: str, target: Path) -> CollectedFile:
     place = target / path
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # An attempt that died while it collected, or an earlier step with the same artifact, may have left one.
+    place.unlink(missing_ok=True)
     try:
         sha256, size = copy_beneath(root, path, place)
     except BeneathError as error:

@@ -2,13 +2,14 @@
 
 Pure bookkeeping, no I/O. Ready segments are ordered: a run that goes on before a new child, a
 deep one before a shallow one, else first come, first served. What is blocked waits aside with what
-blocks it, so that 10,000 ready children cost nothing while they wait.
+blocks it, so that 10,000 ready children cost nothing while they wait. Whenever something of what blocks
+gets free, the first that waits for it comes back; if that one cannot use it, the next.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict, deque
+from collections import defaultdict
 
 from attrs import frozen
 
@@ -36,7 +37,7 @@ class ResourceManager:
         self._turns: set[str] = set()
         self._places: dict[str, int] = defaultdict(int)
         self._limits: dict[str, int] = {}
-        self._aside: dict[str, deque[tuple[tuple[bool, int, int], Claim]]] = defaultdict(deque)
+        self._aside: dict[str, list[tuple[tuple[bool, int, int], Claim]]] = defaultdict(list)
         self._dropped: set[str] = set()
 
     def limit(self, place: str, most: int) -> None:
@@ -61,10 +62,12 @@ class ResourceManager:
             claim = entry[1]
             if claim.run_id in self._dropped:
                 self._dropped.discard(claim.run_id)
+                self._wake_for(claim)
                 continue
             blocked_by = self._blocked_by(claim)
             if blocked_by:
-                self._aside[blocked_by].append(entry)
+                heapq.heappush(self._aside[blocked_by], entry)
+                self._wake_for(claim)
                 continue
             self._hold(claim)
             granted.append(claim.run_id)
@@ -77,9 +80,7 @@ class ResourceManager:
             return
         self._turns.discard(claim.turn)
         self._places[claim.place] -= 1
-        for blocker in (f"turn {claim.turn}", f"place {claim.place}"):
-            if self._aside.get(blocker):
-                heapq.heappush(self._ready, self._aside[blocker].popleft())
+        self._wake_for(claim)
 
     @property
     def running(self) -> int:
@@ -89,15 +90,26 @@ class ResourceManager:
     @property
     def waiting(self) -> int:
         """Segments that wait, also those set aside."""
-        return len(self._ready) + sum(map(len, self._aside.values()))
+        return len(self._ready) + sum(map(len, self._aside.values())) - len(self._dropped)
+
+    def _wake_for(self, claim: Claim) -> None:
+        """Let the first that waits for the claim's turn, and for its place, come back where that is free."""
+        needs = ((f"turn {claim.turn}", self._turn_taken(claim)), (f"place {claim.place}", self._full(claim)))
+        for blocker, taken in needs:
+            if self._aside.get(blocker) and not taken:
+                heapq.heappush(self._ready, heapq.heappop(self._aside[blocker]))
 
     def _blocked_by(self, claim: Claim) -> str:
-        if claim.turn and claim.turn in self._turns:
+        if self._turn_taken(claim):
             return f"turn {claim.turn}"
+        return f"place {claim.place}" if self._full(claim) else ""
+
+    def _turn_taken(self, claim: Claim) -> bool:
+        return bool(claim.turn) and claim.turn in self._turns
+
+    def _full(self, claim: Claim) -> bool:
         most = self._limits.get(claim.place)
-        if most is not None and self._places[claim.place] >= most:
-            return f"place {claim.place}"
-        return ""
+        return most is not None and self._places[claim.place] >= most
 
     def _hold(self, claim: Claim) -> None:
         self._held[claim.run_id] = claim

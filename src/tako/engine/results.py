@@ -12,7 +12,7 @@ from tako.engine.machine import Tally
 from tako.engine.segment import RunSpec
 from tako.errors import NotFoundError
 from tako.journal.fold import FanOutState, RunState, fold
-from tako.journal.log import read_records
+from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.records import (
     CANCELLED,
     FAILED,
@@ -100,12 +100,20 @@ def step_closed(emitted: EventEmitted, status: str, tally: Tally, step: Step, *,
     )
 
 
-def child_finished(spec: RunSpec, step: str, status: str, reason: str, *, now: float) -> ChildFinished:
-    """The record in the parent's journal of a child that settled; `reason` of one that never started."""
+def child_finished(
+    spec: RunSpec, step: str, status: str, reason: str, state: RunState | None = None, *, now: float
+) -> ChildFinished:
+    """The record in the parent's journal of a child that settled; `reason` of one that never started.
+
+    `state` is what the child's journal says, if it was read already.
+    """
     try:
-        state = fold(read_records(spec.paths.journal))
+        state = state or fold(read_records(spec.paths.journal))
     except NotFoundError:
         state = RunState()
+    except JournalDamagedError as damage:
+        # What became of a child's own journal is told of that child alone.
+        state, status, reason = RunState(), FAILED, damage.message
     finished = state.finished
     duration = finished.duration_s if finished else 0.0
     if status == SUCCEEDED and finished is not None:
@@ -152,8 +160,8 @@ def blamed_step(state: RunState) -> StepFinished | None:
 def _kind(state: RunState, status: str, at_fault: StepFinished | None) -> str:
     if status in (TIMED_OUT, CANCELLED):
         return status
-    if state.finished is not None and state.finished.kind:
-        return state.finished.kind
+    if state.finished is not None and state.finished.error_kind:
+        return state.finished.error_kind
     if at_fault is not None and at_fault.limit:
         return "limit_exceeded"
     if at_fault is None and state.finished is None:

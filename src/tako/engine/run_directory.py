@@ -21,8 +21,9 @@ def make_directory(paths: RunDirectory) -> None:
     Raises `DiskFullError` or `MachineError`.
     """
     try:
-        for directory in (paths.path, paths.logs, paths.artifacts, paths.children):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.path.parent.mkdir(mode=0o700, exist_ok=True)
+        for directory in (paths.path, paths.logs):
+            directory.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         if is_full(error):
             raise disk_full(error, paths.path) from error

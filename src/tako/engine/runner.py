@@ -22,7 +22,7 @@ from tako.engine.steps.orders import Orders
 from tako.engine.steps.shell import ShellStep
 from tako.errors import DiskFullError, MachineError, TakoError, UsageError
 from tako.expressions.text import rendered_all
-from tako.journal.fold import RunState
+from tako.journal.fold import RUNNING, RunState
 from tako.journal.log import Writer
 from tako.journal.records import (
     CANCELLED,
@@ -69,10 +69,10 @@ class Runner:
             try:
                 return self._execute()
             except DiskFullError as error:
-                return self._finish(FAILED, message=error.message, kind="limit_exceeded", fault=True)
+                return self._give_up(error.message, "limit_exceeded", fault=True)
             except TakoError as error:
                 kind = "sandbox_failed" if isinstance(error, MachineError) else "config_invalid"
-                return self._finish(FAILED, message=error.message, kind=kind, fault=False)
+                return self._give_up(error.message, kind, fault=False)
 
     def _execute(self) -> SegmentEnd:
         self._record(self._opening())
@@ -211,6 +211,13 @@ class Runner:
 
     def _workflow_environment(self) -> dict[str, str]:
         return dict(self._scope()["env"])
+
+    def _give_up(self, message: str, kind: str, *, fault: bool) -> SegmentEnd:
+        for step in list(self._state.steps.values()):
+            if step.status == RUNNING:
+                ended = StepFinished(self._clock(), step.id, step.attempts, FAILED, message=message)
+                self._record(ended, final=True)
+        return self._finish(FAILED, message=message, kind=kind, fault=fault)
 
     def _finish(self, status: str, *, message: str = "", kind: str = "", fault: bool = False) -> SegmentEnd:
         outputs = self._run_outputs() if status == SUCCEEDED else {}

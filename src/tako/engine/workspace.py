@@ -26,15 +26,12 @@ def prepare(spec: RunSpec, state: RunState) -> None:
     """
     draft = spec.paths.draft
     try:
-        remove_tree(draft.path)
-        draft.path.mkdir(mode=0o700)
-        draft.work.mkdir(mode=0o700)
+        remove_tree(draft.work)
         if not spec.paths.work.exists():
             _make(spec, draft)
             os.replace(draft.work, spec.paths.work)
         elif state.fan_outs:
             _take_from_children(spec, state, draft)
-        remove_tree(draft.path)
     except OSError as error:
         if is_full(error):
             raise disk_full(error, spec.paths.work) from error
@@ -43,7 +40,7 @@ def prepare(spec: RunSpec, state: RunState) -> None:
 
 
 def _make(spec: RunSpec, draft: RunDirectory) -> None:
-    for directory in (draft.exchange, draft.received_children):
+    for directory in (draft.work, draft.exchange, draft.received_children):
         directory.mkdir(mode=0o700)
     if spec.received_from is not None and spec.received_from.is_dir():
         copy_tree(spec.received_from, draft.received_artifacts)
@@ -69,6 +66,7 @@ def _take_from_children(spec: RunSpec, state: RunState, draft: RunDirectory) -> 
     Built anew and moved into place as a whole: whatever the steps made of the directory before, nothing
     is written through it.
     """
+    draft.work.mkdir(mode=0o700)
     draft.received_children.mkdir(mode=0o700)
     for fan_out in state.fan_outs.values():
         for child in fan_out.children.values():
@@ -76,20 +74,21 @@ def _take_from_children(spec: RunSpec, state: RunState, draft: RunDirectory) -> 
                 _take(spec.paths.child(child.plan.run_id), child.plan.repository, draft)
     remove_tree(spec.paths.received_children)
     os.replace(draft.received_children, spec.paths.received_children)
+    draft.work.rmdir()
 
 
 def _take(child: RunDirectory, repository: str, draft: RunDirectory) -> None:
-    if not child.artifacts.is_dir():
+    produced = sorted(child.artifacts.iterdir()) if child.artifacts.is_dir() else []
+    if not produced:
         return
     named = parse_repository(repository)
     target = draft.received_children.joinpath(*named.owner.split("/"), named.name)
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for artifact in sorted(child.artifacts.iterdir()):
+    for artifact in produced:
         if not (target / artifact.name).exists():
             copy_tree(artifact, target / artifact.name)
 
 
 def dispose(spec: RunSpec) -> None:
-    """Remove the workspace and the scripts; what is gone already is no error."""
+    """Remove the workspace; one that is gone already is no error."""
     remove_tree(spec.paths.work)
-    remove_tree(spec.paths.scripts)

@@ -33,9 +33,10 @@ from tako.expressions.tree import (
 )
 
 _EXPRESSIONS_MAX = 10_000
-_STRING = r"'[^'\\]*+(?:\\.[^'\\]*+)*+'" + r'|"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-# Possessive, and each alternative starts differently: linear in the length of any text.
-_BRACES = re.compile(rf"\{{\{{(?P<trim>-?)(?P<inner>(?:[^'\"}}]|{_STRING}|\}}(?!\}}))*+)\}}\}}", re.DOTALL)
+_STRING = r"'[^'\\]*(?:\\.[^'\\]*)*'" + r'|"[^"\\]*(?:\\.[^"\\]*)*"'
+# Each alternative starts differently, so going back finds nothing new: linear in the length of any text.
+# Not possessive: groups repeated with `*+` match wrongly on CPython before 3.11.5 (gh-106052).
+_BRACES = re.compile(rf"\{{\{{(?P<trim>-?)(?P<inner>(?:[^'\"}}]|{_STRING}|\}}(?!\}}))*)\}}\}}", re.DOTALL)
 
 
 @frozen

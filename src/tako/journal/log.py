@@ -88,7 +88,7 @@ class Reader:
             raise NotFoundError(message) from None
         whole = data[: data.rfind(b"\n") + 1]
         self.offset += len(whole)
-        return whole.splitlines()
+        return whole.split(b"\n")[:-1]
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -107,12 +107,13 @@ def read_ends(path: Path) -> tuple[Record | None, Record | None]:
     try:
         with open(path, "rb") as file:
             first = file.readline()
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _ENDS_READ))
-            tail = file.read()
+            start = max(0, file.seek(0, os.SEEK_END) - _ENDS_READ)
+            file.seek(start)
+            # What is read may begin in the middle of a line.
+            tail = file.read().split(b"\n")[1 if start else 0 :]
     except FileNotFoundError:
         return None, None
-    whole = tail[: tail.rfind(b"\n") + 1].splitlines()
+    whole = tail[:-1]
     try:
         return (
             record_of(first[:-1]) if first.endswith(b"\n") else None,

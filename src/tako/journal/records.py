@@ -238,7 +238,8 @@ class RunFinished:
     status: str
     duration_s: float = 0.0
     message: str = ""
-    kind: str = ""
+    #: Of `ChildExecutionError`; not named `kind`, which in the file is the kind of record.
+    error_kind: str = ""
     outputs: Mapping[str, Any] = attrs.field(factory=dict)
 
 
@@ -294,13 +295,13 @@ def encode(record: Record) -> dict[str, Any]:
     return body
 
 
-def decode(body: Mapping[str, Any]) -> Record | None:
+def decode(body: Any) -> Record | None:
     """Undo `encode`; None for an unknown kind that says it changes no state.
 
     Raises `UnknownRecordError` for any other unknown kind, `ValueError` or `TypeError` for fields
     that do not fit.
     """
-    kind = _KINDS.get(body.get("kind", ""))
+    kind = _KINDS.get(_checked(body, dict).get("kind", ""))
     if kind is not None:
         record: Record = structure(body, kind)
         return record
@@ -349,17 +350,22 @@ def structure(value: Any, kind: Any) -> Any:
         return value
     if attrs.has(kind):
         names = _fields(kind)
-        return kind(**{name: structure(held, names[name]) for name, held in value.items() if name in names})
+        given = _checked(value, dict).items()
+        return kind(**{name: structure(held, names[name]) for name, held in given if name in names})
     origin = get_origin(kind)
     if origin in (types.UnionType, Union):
         return None if value is None else structure(value, get_args(kind)[0])
     if origin is tuple:
-        return _structure_tuple(value, get_args(kind))
+        return _structure_tuple(_checked(value, list), get_args(kind))
     if origin is not None:
         of = get_args(kind)[1]
-        return {key: structure(held, of) for key, held in value.items()}
+        return {key: structure(held, of) for key, held in _checked(value, dict).items()}
     if kind is float and type(value) is int:
         return float(value)
+    return _checked(value, kind)
+
+
+def _checked(value: Any, kind: type[Any]) -> Any:
     if type(value) is not kind:
         message = f"expected {kind.__name__}, got {value!r}"
         raise TypeError(message)

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from tako.errors import NotFoundError
 from tako.journal.fold import RUNNING, RunState, fold
-from tako.journal.log import read_ends, read_records
+from tako.journal.log import JournalDamagedError, read_ends, read_records
 from tako.journal.records import INTERRUPTED, RunSettled, RunStarted
 from tako.layout import RUN_ID, Home, RunDirectory
 from tako.system.files import is_locked
@@ -105,7 +105,11 @@ def _below(runs: list[RunDirectory]) -> Iterator[RunDirectory]:
 
 def summary_of(paths: RunDirectory) -> dict[str, Any]:
     """One root run in a list, from the first and the last record of its journal only."""
-    first, last = read_ends(paths.journal)
+    problem = ""
+    try:
+        first, last = read_ends(paths.journal)
+    except JournalDamagedError as error:
+        first, last, problem = None, None, error.message
     started = first if isinstance(first, RunStarted) else None
     if isinstance(last, RunSettled):
         status = last.status
@@ -119,6 +123,7 @@ def summary_of(paths: RunDirectory) -> dict[str, Any]:
         "workflow": started.workflow if started else None,
         "started": moment(started.at) if started else None,
         "last": moment(last.at) if last else None,
+        "problem": problem,
     }
 
 

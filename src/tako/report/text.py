@@ -21,7 +21,8 @@ _SIGNS = {
 # Everything that moves the cursor, rings or renames windows; newline, tab and colour (SGR) stay.
 _CONTROL = re.compile(
     r"\x1b\[[0-9;:]*m"
-    r"|(\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?|[\x00-\x08\x0b-\x1f\x7f-\x9f])"
+    r"|(\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f])"
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 

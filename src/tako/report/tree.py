@@ -137,7 +137,7 @@ def _own_failure(view: RunView) -> ChildExecutionError | None:
         repository=started.repository,
         workflow=started.workflow,
         run_id=started.run_id,
-        kind=finished.kind or (finished.status if finished.status != "failed" else "step_failed"),
+        kind=finished.error_kind or (finished.status if finished.status != "failed" else "step_failed"),
         message=step.message if step else finished.message,
         step=step.step if step else "",
         exit_code=step.exit_code if step else None,

@@ -23,9 +23,8 @@ class Limits:
 
 @frozen
 class Policy:
-    """One step's process: its environment, directory and limits."""
+    """One step's process: its environment and directory."""
 
     environment: Mapping[str, str]
     directory: Path
-    limits: Limits
     umask: int = 0o077

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tako.errors import DiskFullError
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# EFBIG: beyond the user's own limit of file size (`ulimit -f`).
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_full(error: OSError) -> bool:

@@ -90,29 +90,26 @@ def signal_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
 
 
-def end_escaped(run_id: str, *, timeout_s: float = 10.0) -> list[int]:
-    """Kill and reap what a dead worker's steps left: own children that carry its `TAKO_RUN_ID`.
+def end_orphans(*, spare: Collection[int] = (), timeout_s: float = 10.0) -> list[int]:
+    """Kill and reap what a dead worker left: own children of another session that are not in `spare`.
 
-    The orphans of a worker become children of the root, which is a subreaper. Gives the pids left when
-    the time is over.
+    The orphans of a worker become children of the root, which is a subreaper. A step has a session of its
+    own, what the root itself starts stays in the root's. Gives the pids left when the time is over.
     """
-    mark = b"TAKO_RUN_ID=" + run_id.encode() + b"\0"
+    own = os.getsid(0)
     deadline = time.monotonic() + timeout_s
     while True:
-        left = [pid for pid in children() if _carries(pid, mark) and not _collect(pid)]
+        strangers = [pid for pid in children() if pid not in spare and _session(pid) not in (None, own)]
+        left = [pid for pid in strangers if not _collect(pid)]
         if not left or time.monotonic() > deadline:
             return left
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         _wait_for_any(left)
-        for pid in left:
-            _collect(pid)
 
 
-def _carries(pid: int, mark: bytes) -> bool:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return mark in file.read() + b"\0"
-    except OSError:
-        return False
+def _session(pid: int) -> int | None:
+    with suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return None

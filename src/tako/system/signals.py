@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 #: What ends tako, politely the first time: design, section 2.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -51,7 +52,8 @@ def _noted(_number: int, _frame: object) -> None:
 
 def ignore_interrupts() -> None:
     """Leave ^C of the terminal to the root process, which ends everything in order."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Handled, not ignored: what is ignored stays so in the steps (execve(2)).
+    signal.signal(signal.SIGINT, _noted)
 
 
 def name_of(number: int) -> str:
@@ -62,11 +64,14 @@ def name_of(number: int) -> str:
         return f"signal {number}"
 
 
-def restore_defaults() -> None:
-    """Give a process that is about to become a step the dispositions a shell expects.
+@contextmanager
+def hangup_blocked() -> Iterator[None]:
+    """Start helpers that a hang-up does not end: they inherit the calling thread's mask (pthread_sigmask(3)).
 
-    Python ignores SIGPIPE and SIGXFSZ; a worker also ignores SIGINT.
+    The kernel sends SIGHUP to a process group that is orphaned while a member is stopped: setpgid(2).
     """
-    for number in (*STOPPING, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

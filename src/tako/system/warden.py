@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from tako.errors import MachineError
 from tako.system import libc
@@ -41,25 +41,40 @@ class Post:
     temporary: str
     warden_pidfd: int
     _line: int
+    #: Helpers that end by themselves once this process is gone.
+    _helpers: set[int] = field(factory=set)
 
     def announce(self, pid: int) -> None:
-        """Tell the warden of a helper that must be given time to end by itself."""
+        """Have a helper spared, here and by the warden, that must be given time to end by itself."""
+        self._helpers.add(pid)
         os.write(self._line, f"{pid}\n".encode())
+
+    def end_others(self) -> None:
+        """End all descendants but the announced helpers."""
+        end_descendants(spare=self._helpers, timeout_s=5.0)
+
+    def abandon(self) -> None:
+        """End all descendants and this process, without another record."""
+        self.end_others()
+        _remove(self.temporary)
+        os._exit(128 + signal.SIGKILL)
 
     def watch(self) -> None:
         """From now on, end everything when the warden is gone; call once no fork is to come."""
+        signal.signal(signal.SIGUSR2, _hold)
         threading.Thread(target=self._end_with_warden, name="warden-watch", daemon=True).start()
 
     def _end_with_warden(self) -> None:
         wait_for_exit(self.warden_pidfd, 10**6)
-        abandon(self.temporary)
+        # Else the main thread would take the deaths that follow for lost workers: record and retry them.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+        self.abandon()
 
 
-def abandon(temporary: str) -> None:
-    """End all descendants and this process, without another record."""
-    end_descendants(timeout_s=5.0)
-    _remove(temporary)
-    os._exit(128 + signal.SIGKILL)
+def _hold(_number: int, _frame: object) -> None:
+    """Keep the main thread from doing anything more."""
+    while True:
+        signal.pause()
 
 
 def under_warden(work: Callable[[Post], int]) -> int:
@@ -111,10 +126,10 @@ def _be_root(work: Callable[[Post], int], post: Post, before: Iterable[int]) -> 
         libc.become_subreaper()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if wait_for_exit(post.warden_pidfd, 0):
-            abandon(post.temporary)
+            post.abandon()
         code = work(post)
     finally:
-        end_descendants(timeout_s=5.0)
+        post.end_others()
         try:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -30,7 +30,7 @@ from tako.engine.segment import Segment
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.process_tree import Ended, ProcessTree
 from tako.engine.steps.stream import Log, Stream
-from tako.errors import DiskFullError, UsageError
+from tako.errors import UsageError
 from tako.expressions.text import render, rendered_all
 from tako.journal.records import (
     CANCELLED,
@@ -42,7 +42,7 @@ from tako.journal.records import (
 )
 from tako.sandbox.policy import Policy
 from tako.sandbox.process_level import launch
-from tako.system.files import write_whole
+from tako.system.files import disk_full, is_full, write_whole
 from tako.system.signals import name_of
 from tako.units import format_duration
 
@@ -126,11 +126,10 @@ class ShellStep:
         )
 
     def _write_script(self, step: Step, text: str) -> str:
-        path = self._spec.paths.scripts / f"{step.id}.sh"
+        path = self._spec.paths.script(step.id)
         try:
             for stale in (self._spec.paths.step_outputs(step.id), self._spec.paths.step_environment(step.id)):
                 stale.unlink(missing_ok=True)
-            path.parent.mkdir(mode=0o700, exist_ok=True)
             write_whole(path, text.encode("utf-8", "surrogateescape"))
         except OSError as error:
             message = f"the step cannot be prepared: {error}"
@@ -138,7 +137,7 @@ class ShellStep:
         return str(path)
 
     def _start(self, script: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        policy = Policy(environment, root_of(self._spec), self._spec.limits)
+        policy = Policy(environment, root_of(self._spec))
         try:
             return launch(policy, (*_SHELL, script), private=not self._spec.in_place)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -167,8 +166,9 @@ class ShellStep:
         except StepRefusedError as error:
             return evolve(finished, status=FAILED, message=str(error)), {}
         except OSError as error:
-            message = f"its outputs cannot be kept: {error}"
-            raise DiskFullError(message) from error
+            if is_full(error):
+                raise disk_full(error, spec.paths.artifacts) from error
+            return evolve(finished, status=FAILED, message=f"its artifacts cannot be kept: {error}"), {}
 
 
 def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:

@@ -26,9 +26,15 @@ class Log:
     """The log file of one step; keeps its end for the report of a failure."""
 
     def __init__(self, path: Path) -> None:
+        """Open the file, made if missing; raises `DiskFullError`."""
         self._path = path
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(path, flags, 0o600)
+        try:
+            self._fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            if is_full(error):
+                raise disk_full(error, path) from error
+            raise
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
         #: Set when the disk was full: the step is then ended by the ladder.
