@@ -1,6 +1,6 @@
 """The processes of one running `tako exec`, told apart as a person with `ps` would.
 
-    warden (what was started) ── root ── forkserver ── worker ── sh
+warden (what was started) ── root ── forkserver ── worker ── sh
 """
 
 from __future__ import annotations
@@ -95,5 +95,6 @@ def kill(process: psutil.Process | int) -> float:
 def outside(run: Path, forkserver: psutil.Process) -> list[Path]:
     """Give what the run has outside of its own directory: a private directory, the forkserver's socket."""
     first = json.loads((run / "journal.jsonl").read_text().splitlines()[0])
-    sockets = [connection.laddr for connection in forkserver.net_connections("unix") if connection.laddr]
+    sockets = [str(connection.laddr) for connection in forkserver.net_connections("unix")]
+    sockets = [name for name in sockets if name.startswith("/")]
     return [Path(first["temporary"]).parent, *map(Path, sockets), *(Path(path).parent for path in sockets)]

@@ -21,18 +21,23 @@ from tests.support.git import Files, Repositories, write_files
 from tests.support.runner import Tako
 
 SOURCE = "acme/lib"
-FAN_OUT = {"id": "dependents", "uses": "tako/fan-out@v1", "with": {"event_type": "built", "payload": {"version": "1.2.3"}}}
+FAN_OUT = {
+    "id": "dependents",
+    "uses": "tako/fan-out@v1",
+    "with": {"event_type": "built", "payload": {"version": "1.2.3"}},
+}
 """The fan-out step that reaches every `Scene.subscriber` of `acme/lib`."""
 
 Step = str | Mapping[str, Any]
 
 
-def workflow(*steps: Step, on: str = "event", **keys: object) -> dict[str, Any]:
+def workflow(*steps: Step, **keys: object) -> dict[str, Any]:
     """Give a workflow; a text is the script of a step named `step-N`."""
     whole = [
-        {"id": f"step-{n}", "run": step} if isinstance(step, str) else dict(step) for n, step in enumerate(steps, 1)
+        {"id": f"step-{n}", "run": step} if isinstance(step, str) else dict(step)
+        for n, step in enumerate(steps, 1)
     ]
-    return {"on": on, "steps": whole, **keys}
+    return {"on": "event", "steps": whole, **keys}
 
 
 def fan_out(**options: object) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def child_finished(
 def _error(spec: RunSpec, state: RunState, status: str, reason: str) -> ChildExecutionError:
     at_fault = blamed_step(state)
     finished = state.finished
-    message = reason or (finished.message if finished else "") or f"ended {status}"
+    message = reason or (at_fault.message if at_fault else "") or (finished.message if finished else "")
     if finished and finished.status == SUCCEEDED:
         message = "a fan-out that it did not wait for failed"
     return ChildExecutionError(
@@ -133,7 +133,7 @@ def _error(spec: RunSpec, state: RunState, status: str, reason: str) -> ChildExe
         workflow=spec.workflow.name,
         run_id=spec.run_id,
         kind=_kind(state, status, at_fault),
-        message=message,
+        message=message or f"ended {status}",
         step=at_fault.step if at_fault else "",
         exit_code=at_fault.exit_code if at_fault else None,
         signal=at_fault.signal if at_fault else "",

@@ -109,7 +109,8 @@ def _child_lines(view: RunView, child: ChildState, style: Style, indent: str, *,
 
 
 def _why(error: ChildExecutionError) -> str:
-    return plain(error.message.splitlines()[0]) if error.message else error.kind
+    message = plain(error.message.splitlines()[0]) if error.message else error.kind
+    return f"step {error.step}: {message}" if error.step else message
 
 
 def failures(view: RunView) -> Iterator[ChildExecutionError]:

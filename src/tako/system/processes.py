@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 _POLL_MS = 50
@@ -66,15 +66,23 @@ def end_descendants(*, spare: Collection[int] = (), timeout_s: float = 10.0) -> 
 
     Children in `spare` are neither killed nor reaped. Whoever calls this must be a subreaper.
     """
+    return _end_all(lambda: [pid for pid in children() if pid not in spare], timeout_s)
+
+
+def _end_all(find: Callable[[], list[int]], timeout_s: float) -> list[int]:
+    """SIGKILL and reap until `find` gives nothing; gives what is left when the time is over."""
     deadline = time.monotonic() + timeout_s
-    while True:
-        left = [pid for pid in children() if pid not in spare and not _collect(pid)]
-        if not left or time.monotonic() > deadline:
+    while found := find():
+        # What is collected here may have left children to us after they were looked for: look again.
+        left = [pid for pid in found if not _collect(pid)]
+        if left and time.monotonic() > deadline:
             return left
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        _wait_for_any(left)
+        if left:
+            _wait_for_any(left)
+    return []
 
 
 def wait_for_exit(pidfd: int, timeout_s: float) -> bool:
@@ -97,16 +105,10 @@ def end_orphans(*, spare: Collection[int] = (), timeout_s: float = 10.0) -> list
     own, what the root itself starts stays in the root's. Gives the pids left when the time is over.
     """
     own = os.getsid(0)
-    deadline = time.monotonic() + timeout_s
-    while True:
-        strangers = [pid for pid in children() if pid not in spare and _session(pid) not in (None, own)]
-        left = [pid for pid in strangers if not _collect(pid)]
-        if not left or time.monotonic() > deadline:
-            return left
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        _wait_for_any(left)
+    return _end_all(
+        lambda: [pid for pid in children() if pid not in spare and _session(pid) not in (None, own)],
+        timeout_s,
+    )
 
 
 def _session(pid: int) -> int | None:

@@ -32,6 +32,8 @@ from tako.system.signals import STOPPING, SignalPipe
 KILLED_ROOT = 4
 _FORWARDED = (*STOPPING, signal.SIGTSTP, signal.SIGCONT, signal.SIGUSR1)
 _TRACKER_GRACE_S = 1.0
+#: Bytes of TMPDIR with which a socket below `tako-<12 hex>/<number>/` still has room for its own name.
+_BASE_MAX = 48
 
 
 @frozen
@@ -100,7 +102,10 @@ def under_warden(work: Callable[[Post], int]) -> int:
 
 def _private_directory() -> str:
     """A directory of this user's alone; short, as a Unix socket's path has at most 108 bytes (unix(7))."""
-    path = f"/tmp/tako-{os.urandom(6).hex()}"  # noqa: S108 - made here, and mkdir(2) refuses what exists
+    base = os.environ.get("TMPDIR", "")
+    if not base.startswith("/") or len(base) > _BASE_MAX:
+        base = "/tmp"  # noqa: S108 - a directory of our own is made in it, and mkdir(2) refuses what exists
+    path = f"{base}/tako-{os.urandom(6).hex()}"
     try:
         os.mkdir(path, 0o700)
     except OSError as error:

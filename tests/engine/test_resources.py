@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from attrs import define, field
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tako.engine.resources import Claim, ResourceManager
+
+
+def _claim(run_id: str, turn: str = "", place: str = "", depth: int = 1, *, goes_on: bool = False) -> Claim:
+    return Claim(run_id, turn, place, depth, goes_on)
+
+
+def _manager(slots: int, *claims: Claim) -> ResourceManager:
+    resources = ResourceManager(slots)
+    for claim in claims:
+        resources.want(claim)
+    return resources
+
+
+def test_first_come_first_served_up_to_the_slots() -> None:
+    resources = _manager(2, _claim("a"), _claim("b"), _claim("c"))
+    assert resources.grant() == ["a", "b"]
+    assert (resources.running, resources.waiting) == (2, 1)
+    resources.release("a")
+    assert resources.grant() == ["c"]
+    assert (resources.running, resources.waiting) == (2, 0)
+
+
+def test_what_goes_on_comes_before_what_is_new_and_the_deep_before_the_shallow() -> None:
+    claims = (
+        _claim("new, shallow", depth=1),
+        _claim("new, deep", depth=3),
+        _claim("goes on, shallow", depth=0, goes_on=True),
+        _claim("goes on, deep", depth=2, goes_on=True),
+    )
+    assert _manager(9, *claims).grant() == ["goes on, deep", "goes on, shallow", "new, deep", "new, shallow"]
+
+
+def test_one_run_at_a_time_for_each_repository() -> None:
+    resources = _manager(9, _claim("a", "lib"), _claim("b", "lib"), _claim("c", "app"))
+    assert resources.grant() == ["a", "c"]
+    resources.release("a")
+    assert resources.grant() == ["b"]
+
+
+def test_without_a_turn_runs_of_one_repository_run_together() -> None:
+    assert _manager(9, _claim("a"), _claim("b")).grant() == ["a", "b"]
+
+
+def test_a_fan_out_has_only_so_many_places() -> None:
+    resources = ResourceManager(9)
+    resources.limit("fan", 2)
+    for name in "abc":
+        resources.want(_claim(name, place="fan"))
+    resources.want(_claim("d", place="other"))
+    assert resources.grant() == ["a", "b", "d"]
+    resources.release("b")
+    assert resources.grant() == ["c"]
+
+
+def test_what_waits_aside_keeps_its_rank() -> None:
+    resources = _manager(1, _claim("holder", "lib"))
+    assert resources.grant() == ["holder"]
+    resources.want(_claim("new", "lib"))
+    assert resources.grant() == []
+    resources.want(_claim("goes on", "lib", goes_on=True))
+    resources.release("holder")
+    assert resources.grant() == ["goes on"]
+
+
+def test_a_run_that_was_dropped_while_it_waited_aside_does_not_keep_the_next_from_its_turn() -> None:
+    resources = _manager(9, _claim("a", "lib"), _claim("b", "lib"), _claim("c", "lib"))
+    assert resources.grant() == ["a"]
+    resources.drop("b")
+    resources.release("a")
+    assert resources.grant() == ["c"]
+
+
+def test_a_run_that_cannot_use_its_turn_for_want_of_a_place_lets_the_next_one_have_it() -> None:
+    resources = ResourceManager(9)
+    resources.limit("fan", 1)
+    for claim in (_claim("a", "lib"), _claim("b", "app", "fan"), _claim("c", "lib", "fan"), _claim("d", "lib")):
+        resources.want(claim)
+    assert resources.grant() == ["a", "b"]
+    resources.release("a")
+    assert resources.grant() == ["d"]
+
+
+def test_dropped_runs_do_not_wait() -> None:
+    resources = _manager(1, _claim("a"), _claim("b"), _claim("c"))
+    resources.drop("b")
+    assert resources.waiting == 2
+    assert resources.grant() == ["a"]
+    assert resources.waiting == 1
+
+
+def test_giving_back_what_is_not_held_is_no_error() -> None:
+    resources = _manager(1)
+    resources.release("nobody")
+    assert (resources.running, resources.waiting, resources.grant()) == (0, 0, [])
+
+
+@define
+class Oracle:
+    """The same without cleverness: looks through all that waits, best first."""
+
+    slots: int
+    limits: dict[str, int]
+    waiting: list[tuple[tuple[bool, int, int], Claim]] = field(factory=list)
+    held: dict[str, Claim] = field(factory=dict)
+    count: int = 0
+
+    def want(self, claim: Claim) -> None:
+        self.count += 1
+        self.waiting.append(((not claim.goes_on, -claim.depth, self.count), claim))
+
+    def drop(self, run_id: str) -> None:
+        self.waiting = [entry for entry in self.waiting if entry[1].run_id != run_id]
+
+    def may_start(self, claim: Claim) -> bool:
+        turns = {other.turn for other in self.held.values()} - {""}
+        places = [other.place for other in self.held.values()]
+        most = self.limits.get(claim.place, 10**6)
+        return len(self.held) < self.slots and claim.turn not in turns and places.count(claim.place) < most
+
+    def grant(self) -> list[str]:
+        granted = []
+        for entry in sorted(self.waiting, key=lambda entry: entry[0]):
+            if self.may_start(entry[1]):
+                self.waiting.remove(entry)
+                self.held[entry[1].run_id] = entry[1]
+                granted.append(entry[1].run_id)
+        return granted
+
+
+class AgainstTheOracle(RuleBasedStateMachine):
+    """Whatever happens, the same runs start in the same order as with the oracle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resources = ResourceManager(3)
+        self.oracle = Oracle(3, {"one": 1, "two": 2})
+        for place, most in self.oracle.limits.items():
+            self.resources.limit(place, most)
+        self.number = 0
+
+    @rule(
+        turn=st.sampled_from(["", "a", "b", "c"]),
+        place=st.sampled_from(["", "one", "two", "free"]),
+        depth=st.integers(0, 3),
+        goes_on=st.booleans(),
+    )
+    def want(self, turn: str, place: str, depth: int, goes_on: bool) -> None:
+        self.number += 1
+        claim = Claim(f"run {self.number}", turn, place, depth, goes_on)
+        self.resources.want(claim)
+        self.oracle.want(claim)
+
+    @precondition(lambda self: self.oracle.waiting)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        run_id = data.draw(st.sampled_from([claim.run_id for _, claim in self.oracle.waiting]))
+        self.resources.drop(run_id)
+        self.oracle.drop(run_id)
+
+    @precondition(lambda self: self.oracle.held)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        run_id = data.draw(st.sampled_from(sorted(self.oracle.held)))
+        self.resources.release(run_id)
+        del self.oracle.held[run_id]
+
+    @rule()
+    def grant(self) -> None:
+        assert self.resources.grant() == self.oracle.grant()
+
+    @invariant()
+    def counts_agree(self) -> None:
+        assert self.resources.running == len(self.oracle.held)
+        assert self.resources.waiting == len(self.oracle.waiting)
+
+    def teardown(self) -> None:
+        """Let everything that waits run: nothing may be forgotten."""
+        while self.oracle.waiting or self.oracle.held:
+            self.grant()
+            for run_id in list(self.oracle.held):
+                self.resources.release(run_id)
+                del self.oracle.held[run_id]
+        assert self.resources.waiting == 0
+
+
+AgainstTheOracle.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAgainstTheOracle = AgainstTheOracle.TestCase

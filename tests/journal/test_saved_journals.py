@@ -1,0 +1,106 @@
+"""A journal of each version of the format is kept and read forever; these files are never written again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from tako.engine.results import blamed_step, fan_out_result
+from tako.journal.fold import fold
+from tako.journal.log import line_of, read_ends, read_records
+from tako.journal.records import (
+    ChildExecutionError,
+    CollectedFile,
+    RunSettled,
+    RunStarted,
+    StopRequested,
+    Usage,
+)
+from tests.support.records import IDENTITY, T0, event, run_id
+
+SAVED = Path(__file__).parents[1] / "journals"
+ROOT, CHILD = SAVED / "v1" / "root.jsonl", SAVED / "v1" / "child.jsonl"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(SAVED.rglob("*.jsonl")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_every_record_is_still_written_as_it_was(path: Path) -> None:
+    assert b"".join(map(line_of, read_records(path))) == path.read_bytes()
+
+
+def test_of_version_1_the_root_run_is_read() -> None:
+    state = fold(read_records(ROOT))
+    assert state.started is not None
+    assert state.started.inputs == {"version-bump": "minor", "dry": False, "parts": 3}
+    assert state.started.identity == IDENTITY
+    assert state.identity == attrs.evolve(IDENTITY, pid=4250)
+    assert (state.temporary, state.segment, state.attempt) == ("/tmp/t2", 1, 1)
+    assert state.status == "cancelled"
+    assert state.stop == StopRequested(T0 + 6.9, "SIGINT")
+    assert state.settled == RunSettled(T0 + 7.2, "cancelled", 130)
+    assert [note.message for note in state.notes] == ["fan-outs are nested 7 deep; 10 is the most"]
+
+
+def test_of_version_1_the_steps_are_read() -> None:
+    state = fold(read_records(ROOT))
+    assert {step.id: (step.status, step.lets_go_on, step.attempts) for step in state.steps.values()} == {
+        "build": ("succeeded", True, 1),
+        "notes": ("skipped", True, 1),
+        "dependents": ("failed", True, 1),
+        "announce": ("cancelled", False, 1),
+    }
+    build = state.steps["build"].finished
+    assert build is not None
+    assert build.usage == Usage(0.25, 20971520)
+    assert state.environment == {"VERSION": "1.2.3"}
+    assert state.outputs_of("build") == {"version": "1.2.3"}
+    [file] = state.artifacts["wheel"].files
+    assert attrs.evolve(file, sha256="") == CollectedFile("dist/lib-1.2.3.whl", "", 4096)
+    assert blamed_step(state) == state.steps["announce"].finished
+
+
+def test_of_version_1_the_fan_out_is_read() -> None:
+    state = fold(read_records(ROOT))
+    emitted = state.fan_outs["dependents"].emitted
+    assert emitted.event == event()
+    assert (emitted.wait_for_children, emitted.timeout_s, emitted.concurrency_limit) == (True, 7200.0, 2)
+    result = fan_out_result(state, "dependents")
+    assert (result.found, result.filtered, result.skipped, result.triggered) == (4, 1, 1, 2)
+    assert (result.succeeded, result.failed, result.timed_out, result.cancelled) == (0, 2, 0, 0)
+    assert not result.success
+    assert result.duration_s == 3.1
+    assert [(error.repository, error.kind) for error in result.errors] == [
+        ("acme/app", "step_failed"),
+        ("acme/broken", "config_invalid"),
+    ]
+    assert result.errors[0] == ChildExecutionError(
+        repository="acme/app",
+        workflow="check",
+        run_id=run_id(1),
+        kind="step_failed",
+        message="step test: exit code 3",
+        step="test",
+        exit_code=3,
+        started=T0 + 3.2,
+        duration_s=2.75,
+        attempts=2,
+        last_lines=("collecting", "FAILED test_it"),
+    )
+
+
+def test_of_version_1_the_child_is_read() -> None:
+    state = fold(read_records(CHILD))
+    assert state.started is not None
+    assert state.started.event == event()
+    assert state.started.ancestors == (("acme/lib", "release"),)
+    assert [(death.attempt, death.message) for death in state.deaths] == [(1, "its worker died")]
+    assert (state.attempt, state.steps["test"].attempts, state.status) == (2, 2, "failed")
+
+
+def test_of_version_1_the_ends_are_read() -> None:
+    first, last = read_ends(ROOT)
+    assert isinstance(first, RunStarted)
+    assert isinstance(last, RunSettled)
