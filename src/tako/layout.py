@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from tako.errors import ReferenceInvalidError
+from tako.errors import NotFoundError, ReferenceInvalidError
 
 CONFIG_NAME = "tako.yml"
 SUBMODULES_NAME = ".gitmodules"
@@ -301,6 +301,18 @@ class Home:
         return RunDirectory(self.workspaces / checked_run_id(run_id))
 
 
+def absolute(path: str) -> Path:
+    """Give `path` as seen from the working directory, without following links.
+
+    Raises `NotFoundError` if that directory was removed.
+    """
+    try:
+        return Path(os.path.abspath(path))
+    except FileNotFoundError:
+        message = "the directory you are in does not exist any more"
+        raise NotFoundError(message, hint="change to another directory") from None
+
+
 def home_from(environment: dict[str, str], cache_dir: str = "") -> Home:
     """Find `$TAKO_HOME` (default `~/.tako`), both made absolute.
 
@@ -313,5 +325,4 @@ def home_from(environment: dict[str, str], cache_dir: str = "") -> Home:
             message = "neither TAKO_HOME nor HOME is set"
             raise ReferenceInvalidError(message)
         text = os.path.join(user_home, ".tako")
-    cache = Path(os.path.abspath(cache_dir)) if cache_dir else None
-    return Home(Path(os.path.abspath(text)), cache)
+    return Home(absolute(text), absolute(cache_dir) if cache_dir else None)

@@ -124,13 +124,16 @@ def test_a_waiting_run_holds_no_slot_so_that_one_is_enough_for_any_depth() -> No
     ]
 
 
-def test_what_is_deep_and_what_goes_on_comes_first() -> None:
+def test_what_goes_on_comes_first_then_what_is_deep() -> None:
     machine = _begun(slots=1)
-    assert _fan_out(machine, _planned("root", "a", "b")) == _started("a")
+    assert _fan_out(machine, _planned("root", "a", "b", "c")) == _started("a")
+    # While it is planned, the slot is not left empty.
+    assert machine.handle(SegmentEnded("a", step="fan")) == [PlanFanOut("a", "fan"), *_started("b")]
+    assert machine.handle(_planned("a", "a.a")) == []
     # The grandchild before the other child, and then its parent before that.
-    assert _fan_out(machine, _planned("a", "a.a")) == _started("a.a")
+    assert machine.handle(SegmentEnded("b", "succeeded"))[-1] == StartSegment("a.a", 0, 1)
     assert machine.handle(SegmentEnded("a.a", "succeeded"))[-1] == StartSegment("a", 1, 1)
-    assert machine.handle(SegmentEnded("a", "succeeded"))[-1] == StartSegment("b", 0, 1)
+    assert machine.handle(SegmentEnded("a", "succeeded"))[-1] == StartSegment("c", 0, 1)
 
 
 def test_one_run_may_have_one_fan_out_after_the_other() -> None:
@@ -159,9 +162,9 @@ def test_a_child_that_waits_holds_no_place_in_its_fan_out() -> None:
 
 def test_a_repository_runs_once_at_a_time_and_one_that_waits_gives_up_its_turn() -> None:
     machine = _begun(turn="lib")
-    assert _fan_out(machine, _planned("root", NewRun("a", "app"), NewRun("b", "app"), NewRun("c", "lib"))) == [
-        *_started("a", "c")
-    ]
+    assert _fan_out(
+        machine, _planned("root", NewRun("a", "app"), NewRun("b", "app"), NewRun("c", "lib"))
+    ) == [*_started("a", "c")]
     assert machine.handle(SegmentEnded("a", step="fan")) == [PlanFanOut("a", "fan"), *_started("b")]
 
 
@@ -274,7 +277,10 @@ def test_without_waiting_the_run_goes_on_and_the_tree_settles_after_all() -> Non
 
 def test_without_waiting_and_without_children_the_run_goes_on() -> None:
     machine = _begun()
-    assert _fan_out(machine, _planned("root", wait=False)) == [_close("succeeded"), StartSegment("root", 1, 1)]
+    assert _fan_out(machine, _planned("root", wait=False)) == [
+        _close("succeeded"),
+        StartSegment("root", 1, 1),
+    ]
     _settles(machine, SegmentEnded("root", "succeeded"), "succeeded")
 
 
@@ -313,7 +319,10 @@ def test_a_lost_worker_is_replaced_twice_and_then_the_run_has_failed() -> None:
     _fan_out(machine, _planned("root", "a", "b"))
     assert machine.handle(WorkerLost("a")) == [StartSegment("a", 0, 2)]
     assert machine.handle(WorkerLost("a")) == [StartSegment("a", 0, 3)]
-    assert machine.handle(WorkerLost("a")) == [FinishRun("a", "failed", "worker_died"), _report("a", "failed")]
+    assert machine.handle(WorkerLost("a")) == [
+        FinishRun("a", "failed", "worker_died"),
+        _report("a", "failed"),
+    ]
     assert machine.handle(SegmentEnded("b", "succeeded"))[0] == _report("b", "succeeded")
 
 
@@ -386,7 +395,9 @@ def test_a_stop_while_planning_what_is_not_waited_for_ends_the_run(children: tup
     done = machine.handle(_planned("root", *children, wait=False))
     assert done[:2] == [_close("succeeded"), FinishRun("root", "cancelled", "cancelled")]
     assert done[-1] == SettleTree("cancelled", late_failure=bool(children))
-    assert [one for one in done if isinstance(one, ReportChild)] == [_report(a, "cancelled") for a in children]
+    assert [one for one in done if isinstance(one, ReportChild)] == [
+        _report(a, "cancelled") for a in children
+    ]
 
 
 def test_a_stop_while_planning_fails_ends_the_run() -> None:
@@ -415,16 +426,20 @@ def test_a_stop_while_waiting_ends_the_subtree_first() -> None:
     ]
 
 
-def test_a_stop_when_all_children_are_still_queued_settles_at_once() -> None:
-    machine = _begun(slots=1)
-    _fan_out(machine, _planned("root", NewRun("a", ""), NewRun("b", "")))
+def test_a_stop_reaches_the_whole_depth() -> None:
+    machine = _begun()
+    _fan_out(machine, _planned("root", "a"))
     _fan_out(machine, _planned("a", "a.a"))
-    # a.a runs; a waits for it, b for a slot.
-    assert machine.handle(StopAsked())[0] == CancelSegment("a.a", "cancelled")
-    done = machine.handle(SegmentEnded("a.a", "succeeded"))
-    assert done[-1] == SettleTree("cancelled", late_failure=False)
-    assert _report("a.a", "cancelled", "a") in done
-    assert _report("a", "cancelled") in done
+    assert machine.handle(StopAsked()) == [CancelSegment("a.a", "cancelled")]
+    assert machine.handle(SegmentEnded("a.a", "succeeded")) == [
+        _report("a.a", "cancelled", "a"),
+        _close("failed", "a", cancelled=1),
+        FinishRun("a", "cancelled", "cancelled"),
+        _report("a", "cancelled"),
+        _close("failed", cancelled=1),
+        FinishRun("root", "cancelled", "cancelled"),
+        SettleTree("cancelled", late_failure=False),
+    ]
 
 
 def test_a_stop_reaches_below_a_run_that_has_finished_its_own_steps() -> None:
@@ -503,7 +518,7 @@ def test_a_running_workflow_that_is_out_of_time_is_ended() -> None:
     assert machine.next_deadline == 110.0
     assert machine.handle(TimePassed(109.9)) == []
     assert machine.handle(TimePassed(110.0)) == [CancelSegment("root", "timed_out")]
-    assert machine.next_deadline is None
+    assert not machine.next_deadline
     _settles(machine, SegmentEnded("root", "timed_out"), "timed_out")
 
 
@@ -534,33 +549,29 @@ def test_the_time_of_a_workflow_runs_on_while_it_waits() -> None:
     ]
 
 
-def test_a_workflow_out_of_time_whose_children_all_wait_ends_at_once() -> None:
+def test_a_workflow_out_of_time_whose_children_are_all_queued_ends_at_once() -> None:
     machine = _begun(slots=1)
-    _fan_out(machine, _planned("root", NewRun("a", "", 10.0), NewRun("b", "")))
-    _fan_out(machine, _planned("a", NewRun("a.a", "x"), NewRun("a.b", "x")))
-    machine.handle(SegmentEnded("a.a", step="deeper"))
-    # a.a is planning, a.b runs, b waits; then only b's time is up: its fan-out has none.
-    assert machine.next_deadline == 110.0
-    assert machine.handle(TimePassed(110.0)) == [CancelSegment("a.b", "timed_out")]
-    done = machine.handle(SegmentEnded("a.b", "timed_out"))
-    assert done == [_report("a.b", "timed_out", "a"), StartSegment("b", 0, 1)]
-    done = machine.handle(FanOutFailed("a.a", "deeper"))
-    assert done == [
+    _fan_out(machine, _planned("root", NewRun("a", "", 10.0), "b"))
+    machine.handle(SegmentEnded("a", step="fan"))
+    # The slot is b's meanwhile.
+    assert machine.handle(_planned("a", "a.a", "a.b")) == []
+    assert machine.handle(TimePassed(110.0)) == [
         FinishRun("a.a", "timed_out", "timed_out"),
         _report("a.a", "timed_out", "a"),
+        FinishRun("a.b", "timed_out", "timed_out"),
+        _report("a.b", "timed_out", "a"),
         _close("failed", "a", timed_out=2),
         FinishRun("a", "timed_out", "timed_out"),
         _report("a", "timed_out"),
     ]
+    assert machine.handle(SegmentEnded("b", "succeeded"))[0] == _report("b", "succeeded")
 
 
 def test_a_run_out_of_time_that_is_queued_for_its_next_segment_ends_without_it() -> None:
     machine = _begun(slots=1)
-    _fan_out(machine, _planned("root", NewRun("a", "app", 10.0), NewRun("b", "app")))
-    _fan_out(machine, _planned("a", step="one"))
-    # Its fan-out had no children, so that it runs again: let another take its slot first.
-    assert machine.handle(SegmentEnded("a", step="two")) == [PlanFanOut("a", "two"), *_started("b")]
-    assert machine.handle(FanOutFailed("a", "two")) == []
+    _fan_out(machine, _planned("root", NewRun("a", "", 10.0), "b"))
+    assert machine.handle(SegmentEnded("a", step="fan")) == [PlanFanOut("a", "fan"), *_started("b")]
+    assert machine.handle(FanOutFailed("a", "fan")) == []
     assert machine.handle(TimePassed(110.0)) == [
         FinishRun("a", "timed_out", "timed_out"),
         _report("a", "timed_out"),
@@ -583,9 +594,9 @@ def test_a_fan_out_out_of_time_ends_its_children_and_its_step() -> None:
     ]
 
 
-def test_a_fan_out_out_of_time_with_nothing_running_closes_at_once() -> None:
-    machine = _begun(slots=1)
-    _fan_out(machine, _planned("root", NewRun("a", "lib", 5.0), NewRun("b", ""), timeout_s=9.0))
+def test_a_fan_out_out_of_time_waits_for_what_is_being_planned_in_it() -> None:
+    machine = _begun()
+    _fan_out(machine, _planned("root", "a", "b", timeout_s=9.0))
     machine.handle(SegmentEnded("a", step="fan"))
     machine.handle(SegmentEnded("b", "succeeded"))
     assert machine.handle(TimePassed(110.0)) == []
@@ -628,9 +639,10 @@ def test_a_child_that_is_to_end_already_is_not_asked_again() -> None:
 
 
 def test_what_happens_to_a_run_that_is_unknown_is_a_bug() -> None:
+    machine = _begun()
     with pytest.raises(KeyError):
-        _begun().handle(WorkerLost("nobody"))
-    assert _begun().stopped_at("nobody") == ""
+        machine.handle(WorkerLost("nobody"))
+    assert machine.stopped_at("nobody") == ""
 
 
 def test_ending_a_run_in_an_unknown_phase_is_a_bug() -> None:

@@ -81,7 +81,12 @@ def test_a_run_that_was_dropped_while_it_waited_aside_does_not_keep_the_next_fro
 def test_a_run_that_cannot_use_its_turn_for_want_of_a_place_lets_the_next_one_have_it() -> None:
     resources = ResourceManager(9)
     resources.limit("fan", 1)
-    for claim in (_claim("a", "lib"), _claim("b", "app", "fan"), _claim("c", "lib", "fan"), _claim("d", "lib")):
+    for claim in (
+        _claim("a", "lib"),
+        _claim("b", "app", "fan"),
+        _claim("c", "lib", "fan"),
+        _claim("d", "lib"),
+    ):
         resources.want(claim)
     assert resources.grant() == ["a", "b"]
     resources.release("a")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import click
 
 from tako.cli.errors import guarded
 from tako.cli.request import Request
-from tako.layout import home_from
+from tako.layout import absolute, home_from
 from tako.system.user_environment import put_aside
 from tako.system.warden import Post, under_warden
 
@@ -83,7 +82,7 @@ def command(context: click.Context, /, workflow: str | None, **options: Any) -> 
         workflow=workflow,
         inputs=dict(context.obj),
         home=home_from(dict(os.environ), options["cache_dir"] or ""),
-        directory=Path(os.path.abspath(options["root"] or "")),
+        directory=absolute(options["root"] or ""),
         repository=options["repo"] or "",
         jobs=options["jobs"],
         local=options["local"],

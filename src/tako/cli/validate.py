@@ -16,7 +16,7 @@ from attrs import frozen
 
 from tako.config.schema import Config
 from tako.errors import ConfigError, Problem
-from tako.layout import CONFIG_NAME
+from tako.layout import CONFIG_NAME, absolute
 
 _WRONG = ConfigError.exit_code
 
@@ -55,7 +55,7 @@ def _file(path: str | None) -> Path:
     if path is None:
         from tako.engine.root_source import find_checkout
 
-        return find_checkout(Path.cwd()) / CONFIG_NAME
+        return find_checkout(absolute("")) / CONFIG_NAME
     given = Path(path)
     return given / CONFIG_NAME if given.is_dir() else given
 

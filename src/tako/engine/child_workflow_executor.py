@@ -13,7 +13,7 @@ import threading
 import types
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,10 @@ class ChildWorkflowExecutor:
             end = cell.wait()
         except WorkerLostError as error:
             self._lost(segment, cell, outer, str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - raised by the segment, in the worker: whoever waits gets it
+            self._forget(segment)
+            outer.set_exception(error)
             return
         self._forget(segment)
         cell.close()
@@ -157,7 +161,7 @@ class ChildWorkflowExecutor:
     def _start(self, ready: Future[Cell], segment: Segment, outer: Future[SegmentEnd]) -> None:
         try:
             cell = ready.result()
-        except (OSError, EOFError) as error:
+        except Exception as error:  # noqa: BLE001 - no processes, threads or files left: its child must not be lost
             self._lost(segment, None, outer, f"no worker could be started: {error}")
             return
         try:
@@ -177,23 +181,30 @@ class ChildWorkflowExecutor:
     ) -> None:
         # Called by the pool's manager thread, which must not wait for itself: hence the helpers.
         error = done.exception()
-        if error is not None:
-            self._helper().submit(self._lost, segment, cell, outer, f"{type(error).__name__}: {error}")
+        if isinstance(error, BrokenExecutor):
+            self._helper().submit(self._lost, segment, cell, outer, str(error))
             return
         self._forget(segment)
-        outer.set_result(done.result())
+        if error is not None:
+            outer.set_exception(error)
+        else:
+            outer.set_result(done.result())
         self._helper().submit(cell.close)
 
     def _lost(
         self, segment: Segment, cell: Cell | ForkedCell | None, outer: Future[SegmentEnd], message: str
     ) -> None:
         """Say that the worker is lost, after it is proven dead and what it started has ended."""
-        if cell is not None:
-            with suppress(WorkerLostError):
+        try:
+            if cell is not None:
                 cell.end()
-        end_orphans(spare=self._own_processes())
-        self._forget(segment)
-        outer.set_exception(WorkerLostError(message))
+            end_orphans(spare=self._own_processes())
+        except (OSError, WorkerLostError) as error:
+            # The journal's lock decides in the end; whoever waits must hear in any case.
+            message = f"{message}; {error}"
+        finally:
+            self._forget(segment)
+            outer.set_exception(WorkerLostError(message))
         if cell is not None:
             cell.close()
 

@@ -286,9 +286,13 @@ class Driver:
             for observer in self._observers:
                 observer.worker_lost(spec, message)
             return m.WorkerLost(spec.run_id)
-        self._bug = self._bug or f"{spec.repository} {spec.run_id}: {type(error).__name__}: {message}"
+        told = f"{spec.repository} {spec.run_id}: {type(error).__name__}: {message}"
+        if isinstance(error, TakoError):
+            self._fault = self._fault or told
+        else:
+            self._bug = self._bug or told
         self._record(spec.run_id, RunFinished(time.time(), FAILED, message=message, error_kind="worker_died"))
-        return m.SegmentEnded(spec.run_id, status=FAILED)
+        return m.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
 
     # --- fan-outs ---
 

@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,7 @@ class ForkedCell:
             pickle.dump(segment, file)
 
     def wait(self) -> SegmentEnd:
-        """Give what the worker said; raises `WorkerLostError` if it died without a word."""
+        """Give what the worker said, or raise it; `WorkerLostError` if it died without a word."""
         with os.fdopen(self._listen, "rb") as file:
             said = file.read()
         os.waitpid(self._pid, 0)
@@ -93,8 +94,10 @@ class ForkedCell:
         if not said:
             message = "the worker of the root run died"
             raise WorkerLostError(message)
-        end: SegmentEnd = pickle.loads(said)  # noqa: S301 - written by our own child process
-        return end
+        word: SegmentEnd | Exception = pickle.loads(said)  # noqa: S301 - written by our own child process
+        if isinstance(word, Exception):
+            raise word
+        return word
 
     def end(self) -> None:
         """The worker was collected by `wait`; nothing is left to prove."""
@@ -106,15 +109,22 @@ class ForkedCell:
 
 def _work(hear: int, watch: int, say: int) -> None:
     code = 1
-    # The root tells the death of this process by the missing word, and reads why in the journal.
+    # The root tells the death of this process by the missing word.
     with suppress(Exception):
         from tako.engine.worker import become_worker, run_segment
 
         become_worker(watch)
         with os.fdopen(hear, "rb") as file:
             segment = pickle.load(file)  # noqa: S301 - written by our own parent process
-        data = pickle.dumps(run_segment(segment))
         with os.fdopen(say, "wb") as file:
-            file.write(data)
+            file.write(_word(lambda: run_segment(segment)))
         code = 0
     os._exit(code)
+
+
+def _word(run: Callable[[], SegmentEnd]) -> bytes:
+    """What the worker says: how the segment ended, or the exception that it raised."""
+    try:
+        return pickle.dumps(run())
+    except Exception as error:  # noqa: BLE001 - raised again in the root, as a pool does
+        return pickle.dumps(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 from tako.errors import MachineError
@@ -11,7 +12,6 @@ from tako.sandbox.policy import Limits
 from tako.system.files import disk_full, is_full
 
 _FILE_SIZE_MIN = 1 << 30
-_OPEN_FILES = 65_536
 _PROCESSES = 4096
 
 
@@ -34,13 +34,15 @@ def make_directory(paths: RunDirectory) -> None:
 def machine_limits(directory: Path, jobs: int) -> Limits:
     """What one step gets of this machine when nothing is declared: the machine divided by the jobs.
 
-    RLIMIT_NPROC counts all tasks of the user, so that it is set relative to what runs already; it does
+    Open files are what the user's shell allows, because the root raises its own limit. RLIMIT_NPROC counts all tasks of the user, so that it is set relative to what runs already; it does
     not bind root (setrlimit(2), CAP_SYS_RESOURCE).
     """
     disk = os.statvfs(directory)
     file_size = max(_FILE_SIZE_MIN, disk.f_bavail * disk.f_frsize // jobs)
     processes = None if os.getuid() == 0 else _user_tasks() + _PROCESSES
-    return Limits(file_size=file_size, open_files=_OPEN_FILES, processes=processes)
+    return Limits(
+        file_size=file_size, open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0], processes=processes
+    )
 
 
 def _user_tasks() -> int:

@@ -68,7 +68,8 @@ def _take_from_children(spec: RunSpec, state: RunState, draft: RunDirectory) -> 
     """
     draft.work.mkdir(mode=0o700)
     draft.received_children.mkdir(mode=0o700)
-    for fan_out in state.fan_outs.values():
+    awaited = (fan_out for fan_out in state.fan_outs.values() if fan_out.emitted.wait_for_children)
+    for fan_out in awaited:
         for child in fan_out.children.values():
             if child.finished and child.finished.status == SUCCEEDED:
                 _take(spec.paths.child(child.plan.run_id), child.plan.repository, draft)

@@ -7,6 +7,7 @@ times a second and once more when the segment is over; it asks nothing of the en
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,7 +21,10 @@ from tako.units import format_bytes, format_duration
 if TYPE_CHECKING:
     from tako.engine.fanout import FanOutPlan
 
-_BEHIND_MAX = 256 * 1024
+#: Bytes of a log that are held at once.
+_PIECE = 64 * 1024
+#: How far the view may be behind before it skips, in bytes; much more than a person reads between two turns.
+_BEHIND_MAX = 1024 * 1024
 _LINE_MAX = 4096
 
 
@@ -44,7 +48,7 @@ class LiveText:
         """Show the rest; a run that waits for children is followed again later."""
         follower = self._followers.pop(spec.run_id, None)
         if follower is not None:
-            self._write(follower.new_lines(self._style, rest=True))
+            self._show(follower, rest=True)
             if not follower.finished:
                 self._known[spec.run_id] = follower
 
@@ -72,7 +76,11 @@ class LiveText:
     def turn(self) -> None:
         """Show what is new."""
         for follower in self._followers.values():
-            self._write(follower.new_lines(self._style, rest=False))
+            self._show(follower, rest=False)
+
+    def _show(self, follower: _Follower, *, rest: bool) -> None:
+        for lines in follower.new_lines(self._style, rest=rest):
+            self._write(lines)
 
     def _write(self, lines: list[str]) -> None:
         if not lines or self._dead:
@@ -99,66 +107,77 @@ class _Follower:
         self._partial: dict[str, bytes] = {}
         self.finished = False
 
-    def new_lines(self, style: Style, *, rest: bool) -> list[str]:
-        """What has come since the last call; `rest` also gives a last line without newline."""
-        lines: list[str] = []
+    def new_lines(self, style: Style, *, rest: bool) -> Iterator[list[str]]:
+        """What has come since the last call, in pieces; `rest` also gives a last line without newline."""
         records: list[Record] = []
         with suppress(TakoError):
             records = list(self._reader.new_records())
         for record in records:
-            lines += self._of_record(record, style)
+            yield from self._of_record(record, style)
         for step in list(self._offsets):
-            lines += self._output(step, style, rest=rest)
-        return lines
+            yield from self._output(step, style, rest=rest)
 
-    def _of_record(self, record: Record, style: Style) -> list[str]:
+    def _of_record(self, record: Record, style: Style) -> Iterator[list[str]]:
         match record:
             case StepStarted(step=step):
                 self._offsets.setdefault(step, 0)
-                return [f"{_prefix(self._spec, step)}{style.sign('running')} started"]
+                yield [f"{_prefix(self._spec, step)}{style.sign('running')} started"]
             case StepFinished(step=step) if step in self._offsets:
-                output = self._output(step, style, rest=True)
+                yield from self._output(step, style, rest=True)
                 del self._offsets[step]
-                return [*output, _prefix(self._spec, step) + _ended(record, style)]
+                yield [_prefix(self._spec, step) + _ended(record, style)]
             case RunFinished():
                 self.finished = True
                 if record.status != SUCCEEDED and record.message:
-                    return [f"{_prefix(self._spec, '')}{style.sign(record.status)} {plain(record.message)}"]
+                    yield [f"{_prefix(self._spec, '')}{style.sign(record.status)} {plain(record.message)}"]
             case Noted():
-                return [f"{_prefix(self._spec, record.step)}! {plain(record.message)}"]
-        return []
+                yield [f"{_prefix(self._spec, record.step)}! {plain(record.message)}"]
 
-    def _output(self, step: str, style: Style, *, rest: bool) -> list[str]:
-        data, skipped = self._read(step)
+    def _output(self, step: str, style: Style, *, rest: bool) -> Iterator[list[str]]:
+        end, skipped = self._skip(step)
         prefix = _prefix(self._spec, step)
-        lines = []
         if skipped:
             hint = f"tako logs {self._spec.run_id} {step}"
-            lines.append(f"{prefix}… {format_bytes(skipped)} not shown here: {hint}")
-            self._partial.pop(step, None)
-        data = self._partial.pop(step, b"") + data
-        whole, newline, partial = data.rpartition(b"\n")
-        if rest and partial:
-            whole, partial = (whole + newline + partial), b""
-        elif partial:
+            yield [f"{prefix}… {format_bytes(skipped)} not shown here: {hint}"]
+        # Up to where the log was: a step that writes faster than this reads must not hold the driver's loop.
+        while self._offsets[step] < end and (data := self._read(step)):
+            whole, newline, partial = (self._partial.pop(step, b"") + data).rpartition(b"\n")
             self._partial[step] = partial[-_LINE_MAX:]
-        if whole or newline:
-            text = whole.decode("utf-8", "replace")
-            lines += [prefix + plain(line[:_LINE_MAX], colour=style.colour) for line in text.split("\n")]
-        return lines
+            if newline:
+                yield _lines(prefix, whole, style)
+        if rest and (last := self._partial.pop(step, b"")):
+            yield _lines(prefix, last, style)
 
-    def _read(self, step: str) -> tuple[bytes, int]:
-        """New bytes of the step's log; a view that is far behind skips to the end."""
+    def _skip(self, step: str) -> tuple[int, int]:
+        """Leave out what a view that is far behind would only show long after it was written.
+
+        Gives the log's size and how much is left out.
+        """
+        try:
+            size = os.stat(self._spec.paths.log(step)).st_size
+        except FileNotFoundError:
+            return 0, 0
+        behind = size - self._offsets[step]
+        if behind <= _BEHIND_MAX:
+            return size, 0
+        self._partial.pop(step, None)
+        self._offsets[step] = size - _PIECE
+        return size, behind - _PIECE
+
+    def _read(self, step: str) -> bytes:
         try:
             with open(self._spec.paths.log(step), "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                skipped = max(0, size - self._offsets[step] - _BEHIND_MAX)
-                file.seek(self._offsets[step] + skipped)
-                data = file.read(_BEHIND_MAX)
+                file.seek(self._offsets[step])
+                data = file.read(_PIECE)
                 self._offsets[step] = file.tell()
         except FileNotFoundError:
-            return b"", 0
-        return data, skipped
+            return b""
+        return data
+
+
+def _lines(prefix: str, data: bytes, style: Style) -> list[str]:
+    text = data.decode("utf-8", "replace")
+    return [prefix + plain(line[:_LINE_MAX], colour=style.colour) for line in text.split("\n")]
 
 
 def _ended(record: StepFinished, style: Style) -> str:

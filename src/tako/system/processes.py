@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -98,17 +100,43 @@ def signal_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
 
 
+class Helpers:
+    """Programs that this process runs for itself, in sessions of their own, and still has to collect."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pids: set[int] = set()
+
+    def start(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        """Start one; nobody sees it as a child before it is known as a helper."""
+        with self._lock:
+            process = start()
+            self._pids.add(process.pid)
+        return process
+
+    def ended(self, pid: int) -> None:
+        """Forget one that was collected."""
+        with self._lock:
+            self._pids.discard(pid)
+
+    def strangers(self) -> list[int]:
+        """This process's children in other sessions that are no helpers."""
+        own = os.getsid(0)
+        with self._lock:
+            return [pid for pid in children() if pid not in self._pids and _session(pid) not in (None, own)]
+
+
+#: There is one set of children in a process.
+HELPERS = Helpers()
+
+
 def end_orphans(*, spare: Collection[int] = (), timeout_s: float = 10.0) -> list[int]:
-    """Kill and reap what a dead worker left: own children of another session that are not in `spare`.
+    """Kill and reap what a dead worker left: own children of another session, but helpers and `spare`.
 
     The orphans of a worker become children of the root, which is a subreaper. A step has a session of its
-    own, what the root itself starts stays in the root's. Gives the pids left when the time is over.
+    own. Gives the pids left when the time is over.
     """
-    own = os.getsid(0)
-    return _end_all(
-        lambda: [pid for pid in children() if pid not in spare and _session(pid) not in (None, own)],
-        timeout_s,
-    )
+    return _end_all(lambda: [pid for pid in HELPERS.strangers() if pid not in spare], timeout_s)
 
 
 def _session(pid: int) -> int | None:

@@ -15,7 +15,7 @@ from typing import IO
 
 from attrs import frozen
 
-from tako.system.processes import signal_group
+from tako.system.processes import HELPERS, signal_group
 
 
 @frozen
@@ -41,14 +41,16 @@ def run_program(
 
     Raises `OSError` if it cannot be started.
     """
-    process = subprocess.Popen(
-        arguments,
-        env=environment,
-        cwd=cwd,
-        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
+    process = HELPERS.start(
+        lambda: subprocess.Popen(
+            arguments,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
     )
     try:
         output, errors = process.communicate(stdin or None, timeout_s)
@@ -61,4 +63,6 @@ def run_program(
         signal_group(process.pid, signal.SIGKILL)
         process.communicate()
         raise
+    finally:
+        HELPERS.ended(process.pid)
     return Ended(process.returncode, output or b"", errors)

@@ -7,12 +7,13 @@ every sink gets passes `Log.write`: that is the one place where secrets have to 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from pathlib import Path
 
-from tako.engine.produced import OUTPUT_MAX, REGEX_WINDOW
-from tako.errors import DiskFullError
+from tako.engine.produced import OUTPUT_MAX, REGEX_WINDOW, StepRefusedError
+from tako.errors import TakoError
 from tako.system.files import disk_full, is_full, write_all
 
 #: Bytes read at once: the default capacity of a pipe (pipe(7)).
@@ -37,8 +38,8 @@ class Log:
             raise
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
-        #: Set when the disk was full: the step is then ended by the ladder.
-        self.failure: DiskFullError | None = None
+        #: Set when the file could not grow: the step is then ended by the ladder.
+        self.failure: TakoError | None = None
 
     def write(self, data: bytes) -> None:
         """Append whole lines to the file."""
@@ -48,9 +49,13 @@ class Log:
         try:
             write_all(self._fd, data)
         except OSError as error:
-            if not is_full(error):
+            if error.errno == errno.EFBIG:
+                # Of the step's own making: the limit of file size is the worker's too.
+                self.failure = StepRefusedError("its output is larger than its limit of file size")
+            elif is_full(error):
+                self.failure = disk_full(error, self._path)
+            else:
                 raise
-            self.failure = disk_full(error, self._path)
 
     def _remember(self, data: bytes) -> None:
         self._tail.append(data[-_TAIL_BYTES:])

@@ -1,0 +1,264 @@
+"""Random trees with random fates: what must hold for all of them, and that each comes to its end."""
+
+from __future__ import annotations
+
+from attrs import define, evolve, field
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tako.engine import machine as m
+
+SLOTS = 3
+ENDS = ("succeeded", "failed", "timed_out", "cancelled")
+TIMEOUTS = st.none() | st.floats(1, 20)
+CHILDREN = st.builds(
+    m.NewRun,
+    run_id=st.just(""),
+    turn=st.sampled_from(["", "lib", "app", "tool"]),
+    timeout_s=TIMEOUTS,
+    failed=st.sampled_from([False] * 4 + [True]),
+)
+PLANS = st.builds(
+    m.FanOutPlanned,
+    run_id=st.just(""),
+    step=st.just(""),
+    children=st.lists(CHILDREN, max_size=5).map(tuple),
+    now=st.just(0.0),
+    wait=st.booleans(),
+    timeout_s=TIMEOUTS,
+    limit=st.none() | st.integers(1, 3),
+    on_child_failure=st.sampled_from(["fail", "fail_fast", "ignore"]),
+)
+
+
+@define
+class SimulatedRun:
+    """What the world outside of the machine knows of one run."""
+
+    new: m.NewRun
+    parent: str = ""
+    step: str = ""
+    phase: str = "waits to start"
+    segments: int = 0
+    cancelled: bool = False
+    status: str = ""
+    fan_outs: list[str] = field(factory=list)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.status)
+
+
+@define
+class SimulatedFanOut:
+    """One fan-out, and who of it is open."""
+
+    planned: m.FanOutPlanned
+    open: set[str]
+    reported: dict[str, str] = field(factory=dict)
+    closed: bool = False
+
+
+class RandomTrees(RuleBasedStateMachine):
+    """Carries out instructions, checking that each makes sense, and makes happen whatever may happen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = m.Machine(SLOTS)
+        self.runs: dict[str, SimulatedRun] = {}
+        self.fan_outs: dict[tuple[str, str], SimulatedFanOut] = {}
+        self.now = 0.0
+        self.settled: m.SettleTree | None = None
+
+    # --- carrying out ---
+
+    def tell(self, happening: m.Happening) -> None:
+        for instruction in self.machine.handle(happening):
+            assert self.settled is None, "an instruction after the end"
+            self.carry_out(instruction)
+
+    def carry_out(self, instruction: m.Instruction) -> None:
+        match instruction:
+            case m.StartSegment():
+                self.start(instruction)
+            case m.CancelSegment(run_id):
+                run = self.runs[run_id]
+                assert run.phase == "runs"
+                assert not run.cancelled, "a segment is cancelled once"
+                run.cancelled = True
+            case m.PlanFanOut(run_id, step):
+                assert self.runs[run_id].phase == "reached a fan-out"
+                self.runs[run_id].phase = f"plans {step}"
+            case m.CloseFanOut():
+                self.close(instruction)
+            case m.ReportChild():
+                self.report(instruction)
+            case m.FinishRun(run_id, status, _):
+                assert self.runs[run_id].phase != "runs", "its worker holds the journal"
+                self.end(self.runs[run_id], status)
+            case m.SettleTree():
+                self.settled = instruction
+
+    def start(self, order: m.StartSegment) -> None:
+        run = self.runs[order.run_id]
+        assert not run.ended
+        assert run.phase in ("waits to start", "goes on")
+        assert (order.number > 0 or order.attempt > 1) == (run.segments > 0)
+        run.phase = "runs"
+        run.segments += 1
+
+    def end(self, run: SimulatedRun, status: str) -> None:
+        assert not run.ended, "each run ends once"
+        run.status = status
+        run.phase = "ended"
+
+    def close(self, order: m.CloseFanOut) -> None:
+        fan_out = self.fan_outs[order.run_id, order.step]
+        assert not fan_out.closed, "a step ends once"
+        fan_out.closed = True
+        if fan_out.planned.wait:
+            assert not fan_out.open
+            counted = order.tally.succeeded + order.tally.not_well + order.tally.skipped
+            assert counted == len(fan_out.planned.children)
+        run = self.runs[order.run_id]
+        if not run.ended:
+            run.phase = "goes on"
+
+    def report(self, order: m.ReportChild) -> None:
+        fan_out = self.fan_outs[order.parent, order.step]
+        assert order.run_id in fan_out.open, "each child is reported once"
+        fan_out.open.discard(order.run_id)
+        child = self.runs[order.run_id]
+        assert child.ended
+        assert not any(self.fan_outs[order.run_id, step].open for step in child.fan_outs), (
+            "its subtree has settled"
+        )
+        fan_out.reported[order.run_id] = order.status
+
+    # --- what may happen ---
+
+    @initialize(running=st.booleans(), timeout_s=TIMEOUTS)
+    def begin(self, running: bool, timeout_s: float | None) -> None:
+        new = m.NewRun("root", "lib", timeout_s)
+        self.runs["root"] = SimulatedRun(new)
+        if running:
+            self.runs["root"].phase, self.runs["root"].segments = "runs", 1
+        self.tell(m.Began(new, self.now, running))
+
+    @precondition(lambda self: self.settled is not None)
+    @rule(timeout_s=TIMEOUTS)
+    def another_tree_begins(self, timeout_s: float | None) -> None:
+        self.machine, self.settled = m.Machine(SLOTS), None
+        self.runs, self.fan_outs = {}, {}
+        self.begin(running=True, timeout_s=timeout_s)
+
+    def running(self) -> list[SimulatedRun]:
+        return [run for run in self.runs.values() if run.phase == "runs"]
+
+    def planning(self) -> list[SimulatedRun]:
+        return [run for run in self.runs.values() if run.phase.startswith("plans")]
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data(), status=st.sampled_from(ENDS), fault=st.sampled_from([False] * 9 + [True]))
+    def a_segment_finishes(self, data: st.DataObject, status: str, fault: bool) -> None:
+        run = data.draw(st.sampled_from(self.running()))
+        self.end(run, status)
+        self.tell(m.SegmentEnded(run.new.run_id, status, machine_fault=fault))
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data())
+    def a_segment_reaches_a_fan_out(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.running()))
+        run.phase = "reached a fan-out"
+        self.tell(m.SegmentEnded(run.new.run_id, step=f"fan-{len(run.fan_outs)}"))
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data())
+    def a_worker_dies(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.running()))
+        run.phase = "goes on"
+        self.tell(m.WorkerLost(run.new.run_id))
+
+    @precondition(lambda self: self.planning())
+    @rule(data=st.data(), planned=PLANS)
+    def a_fan_out_is_planned(self, data: st.DataObject, planned: m.FanOutPlanned) -> None:
+        run = data.draw(st.sampled_from(self.planning()))
+        run_id, step = run.new.run_id, run.phase.removeprefix("plans ")
+        children = [evolve(child, run_id=f"{run_id}/{step}.{n}") for n, child in enumerate(planned.children)]
+        planned = evolve(planned, run_id=run_id, step=step, children=tuple(children), now=self.now)
+        ready = [child for child in children if not child.failed]
+        self.fan_outs[run_id, step] = SimulatedFanOut(planned, {child.run_id for child in ready})
+        run.fan_outs.append(step)
+        run.phase = "waits for children"
+        for child in ready:
+            self.runs[child.run_id] = SimulatedRun(child, run_id, step)
+        self.tell(planned)
+
+    @precondition(lambda self: self.planning())
+    @rule(data=st.data())
+    def a_fan_out_cannot_be_planned(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.planning()))
+        step, run.phase = run.phase.removeprefix("plans "), "goes on"
+        self.tell(m.FanOutFailed(run.new.run_id, step))
+
+    @precondition(lambda self: self.settled is None)
+    @rule(seconds=st.floats(0, 10))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.tell(m.TimePassed(self.now))
+        assert self.machine.next_deadline is None or self.machine.next_deadline > self.now
+
+    @precondition(lambda self: self.settled is None)
+    @rule(really=st.sampled_from([False] * 5 + [True]))
+    def somebody_stops_it(self, really: bool) -> None:
+        if really:
+            self.tell(m.StopAsked())
+
+    # --- what must hold ---
+
+    @invariant()
+    def no_more_segments_run_than_there_are_slots(self) -> None:
+        assert len(self.running()) <= SLOTS
+
+    @invariant()
+    def no_repository_has_two_turns(self) -> None:
+        turns = [run.new.turn for run in self.running() if run.new.turn]
+        assert len(turns) == len(set(turns))
+
+    @invariant()
+    def no_fan_out_has_more_at_once_than_it_allows(self) -> None:
+        for (run_id, step), fan_out in self.fan_outs.items():
+            held = [run for run in self.running() if (run.parent, run.step) == (run_id, step)]
+            assert fan_out.planned.limit is None or len(held) <= fan_out.planned.limit
+
+    @invariant()
+    def slots_are_not_idle_while_somebody_could_use_them(self) -> None:
+        if self.settled is None and not self.planning() and self.runs:
+            assert self.running(), "nobody runs, nothing is planned, and it has not settled"
+
+    @invariant()
+    def what_has_settled_has_settled_wholly(self) -> None:
+        if self.settled is not None:
+            assert all(run.ended for run in self.runs.values())
+            assert all(fan_out.closed and not fan_out.open for fan_out in self.fan_outs.values())
+            assert self.machine.next_deadline is None
+            assert self.machine.wanted_soon == 0
+
+    def teardown(self) -> None:
+        """Whatever is left succeeds: the tree then settles in as many steps as there are segments."""
+        for _ in range(10_000):
+            if self.settled is not None or not self.runs:
+                break
+            for run in self.planning():
+                step, run.phase = run.phase.removeprefix("plans "), "goes on"
+                self.tell(m.FanOutFailed(run.new.run_id, step))
+            for run in self.running()[:1]:
+                self.end(run, "succeeded")
+                self.tell(m.SegmentEnded(run.new.run_id, "succeeded"))
+        assert self.settled is not None or not self.runs
+        self.what_has_settled_has_settled_wholly()
+
+
+RandomTrees.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestRandomTrees = RandomTrees.TestCase

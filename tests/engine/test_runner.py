@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from tako.config.schema import EventSpec, Produces, Step
+from tako.engine.run_directory import make_directory
+from tako.journal.log import Writer, read_records
+from tako.journal.records import (
+    ChildFinished,
+    ChildPlanned,
+    FanOutPlanned,
+    Record,
+    RunStarted,
+    SegmentStarted,
+    StepFinished,
+)
+from tests.support.records import T0, event, run_id
+from tests.support.segments import Ran, run, run_spec
+
+
+def _with(spec: Any, **workflow: Any) -> Any:  # noqa: ANN401 - a spec with another workflow
+    return attrs.evolve(spec, workflow=attrs.evolve(spec.workflow, **workflow))
+
+
+def _kinds(ran: Ran) -> list[str]:
+    return [type(record).__name__ for record in read_records(ran.spec.paths.journal)]
+
+
+def test_the_steps_run_in_order_and_the_run_succeeds(tmp_path: Path) -> None:
+    ran = run(run_spec(tmp_path, "echo one > log", "cat log; echo two"))
+    assert (ran.end.kind, ran.end.status, ran.state.status) == ("finished", "succeeded", "succeeded")
+    assert ran.log("step-2") == "one\ntwo\n"
+    assert _kinds(ran) == ["RunStarted", *["StepStarted", "StepFinished"] * 2, "RunFinished"]
+
+
+def test_the_beginning_of_a_run_says_all_that_is_pinned(tmp_path: Path) -> None:
+    spec = run_spec(
+        tmp_path,
+        "true",
+        inputs={"a": 1},
+        event=event(),
+        ancestors=(("acme/lib", "release"),),
+        parent_run_id=run_id(0),
+        parent_step="fan",
+    )
+    ran = run(spec)
+    begun = ran.state.started
+    assert isinstance(begun, RunStarted)
+    assert (begun.run_id, begun.repository, begun.commit, begun.workflow) == (
+        run_id(1),
+        "acme/app",
+        "c0ffee",
+        "check",
+    )
+    assert (begun.inputs, begun.event, begun.ancestors) == ({"a": 1}, event(), (("acme/lib", "release"),))
+    assert (begun.parent_run_id, begun.parent_step, begun.steps) == (run_id(0), "fan", ("step-1",))
+    assert begun.identity.pid != os.getpid()
+
+
+def test_a_run_that_succeeded_leaves_no_workspace_and_no_scripts(tmp_path: Path) -> None:
+    spec = run(run_spec(tmp_path, "mkdir -p a/b; chmod 000 a/b; chmod 500 a")).spec
+    left = {path.name for path in spec.directory.iterdir()}
+    assert {"journal.jsonl", "logs"} <= left
+    assert not left & {"work", "scripts", ".new"}
+
+
+def test_a_run_that_failed_or_is_to_be_kept_keeps_its_workspace(tmp_path: Path) -> None:
+    failed = run(run_spec(tmp_path, "touch here; false")).spec
+    assert (failed.paths.repo / "here").exists()
+    kept = run(run_spec(tmp_path, "touch here", number=2, keep=True)).spec
+    assert (kept.paths.repo / "here").exists()
+
+
+def test_a_failing_step_ends_the_run_and_the_next_ones_stay_pending(tmp_path: Path) -> None:
+    ran = run(run_spec(tmp_path, "echo before; exit 3", "true"))
+    finished = ran.step()
+    assert (finished.status, finished.exit_code, finished.message) == ("failed", 3, "exit code 3")
+    assert finished.last_lines == ("before",)
+    assert (ran.end.status, ran.end.message) == ("failed", "step step-1: exit code 3")
+    assert ran.state.step("step-2").status == "pending"
+
+
+def test_the_first_failing_command_ends_a_script(tmp_path: Path) -> None:
+    assert run(run_spec(tmp_path, "false\necho not reached")).log() == ""
+
+
+def test_a_script_is_a_file_so_that_its_length_and_signs_do_not_matter(tmp_path: Path) -> None:
+    script = "echo \"it's ü ${#PATH}\" | sed 's/[0-9]*$//'\n" + "# " + "x" * 300_000
+    assert run(run_spec(tmp_path, script)).log() == "it's ü \n"
+
+
+def test_steps_read_nothing_from_standard_input(tmp_path: Path) -> None:
+    assert run(run_spec(tmp_path, "cat; echo end; readlink /proc/self/fd/0")).log() == "end\n/dev/null\n"
+
+
+def test_what_a_step_used_is_measured(tmp_path: Path) -> None:
+    usage = run(run_spec(tmp_path, "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")).step().usage
+    assert usage.cpu_s > 0
+    assert 100_000 < usage.max_rss < 10**9
+
+
+def test_a_shell_that_does_not_exist_in_the_sandbox_fails_the_step(tmp_path: Path) -> None:
+    step = Step(id="bad", run="true", env={"NUL": "a\0b"})
+    assert "cannot be started" in run(run_spec(tmp_path, step)).step("bad").message
+
+
+def test_a_step_whose_condition_is_false_is_skipped(tmp_path: Path) -> None:
+    steps = (
+        Step(id="yes", run="true", condition="inputs.deploy == 'no'"),
+        Step(id="no", run="false", condition="inputs.deploy == 'yes'"),
+        Step(id="after", run="true", condition="steps.no.status == 'skipped' && steps.yes.exit_code == 0"),
+    )
+    ran = run(run_spec(tmp_path, *steps, inputs={"deploy": "no"}))
+    assert ran.end.status == "succeeded"
+    assert [ran.step(name).status for name in ("yes", "no", "after")] == ["succeeded", "skipped", "succeeded"]
+    assert ran.step("no").message == "if: inputs.deploy == 'yes'"
+
+
+def test_a_condition_that_cannot_be_decided_fails_the_step_and_its_clean_up_runs(tmp_path: Path) -> None:
+    step = Step(
+        id="a", run="true", condition="inputs.nobody == 1", on_failure=(Step(id="c", run="echo cleaned"),)
+    )
+    ran = run(run_spec(tmp_path, step))
+    assert ran.step("a").status == "failed"
+    assert ran.step("a").message.startswith("if: ")
+    assert ran.log("c") == "cleaned\n"
+
+
+def test_conditions_and_templates_see_the_event(tmp_path: Path) -> None:
+    step = Step(id="a", run="echo {{ .event.payload.version }}", condition="event.type == 'built'")
+    assert run(run_spec(tmp_path, step, event=event())).log("a") == "1.2.3\n"
+
+
+def test_a_tolerated_failure_lets_the_run_go_on(tmp_path: Path) -> None:
+    ran = run(run_spec(tmp_path, Step(id="a", run="exit 4", continue_on_error=True), "echo on"))
+    assert (ran.end.status, ran.step("a").tolerated, ran.step("a").exit_code) == ("succeeded", True, 4)
+    assert ran.log("step-2") == "on\n"
+
+
+def test_after_a_failure_its_clean_up_runs_and_the_run_has_failed(tmp_path: Path) -> None:
+    cleanup = (
+        Step(id="c1", run="echo status {{ .steps.a.status }} {{ .steps.a.exit_code }}"),
+        Step(id="c2", run="false"),
+        Step(id="c3", run="true", condition="false"),
+        Step(id="c4", run="echo still"),
+    )
+    ran = run(run_spec(tmp_path, Step(id="a", run="exit 4", on_failure=cleanup), "true"))
+    assert (ran.end.status, ran.end.message) == ("failed", "step a: exit code 4")
+    assert ran.log("c1") == "status failed 4\n"
+    assert [ran.step(name).status for name in ("c2", "c3", "c4")] == ["failed", "skipped", "succeeded"]
+    assert ran.state.step("step-2").status == "pending"
+
+
+def test_a_template_that_cannot_be_rendered_fails_its_step(tmp_path: Path) -> None:
+    ran = run(run_spec(tmp_path, "echo {{ .inputs.nobody }}"))
+    assert ran.step().status == "failed"
+    assert "nobody" in ran.step().message
+
+
+def test_an_environment_that_cannot_be_rendered_fails_the_run_and_leaves_no_step_open(tmp_path: Path) -> None:
+    ran = run(_with(run_spec(tmp_path, "true"), env={"V": "{{ .inputs.nobody }}"}))
+    assert (ran.end.status, ran.step().status) == ("failed", "failed")
+    assert ran.state.finished is not None
+    assert ran.state.finished.error_kind == "config_invalid"
+    assert not ran.end.machine_fault
+
+
+def test_a_log_that_cannot_grow_ends_the_run_as_the_machines_fault(tmp_path: Path) -> None:
+    spec = run_spec(tmp_path, "echo hello; sleep 600", "true")
+    make_directory(spec.paths)
+    # /dev/full answers every write as a full disk does (full(4)); O_NOFOLLOW forbids a link to it.
+    os.mknod(spec.paths.log("step-1"), 0o600 | stat.S_IFCHR, os.makedev(1, 7))
+    ran = run(spec)
+    assert (ran.end.status, ran.end.machine_fault, ran.state.status) == ("failed", True, "failed")
+    assert "no space left while writing" in ran.end.message
+    assert ran.step().status == "failed"
+    assert ran.state.step("step-2").status == "pending"
+
+
+def test_a_snapshot_that_has_vanished_is_the_machines_fault_told_of_this_run(tmp_path: Path) -> None:
+    ran = run(run_spec(tmp_path, "true", source=tmp_path / "gone"))
+    assert ran.end.status == "failed"
+    assert ran.state.finished is not None
+    assert ran.state.finished.error_kind == "sandbox_failed"
+    assert "gone" in ran.end.message
+
+
+def test_things_in_a_repository_that_are_no_files_do_not_hinder(tmp_path: Path) -> None:
+    spec = run_spec(tmp_path, "ls -A")
+    os.mkfifo(spec.source / "fifo")
+    (spec.source / "dangling").symlink_to("nowhere")
+    (spec.source / "directory").symlink_to(".")
+    with socket.socket(socket.AF_UNIX) as listening:
+        here = Path.cwd()
+        os.chdir(spec.source)
+        try:
+            listening.bind("socket")
+        finally:
+            os.chdir(here)
+    assert run(spec).log().split() == ["dangling", "directory"]
+
+
+FAN_OUT = Step(id="fan", uses="tako/fan-out@v1", with_={"event_type": "built"})
+
+
+def test_a_segment_ends_at_a_fan_out_with_its_event(tmp_path: Path) -> None:
+    produces = Produces(outputs={"version": "from_stdout"}, artifact="wheel", events=(
+        EventSpec("built", "1.2.0", {"version": "{{ .outputs.version }}", "n": 1}),
+    ))  # fmt: skip
+    ran = run(run_spec(tmp_path, Step(id="make", run="echo 1.2.3", produces=produces), FAN_OUT, "true"))
+    assert (ran.end.kind, ran.end.step, ran.state.finished) == ("fan_out", "fan", None)
+    emitted = ran.state.fan_outs["fan"].emitted
+    assert (emitted.event.payload, emitted.event.schema_version) == ({"version": "1.2.3", "n": 1}, "1.2.0")
+    assert (emitted.event.source, emitted.event.artifact, emitted.event.run_id) == (
+        "acme/app",
+        "wheel",
+        run_id(1),
+    )
+    assert ran.spec.paths.work.exists()
+
+
+def _after(spec: Any, *records: Record) -> Ran:  # noqa: ANN401 - a spec
+    """Run the segment after the fan-out, with what the root recorded in between."""
+    with Writer(spec.paths.journal) as journal:
+        for record in records:
+            journal.append(record)
+    return run(spec, number=1)
+
+
+def _child(spec: Any, status: str = "succeeded", **outputs: object) -> tuple[Record, ...]:  # noqa: ANN401
+    planned = ChildPlanned(T0, "fan", run_id(7), "acme/dep", "main", "c", "check", {})
+    return (
+        planned,
+        FanOutPlanned(T0, "fan", 1, 1),
+        ChildFinished(T0, "fan", run_id(7), status, outputs=outputs),
+    )
+
+
+def test_after_its_children_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    spec = run_spec(
+        tmp_path,
+        "touch here",
+        FAN_OUT,
+        "ls; echo {{ .steps.fan.outputs | json_escape }}; cat $TAKO_CHILDREN/acme/dep/wheel/w",
+    )
+    assert run(spec).end.kind == "fan_out"
+    made = spec.paths.child(run_id(7)).artifacts / "wheel"
+    made.mkdir(parents=True)
+    (made / "w").write_text("from the child\n")
+    ran = _after(spec, *_child(spec, version="9"), StepFinished(T0, "fan", 1, "succeeded"))
+    assert ran.end.status == "succeeded", ran.end.message
+    listed, outputs, artifact = ran.log("step-3").splitlines()
+    assert (listed, artifact) == ("here", "from the child")
+    assert "acme/dep" in outputs
+    assert isinstance([*read_records(spec.paths.journal)][-4], SegmentStarted)
+
+
+def test_after_a_failed_fan_out_its_clean_up_runs(tmp_path: Path) -> None:
+    fan_out = attrs.evolve(FAN_OUT, on_failure=(Step(id="c", run="echo cleaned {{ .steps.fan.status }}"),))
+    spec = run_spec(tmp_path, fan_out, "true")
+    run(spec)
+    ran = _after(
+        spec, *_child(spec, "failed"), StepFinished(T0, "fan", 1, "failed", message="1 of 1 children")
+    )
+    assert (ran.end.status, ran.end.message) == ("failed", "step fan: 1 of 1 children")
+    assert ran.log("c") == "cleaned failed\n"
+
+
+def test_a_tolerated_fan_out_lets_the_run_go_on(tmp_path: Path) -> None:
+    spec = run_spec(tmp_path, FAN_OUT, "echo on")
+    run(spec)
+    ran = _after(spec, *_child(spec, "failed"), StepFinished(T0, "fan", 1, "failed", tolerated=True))
+    assert (ran.end.status, ran.log("step-2")) == ("succeeded", "on\n")
+
+
+@pytest.mark.parametrize("tolerated", [True, False])
+def test_an_event_that_cannot_be_built_fails_its_step(tmp_path: Path, tolerated: bool) -> None:
+    fan_out = attrs.evolve(
+        FAN_OUT, with_={"event_type": "built", "schema_version": "one"}, continue_on_error=tolerated
+    )
+    ran = run(run_spec(tmp_path, fan_out, "true"))
+    assert ran.step("fan").status == "failed"
+    assert "schema_version" in ran.step("fan").message
+    assert ran.step("fan").tolerated == tolerated
+    assert ran.end.status == ("succeeded" if tolerated else "failed")
+
+
+def test_a_fan_out_can_have_a_condition(tmp_path: Path) -> None:
+    ran = run(run_spec(tmp_path, attrs.evolve(FAN_OUT, condition="false"), "true"))
+    assert (ran.end.kind, ran.end.status, ran.state.fan_outs) == ("finished", "succeeded", {})
+
+
+def test_what_the_journal_holds_is_plain_json(tmp_path: Path) -> None:
+    spec = run(run_spec(tmp_path, "echo v=ü >> $TAKO_OUTPUT")).spec
+    bodies = [json.loads(line) for line in spec.paths.journal.read_bytes().splitlines()]
+    assert bodies[2]["outputs"] == {"v": "ü"}
