@@ -34,8 +34,9 @@ def make_directory(paths: RunDirectory) -> None:
 def machine_limits(directory: Path, jobs: int) -> Limits:
     """What one step gets of this machine when nothing is declared: the machine divided by the jobs.
 
-    Open files are what the user's shell allows, because the root raises its own limit. RLIMIT_NPROC counts all tasks of the user, so that it is set relative to what runs already; it does
-    not bind root (setrlimit(2), CAP_SYS_RESOURCE).
+    Open files are what the user's shell allows, because the root raises its own limit. RLIMIT_NPROC counts
+    all tasks of the user, so that it is set relative to what runs already; it does not bind root
+    (setrlimit(2), CAP_SYS_RESOURCE).
     """
     disk = os.statvfs(directory)
     file_size = max(_FILE_SIZE_MIN, disk.f_bavail * disk.f_frsize // jobs)
