@@ -28,6 +28,7 @@ LAYERS = (
     ("system",),
     ("layout", "units"),
     ("errors", "version"),
+    ("values",),
 )
 RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 

@@ -11,6 +11,8 @@ from typing import ClassVar
 
 import attrs
 
+from tako.values import FrozenValue
+
 
 class TakoError(Exception):
     """A failure that a person can act on.
@@ -36,8 +38,8 @@ class ReferenceInvalidError(UsageError):
     """A name that came from outside does not follow the grammar of `layout`."""
 
 
-@attrs.frozen
-class Problem:
+@attrs.frozen(eq=False, repr=False)
+class Problem(FrozenValue):
     """One mistake in a file: `line` and `column` count from 1, `key` is the path of keys to it."""
 
     file: str

@@ -14,6 +14,7 @@ from pathlib import Path
 from attrs import frozen
 
 from tako.errors import NotFoundError, ReferenceInvalidError
+from tako.values import FrozenValue
 
 CONFIG_NAME = "tako.yml"
 SUBMODULES_NAME = ".gitmodules"
@@ -93,8 +94,8 @@ def is_top(directory: Path) -> bool:
     return os.path.lexists(directory / ".git")
 
 
-@frozen
-class RunDirectory:
+@frozen(eq=False, repr=False)
+class RunDirectory(FrozenValue):
     """One run's directory: what belongs to tako, and `work/`, the only part steps see."""
 
     path: Path
@@ -190,7 +191,7 @@ class RunDirectory:
         return self.work / "children"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Draft(RunDirectory):
     """A run's directory whose workspace is not in place yet."""
 
@@ -200,8 +201,8 @@ class Draft(RunDirectory):
         return self.path / ".new"
 
 
-@frozen
-class CacheLayout:
+@frozen(eq=False, repr=False)
+class CacheLayout(FrozenValue):
     """The shared repository cache."""
 
     path: Path
@@ -274,8 +275,8 @@ class CacheLayout:
         return self.index / "locks-probed"
 
 
-@frozen
-class Home:
+@frozen(eq=False, repr=False)
+class Home(FrozenValue):
     """`$TAKO_HOME`."""
 
     path: Path

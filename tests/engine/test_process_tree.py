@@ -95,7 +95,7 @@ def test_an_order_between_two_steps_is_obeyed(tmp_path: Path, mail: Mailbox) -> 
 
 
 def test_steps_can_be_paused_and_a_paused_step_can_be_ended(tmp_path: Path, mail: Mailbox) -> None:
-    spec = run_spec(tmp_path, f"echo $$ > '{mail.path}'; while :; do sleep 0.01; done")
+    spec = run_spec(tmp_path, f"echo $$ > '{mail.path}'; exec sleep 600")
     with started(spec) as cell:
         step = psutil.Process(int(mail.line()))
         for number, wanted in ((signal.SIGTSTP, True), (signal.SIGCONT, False), (signal.SIGTSTP, True)):

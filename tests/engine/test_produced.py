@@ -174,7 +174,7 @@ def _artifacts(tmp_path: Path, script: str, *globs: str) -> Ran:
 def test_artifacts_are_collected_with_their_hashes(tmp_path: Path) -> None:
     ran = _artifacts(
         tmp_path,
-        "mkdir -p dist/sub; echo one > dist/a.whl; echo two > dist/sub/b.whl; touch dist/c; chmod +x dist/a.whl",
+        "mkdir -p dist/sub; echo one > dist/a.whl; chmod +x dist/a.whl; echo two > dist/sub/b.whl; touch c",
         "dist/**/*.whl",
     )
     [one, two] = ran.state.artifacts["dist"].files

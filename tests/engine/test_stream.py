@@ -111,9 +111,8 @@ def test_however_the_output_is_cut_up_the_log_gets_it_all(pieces: list[bytes]) -
         log.close()
         whole = b"".join(pieces)
         assert stream.kept == whole
-        assert (Path(directory) / "log").read_bytes() == whole + (
-            b"\n" if whole[-1:] not in {b"", b"\n"} else b""
-        )
+        ending = b"" if whole[-1:] in {b"", b"\n"} else b"\n"
+        assert (Path(directory) / "log").read_bytes() == whole + ending
 
 
 def test_a_line_that_has_no_end_is_not_kept_back_for_ever(tmp_path: Path) -> None:

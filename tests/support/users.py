@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 NOBODY = 65534
@@ -37,3 +38,9 @@ def as_ordinary_user(directory: Path, act: Callable[[], str]) -> str:
         answer = file.read()
     os.waitpid(pid, 0)
     return answer
+
+
+def can_mount(unshare: Sequence[str]) -> bool:
+    """Say whether this user may mount a tmpfs in a namespace made by `unshare`."""
+    words = [*unshare, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0

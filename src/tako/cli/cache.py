@@ -22,10 +22,11 @@ from tako.repositories.reference import parse_reference, parse_repository
 from tako.repositories.upkeep import Finding
 from tako.repositories.urls import without_credentials
 from tako.units import parse_duration
+from tako.values import FrozenValue
 
 
-@frozen
-class _Opened:
+@frozen(eq=False, repr=False)
+class _Opened(FrozenValue):
     layout: CacheLayout
     locks: LockManager
     cache: Cache

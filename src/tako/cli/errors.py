@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from tako.errors import BugError, TakoError
+from tako.layout import NOTHING
 from tako.version import VERSION
 
 BUG = 3
@@ -18,7 +21,10 @@ def guarded(work: Callable[[], int]) -> int:
     import click
 
     try:
-        return work()
+        code = work()
+        # Left to Python's own end, a reader that went away would be noise and exit code 120.
+        sys.stdout.flush()
+        return code
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
@@ -32,11 +38,18 @@ def guarded(work: Callable[[], int]) -> int:
         tell(error.message, error.hint)
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has enough of it.
-        sys.stderr.close()
+        # Whoever read our output has enough of it; what is left of it must not fail once more at exit
+        # (https://docs.python.org/3/library/signal.html#note-on-sigpipe).
+        _discard(sys.stdout)
         return _CLOSED_PIPE
     except Exception as error:  # noqa: BLE001 - the last boundary: whatever gets here is a bug of ours
         return tell_bug(error)
+
+
+def _discard(stream: TextIO) -> None:
+    nowhere = os.open(NOTHING, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def tell(message: str, hint: str = "") -> None:

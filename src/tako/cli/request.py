@@ -8,10 +8,11 @@ from pathlib import Path
 from attrs import frozen
 
 from tako.layout import Home
+from tako.values import FrozenValue
 
 
-@frozen
-class Request:
+@frozen(eq=False, repr=False)
+class Request(FrozenValue):
     """One call of `tako exec`; empty texts and None mean "not given"."""
 
     workflow: str

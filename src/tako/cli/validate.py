@@ -17,12 +17,13 @@ from attrs import frozen
 from tako.config.schema import Config
 from tako.errors import ConfigError, Problem
 from tako.layout import CONFIG_NAME, absolute
+from tako.values import FrozenValue
 
 _WRONG = ConfigError.exit_code
 
 
-@frozen
-class _Verdict:
+@frozen(eq=False, repr=False)
+class _Verdict(FrozenValue):
     """What was found in one file; no `config` if it could not be loaded."""
 
     file: str

@@ -34,6 +34,7 @@ from tako.system.signals import STOPPING, SignalPipe
 from tako.system.user_environment import user_environment
 from tako.system.warden import Post
 from tako.units import parse_duration
+from tako.values import FrozenValue
 
 if TYPE_CHECKING:
     from tako.engine.fanout import FanOutExecutor
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 _SIGNALS = (*STOPPING, signal.SIGTSTP, signal.SIGCONT)
 
 
-@frozen
-class Parts:
+@frozen(eq=False, repr=False)
+class Parts(FrozenValue):
     """What everything below is made from."""
 
     request: Request

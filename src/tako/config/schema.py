@@ -10,9 +10,11 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from tako.values import FrozenValue
 
-@frozen
-class Mark:
+
+@frozen(eq=False, repr=False)
+class Mark(FrozenValue):
     """A place in a file; both numbers count from 1."""
 
     file: str
@@ -20,8 +22,8 @@ class Mark:
     column: int
 
 
-@frozen
-class Artifact:
+@frozen(eq=False, repr=False)
+class Artifact(FrozenValue):
     """A named output of the repository."""
 
     name: str
@@ -30,8 +32,8 @@ class Artifact:
     description: str = ""
 
 
-@frozen
-class Validation:
+@frozen(eq=False, repr=False)
+class Validation(FrozenValue):
     """What an input's value must satisfy beyond its type."""
 
     enum: tuple[object, ...] = ()
@@ -42,8 +44,8 @@ class Validation:
     max_length: int | None = None
 
 
-@frozen
-class Input:
+@frozen(eq=False, repr=False)
+class Input(FrozenValue):
     """One declared input; `type` is string, integer, number or boolean."""
 
     name: str
@@ -55,8 +57,8 @@ class Input:
     validation: Validation = field(factory=Validation)
 
 
-@frozen
-class Resources:
+@frozen(eq=False, repr=False)
+class Resources(FrozenValue):
     """Limits of a step or workflow; None is undeclared."""
 
     cpu_limit: float | None = None
@@ -66,8 +68,8 @@ class Resources:
     address_space_limit: int | None = None
 
 
-@frozen
-class Retry:
+@frozen(eq=False, repr=False)
+class Retry(FrozenValue):
     """How a failed step is tried again; `on` empty means any exit code."""
 
     max_attempts: int = 1
@@ -76,8 +78,8 @@ class Retry:
     clean: bool = False
 
 
-@frozen
-class EventSpec:
+@frozen(eq=False, repr=False)
+class EventSpec(FrozenValue):
     """An event a step can emit; texts inside `payload` may hold templates."""
 
     type: str
@@ -85,8 +87,8 @@ class EventSpec:
     payload: Mapping[str, object] = field(factory=dict)
 
 
-@frozen
-class Produces:
+@frozen(eq=False, repr=False)
+class Produces(FrozenValue):
     """What a step gives: `artifacts` maps an artifact's name to globs beneath the workspace."""
 
     artifact: str = ""
@@ -95,8 +97,8 @@ class Produces:
     events: tuple[EventSpec, ...] = ()
 
 
-@frozen
-class Step:
+@frozen(eq=False, repr=False)
+class Step(FrozenValue):
     """One step: exactly one of `run` and `uses` is set."""
 
     id: str
@@ -121,16 +123,16 @@ class Step:
     key: str = ""
 
 
-@frozen
-class Sandbox:
+@frozen(eq=False, repr=False)
+class Sandbox(FrozenValue):
     """More paths that a workflow's steps may read or write."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
 
 
-@frozen
-class Workflow:
+@frozen(eq=False, repr=False)
+class Workflow(FrozenValue):
     """A named list of steps; `on` holds exec, event or both; `parallel` waives the repository's turn."""
 
     name: str
@@ -153,8 +155,8 @@ class Workflow:
         return any(step.uses for step in self.steps)
 
 
-@frozen
-class Subscription:
+@frozen(eq=False, repr=False)
+class Subscription(FrozenValue):
     """On these events of `artifact` (`owner/name:artifact`), run `workflow` with these inputs."""
 
     artifact: str
@@ -166,8 +168,8 @@ class Subscription:
     key: str = ""
 
 
-@frozen
-class Config:
+@frozen(eq=False, repr=False)
+class Config(FrozenValue):
     """One whole tako.yml. `marks` finds the place of a key path such as `workflows.release.steps[0].run`."""
 
     version: str
@@ -179,8 +181,8 @@ class Config:
     marks: Mapping[str, Mark] = field(factory=dict, eq=False, repr=False)
 
 
-@frozen
-class Settings:
+@frozen(eq=False, repr=False)
+class Settings(FrozenValue):
     """The user's `$TAKO_HOME/config.yml`; every field has the default of a missing file."""
 
     jobs: int | None = None

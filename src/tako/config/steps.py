@@ -16,6 +16,7 @@ from tako.config.problems import Problems, did_you_mean
 from tako.config.produces import read_produces
 from tako.config.schema import Produces, Retry, Step
 from tako.config.values import Table, Value
+from tako.values import FrozenValue
 
 NETWORKS = ("default", "none")
 RERUNS = ("allowed", "never")
@@ -28,8 +29,8 @@ _RETRY_KEYS = ("max_attempts", "backoff", "on", "clean")
 _NAME_MAX = 100
 
 
-@frozen
-class _Scope:
+@frozen(eq=False, repr=False)
+class _Scope(FrozenValue):
     """What a step is read within: the declared artifacts, how ids are made up, whether after a failure."""
 
     artifacts: Mapping[str, object]

@@ -16,12 +16,13 @@ from tako.config.yaml_nodes import ListNode, MapNode, Node, Scalar, kind, resolv
 from tako.config.yaml_walk import child_key
 from tako.errors import ReferenceInvalidError
 from tako.layout import checked_name
+from tako.values import FrozenValue
 
 T = TypeVar("T")
 
 
-@frozen
-class Value:
+@frozen(eq=False, repr=False)
+class Value(FrozenValue):
     """One node, its key path, and where mistakes go."""
 
     node: Node
@@ -178,8 +179,8 @@ class Value:
             return None
 
 
-@frozen
-class Table:
+@frozen(eq=False, repr=False)
+class Table(FrozenValue):
     """The entries of a mapping, read by name."""
 
     value: Value

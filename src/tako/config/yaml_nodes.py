@@ -14,6 +14,7 @@ from typing import ClassVar
 from attrs import frozen
 
 from tako.config.schema import Mark
+from tako.values import FrozenValue
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {
@@ -30,8 +31,8 @@ _DIGITS_MAX = 25
 _INTEGER_BITS = 63
 
 
-@frozen
-class Scalar:
+@frozen(eq=False, repr=False)
+class Scalar(FrozenValue):
     """A text; `quoted` also for block scalars: it can only be a string."""
 
     mark: Mark
@@ -45,8 +46,8 @@ class Scalar:
         return 1 + len(self.text) // _TEXT_OF_A_NODE
 
 
-@frozen
-class ListNode:
+@frozen(eq=False, repr=False)
+class ListNode(FrozenValue):
     """A sequence; `size` counts nodes and `height` levels below, aliases expanded."""
 
     mark: Mark
@@ -55,8 +56,8 @@ class ListNode:
     height: int
 
 
-@frozen
-class MapNode:
+@frozen(eq=False, repr=False)
+class MapNode(FrozenValue):
     """A mapping with its keys in the order of the file, duplicates included."""
 
     mark: Mark

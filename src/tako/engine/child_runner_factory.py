@@ -16,13 +16,14 @@ from tako.engine.segment import RunSpec
 from tako.journal.records import EventEmitted
 from tako.repositories.reference import parse_repository
 from tako.sandbox.policy import Limits
+from tako.values import FrozenValue
 
 if TYPE_CHECKING:
     from tako.engine.fanout import PlannedChild
 
 
-@frozen
-class ChildRunnerFactory:
+@frozen(eq=False, repr=False)
+class ChildRunnerFactory(FrozenValue):
     """What all children of one tree share."""
 
     environment: Mapping[str, str]

@@ -50,6 +50,7 @@ from tako.journal.records import (
 )
 from tako.system.removal import remove_tree
 from tako.system.signals import STOPPING, SignalPipe, name_of
+from tako.values import FrozenValue
 
 if TYPE_CHECKING:
     # A run without fan-out never needs them.
@@ -66,8 +67,8 @@ EXIT_TIMED_OUT = 124
 _SIGNAL_BASE = 128
 
 
-@frozen
-class TreeResult:
+@frozen(eq=False, repr=False)
+class TreeResult(FrozenValue):
     """How the whole execution tree ended."""
 
     status: str

@@ -31,6 +31,7 @@ from tako.journal.records import ChildExecutionError, ChildPlanned, EventEmitted
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
 from tako.repositories.reference import Reference, parse_repository
+from tako.values import FrozenValue
 
 DEPTH_MAX = 10
 DEPTH_WARNING = 7
@@ -50,8 +51,8 @@ class Repositories(Protocol):
         """The immutable tree of what was pinned."""
 
 
-@frozen
-class PlannedChild:
+@frozen(eq=False, repr=False)
+class PlannedChild(FrozenValue):
     """One child: its record, and what running it needs; with an error, what went wrong before."""
 
     record: ChildPlanned
@@ -62,8 +63,8 @@ class PlannedChild:
     error: ChildExecutionError | None = None
 
 
-@frozen
-class FanOutPlan:
+@frozen(eq=False, repr=False)
+class FanOutPlan(FrozenValue):
     """All that a fan-out will run, and all that it will not."""
 
     found: int

@@ -17,6 +17,7 @@ from attrs import define, evolve, field, frozen
 from tako.engine.resources import Claim, ResourceManager
 from tako.errors import BugError
 from tako.journal.records import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.values import FrozenValue
 
 #: How often a segment whose worker died is tried again without it being the child's fault.
 WORKER_DEATHS_MAX = 3
@@ -24,8 +25,8 @@ WORKER_DEATHS_MAX = 3
 # --- what happens ---------------------------------------------------------------------------
 
 
-@frozen
-class NewRun:
+@frozen(eq=False, repr=False)
+class NewRun(FrozenValue):
     """A run that may be scheduled; `turn` is empty if its workflow waives the repository's turn."""
 
     run_id: str
@@ -35,8 +36,8 @@ class NewRun:
     failed: bool = False
 
 
-@frozen
-class Began:
+@frozen(eq=False, repr=False)
+class Began(FrozenValue):
     """The root run is known; `running` if its first segment runs already."""
 
     run: NewRun
@@ -44,8 +45,8 @@ class Began:
     running: bool = False
 
 
-@frozen
-class SegmentEnded:
+@frozen(eq=False, repr=False)
+class SegmentEnded(FrozenValue):
     """The worker ended and the journal says how: finished with `status`, or at fan-out `step`."""
 
     run_id: str
@@ -55,15 +56,15 @@ class SegmentEnded:
     machine_fault: bool = False
 
 
-@frozen
-class WorkerLost:
+@frozen(eq=False, repr=False)
+class WorkerLost(FrozenValue):
     """The worker is proven dead and the journal's lock was obtained."""
 
     run_id: str
 
 
-@frozen
-class FanOutPlanned:
+@frozen(eq=False, repr=False)
+class FanOutPlanned(FrozenValue):
     """The children of a fan-out are known and recorded."""
 
     run_id: str
@@ -76,23 +77,23 @@ class FanOutPlanned:
     on_child_failure: str = "fail"
 
 
-@frozen
-class FanOutFailed:
+@frozen(eq=False, repr=False)
+class FanOutFailed(FrozenValue):
     """The fan-out could not be planned; its step is recorded as failed."""
 
     run_id: str
     step: str
 
 
-@frozen
-class TimePassed:
+@frozen(eq=False, repr=False)
+class TimePassed(FrozenValue):
     """The clock shows `now`."""
 
     now: float
 
 
-@frozen
-class StopAsked:
+@frozen(eq=False, repr=False)
+class StopAsked(FrozenValue):
     """A signal, or a machine fault, ends the whole tree by the ladder."""
 
 
@@ -101,8 +102,8 @@ Happening = Began | SegmentEnded | WorkerLost | FanOutPlanned | FanOutFailed | T
 # --- what to do -----------------------------------------------------------------------------
 
 
-@frozen
-class StartSegment:
+@frozen(eq=False, repr=False)
+class StartSegment(FrozenValue):
     """Start the run's next segment; `attempt` counts from 1 in each segment."""
 
     run_id: str
@@ -110,24 +111,24 @@ class StartSegment:
     attempt: int
 
 
-@frozen
-class CancelSegment:
+@frozen(eq=False, repr=False)
+class CancelSegment(FrozenValue):
     """End the run's running segment by the ladder."""
 
     run_id: str
     status: str
 
 
-@frozen
-class PlanFanOut:
+@frozen(eq=False, repr=False)
+class PlanFanOut(FrozenValue):
     """Find and record the children of a fan-out."""
 
     run_id: str
     step: str
 
 
-@frozen
-class CloseFanOut:
+@frozen(eq=False, repr=False)
+class CloseFanOut(FrozenValue):
     """Record how the fan-out step ended; no child of it is open."""
 
     run_id: str
@@ -136,8 +137,8 @@ class CloseFanOut:
     tally: Tally
 
 
-@frozen
-class ReportChild:
+@frozen(eq=False, repr=False)
+class ReportChild(FrozenValue):
     """Record in the parent's journal that a child settled, from the child's own journal."""
 
     parent: str
@@ -146,8 +147,8 @@ class ReportChild:
     status: str
 
 
-@frozen
-class FinishRun:
+@frozen(eq=False, repr=False)
+class FinishRun(FrozenValue):
     """Record the end of a run that no worker will end: never started, waiting, or dead for good."""
 
     run_id: str
@@ -155,8 +156,8 @@ class FinishRun:
     kind: str
 
 
-@frozen
-class SettleTree:
+@frozen(eq=False, repr=False)
+class SettleTree(FrozenValue):
     """The whole tree has ended; `late_failure` tells of one below a fan-out that nobody waited for."""
 
     status: str
@@ -168,8 +169,8 @@ Instruction = StartSegment | CancelSegment | PlanFanOut | CloseFanOut | ReportCh
 # --- the state ------------------------------------------------------------------------------
 
 
-@frozen
-class Tally:
+@frozen(eq=False, repr=False)
+class Tally(FrozenValue):
     """How many children of one fan-out ended how."""
 
     succeeded: int = 0

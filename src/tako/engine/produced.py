@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from tako.config.names import env_name_problem
 from tako.config.schema import Step
 from tako.engine.segment import RunSpec
 from tako.errors import TakoError, UsageError
@@ -21,6 +22,7 @@ from tako.expressions.text import render
 from tako.journal.records import CollectedFile
 from tako.layout import checked_name
 from tako.system.beneath import BeneathError, copy_beneath, glob_beneath, read_beneath
+from tako.values import FrozenValue
 
 if TYPE_CHECKING:
     from tako.expressions.outputs import OutputSource
@@ -36,8 +38,8 @@ class StepRefusedError(TakoError):
     """A step whose command may have succeeded, but whose outputs or artifacts cannot be taken."""
 
 
-@frozen
-class Streams:
+@frozen(eq=False, repr=False)
+class Streams(FrozenValue):
     """What was kept of a step's streams; None where more came than an output may hold."""
 
     stdout: bytes | None = b""
@@ -146,6 +148,16 @@ def read_lines(spec: RunSpec, file: Path, what: str) -> dict[str, str]:
             raise StepRefusedError(message)
         found[match[1]] = match[2]
     return found
+
+
+def read_environment(spec: RunSpec, step: Step) -> dict[str, str]:
+    """Read what a step wrote to `$TAKO_ENV`; raises `StepRefusedError` also for a name that tako keeps."""
+    wrote = read_lines(spec, spec.paths.step_environment(step.id), "$TAKO_ENV")
+    problem = next(filter(None, map(env_name_problem, wrote)), "")
+    if problem:
+        message = f"$TAKO_ENV: {problem}"
+        raise StepRefusedError(message)
+    return wrote
 
 
 def collect_artifacts(spec: RunSpec, step: Step) -> dict[str, tuple[CollectedFile, ...]]:

@@ -13,9 +13,11 @@ from collections import defaultdict
 
 from attrs import frozen
 
+from tako.values import FrozenValue
 
-@frozen
-class Claim:
+
+@frozen(eq=False, repr=False)
+class Claim(FrozenValue):
     """What one segment needs; `turn` is its repository, empty if the workflow waives the turn."""
 
     run_id: str

@@ -24,10 +24,11 @@ from tako.journal.records import (
     EventValue,
     StepFinished,
 )
+from tako.values import FrozenValue
 
 
-@frozen
-class FanOutResult:
+@frozen(eq=False, repr=False)
+class FanOutResult(FrozenValue):
     """The result of one fan-out step; `duration_s` in seconds."""
 
     success: bool

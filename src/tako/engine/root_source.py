@@ -11,10 +11,11 @@ from attrs import frozen
 from tako.config.schema import Config, Workflow
 from tako.errors import NotFoundError
 from tako.layout import CONFIG_NAME, has_config, is_top
+from tako.values import FrozenValue
 
 
-@frozen
-class RootSource:
+@frozen(eq=False, repr=False)
+class RootSource(FrozenValue):
     """What a root run is made from, before it has an id."""
 
     repository: str

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from tako.config.problems import did_you_mean
+from tako.config.problems import did_you_mean, mark_of
 from tako.config.schema import Config, Workflow
 from tako.config.unsupported import unsupported_keys
-from tako.errors import NotFoundError, UsageError
+from tako.errors import ConfigError, NotFoundError, Problem, UsageError
 
 
 def runnable(config: Config, name: str, cause: str) -> Workflow:
     """The workflow `name`, if it may be run for `cause` (exec or event) by this version.
 
-    Raises `NotFoundError` with the known names, or `UsageError`.
+    Raises `NotFoundError` with the known names, `UsageError`, or `ConfigError` with what is not supported.
     """
     workflow = config.workflows.get(name)
     if workflow is None:
@@ -23,6 +23,10 @@ def runnable(config: Config, name: str, cause: str) -> Workflow:
         raise UsageError(message)
     missing = unsupported_keys(workflow)
     if missing:
-        message = "\n".join(f"{config.file}: {key}: {what} is not supported yet" for key, what in missing)
-        raise UsageError(message)
+        raise ConfigError(tuple(_problem(config, key, what) for key, what in missing))
     return workflow
+
+
+def _problem(config: Config, key: str, what: str) -> Problem:
+    mark = mark_of(config.marks, key, config.file)
+    return Problem(config.file, mark.line, mark.column, key, f"{what} is not supported yet")

@@ -141,7 +141,8 @@ class Runner:
 
         scope = self._scope()
         try:
-            if compile_condition(step.condition, tuple(scope)).evaluate(scope):
+            # Without an event `has(event.type)` is false, so that one workflow can serve both causes.
+            if compile_condition(step.condition, tuple({*scope, "event"})).evaluate(scope):
                 return True
         except UsageError as error:
             self._record(StepFinished(self._clock(), step.id, 1, FAILED, message=f"if: {error}"))

@@ -15,13 +15,14 @@ from tako.config.schema import Workflow
 from tako.journal.records import EventValue
 from tako.layout import RunDirectory
 from tako.sandbox.policy import Limits
+from tako.values import FrozenValue
 
 #: Seconds between SIGTERM and SIGKILL of a step, while the root lives.
 GRACE_S = 10.0
 
 
-@frozen
-class RunSpec:
+@frozen(eq=False, repr=False)
+class RunSpec(FrozenValue):
     """One run with everything pinned.
 
     `source` is the snapshot to copy, or the user's checkout of a root run that works in place.
@@ -64,8 +65,8 @@ class RunSpec:
         return len(self.ancestors)
 
 
-@frozen
-class Segment:
+@frozen(eq=False, repr=False)
+class Segment(FrozenValue):
     """The steps of a run from where its journal stands to its end or its next fan-out."""
 
     run: RunSpec
@@ -80,8 +81,8 @@ class Segment:
 FINISHED, FAN_OUT = "finished", "fan_out"
 
 
-@frozen
-class SegmentEnd:
+@frozen(eq=False, repr=False)
+class SegmentEnd(FrozenValue):
     """What a worker says at its end; the journal says the same with all details."""
 
     kind: str

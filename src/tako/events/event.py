@@ -16,13 +16,14 @@ from tako.errors import UsageError
 from tako.expressions.canonical import canonical_json
 from tako.expressions.semver import parse_version
 from tako.layout import checked_name
+from tako.values import FrozenValue
 
 PAYLOAD_MAX = 1 << 20
 DEFAULT_ARTIFACT = "default"
 
 
-@frozen
-class Event:
+@frozen(eq=False, repr=False)
+class Event(FrozenValue):
     """Something that happened in a repository.
 
     `source` is the repository as `[host/]owner[/group...]/name`, `run_id` the run that

@@ -19,6 +19,7 @@ from tako.events.ranges import parse_range
 from tako.events.scope import event_scope
 from tako.expressions.errors import FieldMissingError
 from tako.layout import checked_name
+from tako.values import FrozenValue
 
 _PART = r"(?!\.\.?(?:[/:]|$))[A-Za-z0-9_.][A-Za-z0-9_.+@%-]*"
 _ARTIFACT = re.compile(rf"((?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})+)(?::(.*))?")
@@ -27,21 +28,21 @@ _ARTIFACT = re.compile(rf"((?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})+)
 ConditionEvaluator = Callable[[str, Mapping[str, object]], bool]
 
 
-@frozen
-class Matched:
+@frozen(eq=False, repr=False)
+class Matched(FrozenValue):
     """The subscription takes the event."""
 
 
-@frozen
-class Filtered:
+@frozen(eq=False, repr=False)
+class Filtered(FrozenValue):
     """It does not; `failed` says that the subscription itself is wrong, not just not meant."""
 
     reason: str
     failed: bool = False
 
 
-@frozen
-class ArtifactReference:
+@frozen(eq=False, repr=False)
+class ArtifactReference(FrozenValue):
     """What a subscription listens to: an artifact of a repository."""
 
     repository: str

@@ -20,6 +20,7 @@ from attrs import frozen
 
 from tako.errors import UsageError
 from tako.expressions.semver import Version, parse_version
+from tako.values import FrozenValue
 
 _TEXT_MAX = 1000
 _COMPARATOR = re.compile(r"(>=|<=|>|<|=|\^|~)?\s*([^\s<>=^~,|]+)\s*,?\s*")
@@ -30,16 +31,16 @@ _EXPECTED = (
 )
 
 
-@frozen
-class Bound:
+@frozen(eq=False, repr=False)
+class Bound(FrozenValue):
     """One end of a span: `version` itself belongs to it if `inclusive`."""
 
     version: Version
     inclusive: bool
 
 
-@frozen
-class Span:
+@frozen(eq=False, repr=False)
+class Span(FrozenValue):
     """The versions between two bounds; a missing bound is open."""
 
     lower: Bound | None = None
@@ -62,8 +63,8 @@ class Span:
         return bound.inclusive or bound.version.key != version.key
 
 
-@frozen
-class VersionRange:
+@frozen(eq=False, repr=False)
+class VersionRange(FrozenValue):
     """A range as it was written: each alternative is a tuple of spans that must all hold."""
 
     text: str

@@ -19,6 +19,7 @@ from bisect import bisect_right
 from attrs import define, field, frozen
 
 from tako.expressions.errors import error_at, place_of
+from tako.values import FrozenValue
 
 LENGTH_MAX = 4096
 _QUOTED = (
@@ -45,8 +46,8 @@ _RESERVED = _CONSTANTS | {
 }
 
 
-@frozen
-class Source:
+@frozen(eq=False, repr=False)
+class Source(FrozenValue):
     """A condition ready for CEL: `text`, the names it reads at the root, and bounds on its work."""
 
     original: str

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from tako.errors import UsageError
 from tako.expressions.canonical import canonical_json
+from tako.values import FrozenValue
 
 TEXT_MAX = 1 << 20
 
@@ -22,8 +23,8 @@ class FilterError(UsageError):
     """A filter got a value or an argument it cannot take."""
 
 
-@frozen
-class Filter:
+@frozen(eq=False, repr=False)
+class Filter(FrozenValue):
     """A filter takes between `fewest` and `most` arguments besides its value."""
 
     apply: Callable[..., object]

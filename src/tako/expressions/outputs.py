@@ -22,6 +22,7 @@ from tako.expressions.errors import ExpressionError, suggestion
 from tako.expressions.templates import parse_template
 from tako.expressions.text import has_template
 from tako.layout import path_problem
+from tako.values import FrozenValue
 
 if TYPE_CHECKING:
     from tako.config.patterns import Pattern
@@ -31,8 +32,8 @@ _FORMS = ("from_stdout", "from_stderr", "from_file:PATH", "from_env:NAME")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@frozen
-class OutputSource:
+@frozen(eq=False, repr=False)
+class OutputSource(FrozenValue):
     """Where an output comes from; `argument` is the path, variable, pattern or template."""
 
     kind: Kind

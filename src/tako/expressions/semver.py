@@ -7,6 +7,7 @@ import re
 from attrs import frozen
 
 from tako.errors import UsageError
+from tako.values import FrozenValue
 
 _LENGTH_MAX = 256
 _NUMBER = r"(?:0|[1-9][0-9]*)"
@@ -20,8 +21,8 @@ _VERSION = re.compile(
 Key = tuple[int, int, int, int, tuple[tuple[int, int, str], ...]]
 
 
-@frozen
-class Version:
+@frozen(eq=False, repr=False)
+class Version(FrozenValue):
     """One version. Compare by `key`: build metadata has no part in precedence (section 10)."""
 
     major: int

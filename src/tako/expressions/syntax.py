@@ -22,6 +22,7 @@ from attrs import define, field, frozen
 from tako.expressions.errors import suggestion
 from tako.expressions.filters import FILTERS
 from tako.expressions.tree import Filtered, FlawError, Joined, Literal, Node, Reference
+from tako.values import FrozenValue
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -38,8 +39,8 @@ _KEYWORDS = frozenset({"if", "else", "and", "or", "not", "is", "in"})
 _LANGUAGE = 'a template knows names, texts, numbers, `~`, ["key"] and filters'
 
 
-@frozen
-class _Token:
+@frozen(eq=False, repr=False)
+class _Token(FrozenValue):
     offset: int
     kind: str
     value: str

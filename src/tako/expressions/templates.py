@@ -31,6 +31,7 @@ from tako.expressions.tree import (
     unquoted_references,
     value_of,
 )
+from tako.values import FrozenValue
 
 _EXPRESSIONS_MAX = 10_000
 _STRING = r"'[^'\\]*(?:\\.[^'\\]*)*'" + r'|"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -39,14 +40,14 @@ _STRING = r"'[^'\\]*(?:\\.[^'\\]*)*'" + r'|"[^"\\]*(?:\\.[^"\\]*)*"'
 _BRACES = re.compile(rf"\{{\{{(?P<trim>-?)(?P<inner>(?:[^'\"}}]|{_STRING}|\}}(?!\}}))*)\}}\}}", re.DOTALL)
 
 
-@frozen
-class _Expression:
+@frozen(eq=False, repr=False)
+class _Expression(FrozenValue):
     offset: int
     node: Node
 
 
-@frozen
-class Template:
+@frozen(eq=False, repr=False)
+class Template(FrozenValue):
     """A text that was read, ready to be rendered any number of times."""
 
     text: str

@@ -14,6 +14,7 @@ from attrs import frozen
 from tako.errors import UsageError
 from tako.expressions.errors import suggestion
 from tako.expressions.filters import FILTERS, as_text, checked_length, kind_of
+from tako.values import FrozenValue
 
 Result = TypeVar("Result")
 LITERAL_BRACES_HINT = 'a literal `{{` is written {{ "{{" }}'
@@ -32,16 +33,16 @@ class MissingFlawError(FlawError):
     """A reference to what is not in the scope; the filter `default` answers it."""
 
 
-@frozen
-class Literal:
+@frozen(eq=False, repr=False)
+class Literal(FrozenValue):
     """A constant."""
 
     value: object
     offset: int = 0
 
 
-@frozen
-class Reference:
+@frozen(eq=False, repr=False)
+class Reference(FrozenValue):
     """A path of keys and indexes into the scope."""
 
     path: tuple[str, ...]
@@ -53,8 +54,8 @@ class Reference:
         return ".".join(self.path)
 
 
-@frozen
-class Filtered:
+@frozen(eq=False, repr=False)
+class Filtered(FrozenValue):
     """A filter applied to a value."""
 
     name: str
@@ -63,8 +64,8 @@ class Filtered:
     offset: int
 
 
-@frozen
-class Joined:
+@frozen(eq=False, repr=False)
+class Joined(FrozenValue):
     """Texts put together by `~`."""
 
     parts: tuple[Node, ...]

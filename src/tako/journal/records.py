@@ -16,6 +16,7 @@ import attrs
 from attrs import frozen
 
 from tako.system.identity import Identity
+from tako.values import FrozenValue
 
 #: Statuses that a step, child or run can end with.
 SUCCEEDED, FAILED, TIMED_OUT, CANCELLED, SKIPPED = "succeeded", "failed", "timed_out", "cancelled", "skipped"
@@ -23,8 +24,8 @@ SUCCEEDED, FAILED, TIMED_OUT, CANCELLED, SKIPPED = "succeeded", "failed", "timed
 INTERRUPTED = "interrupted"
 
 
-@frozen
-class ChildExecutionError:
+@frozen(eq=False, repr=False)
+class ChildExecutionError(FrozenValue):
     """Why one child failed: `kind` is one of design section 6, times in seconds."""
 
     repository: str
@@ -42,8 +43,8 @@ class ChildExecutionError:
     last_lines: tuple[str, ...] = ()
 
 
-@frozen
-class EventValue:
+@frozen(eq=False, repr=False)
+class EventValue(FrozenValue):
     """An emitted event as it travels: payload is plain JSON."""
 
     type: str
@@ -54,16 +55,16 @@ class EventValue:
     run_id: str
 
 
-@frozen
-class Usage:
+@frozen(eq=False, repr=False)
+class Usage(FrozenValue):
     """What a step used: CPU seconds and the largest single process in bytes (getrusage(2))."""
 
     cpu_s: float = 0.0
     max_rss: int = 0
 
 
-@frozen
-class CollectedFile:
+@frozen(eq=False, repr=False)
+class CollectedFile(FrozenValue):
     """One file of an artifact; `path` is relative to the artifact's directory."""
 
     path: str
@@ -71,8 +72,8 @@ class CollectedFile:
     size: int
 
 
-@frozen
-class RunStarted:
+@frozen(eq=False, repr=False)
+class RunStarted(FrozenValue):
     """A run began; all that is needed to run it again stands here."""
 
     at: float
@@ -98,8 +99,8 @@ class RunStarted:
     steps: tuple[str, ...] = ()
 
 
-@frozen
-class SegmentStarted:
+@frozen(eq=False, repr=False)
+class SegmentStarted(FrozenValue):
     """A new process took the run on: a later segment, or another attempt at one."""
 
     at: float
@@ -109,8 +110,8 @@ class SegmentStarted:
     temporary: str
 
 
-@frozen
-class StepStarted:
+@frozen(eq=False, repr=False)
+class StepStarted(FrozenValue):
     """A step's process is about to start."""
 
     at: float
@@ -119,8 +120,8 @@ class StepStarted:
     idempotency_key: str
 
 
-@frozen
-class StepFinished:
+@frozen(eq=False, repr=False)
+class StepFinished(FrozenValue):
     """A step ended, was left out (`skipped`), or a fan-out step was closed by the root."""
 
     at: float
@@ -141,8 +142,8 @@ class StepFinished:
     counts: Mapping[str, int] = attrs.field(factory=dict)
 
 
-@frozen
-class ArtifactCollected:
+@frozen(eq=False, repr=False)
+class ArtifactCollected(FrozenValue):
     """Files that a step produced lie in the run's artifacts directory."""
 
     at: float
@@ -151,8 +152,8 @@ class ArtifactCollected:
     files: tuple[CollectedFile, ...]
 
 
-@frozen
-class EventEmitted:
+@frozen(eq=False, repr=False)
+class EventEmitted(FrozenValue):
     """A fan-out step was reached: the segment ends here and the root goes on."""
 
     at: float
@@ -164,8 +165,8 @@ class EventEmitted:
     on_child_failure: str = "fail"
 
 
-@frozen
-class SubscriptionFiltered:
+@frozen(eq=False, repr=False)
+class SubscriptionFiltered(FrozenValue):
     """A subscription to the event that does not run, and why; `skipped` if it runs elsewhere in the tree."""
 
     at: float
@@ -176,8 +177,8 @@ class SubscriptionFiltered:
     skipped: bool = False
 
 
-@frozen
-class ChildPlanned:
+@frozen(eq=False, repr=False)
+class ChildPlanned(FrozenValue):
     """A child will run, with everything pinned."""
 
     at: float
@@ -190,8 +191,8 @@ class ChildPlanned:
     inputs: Mapping[str, Any]
 
 
-@frozen
-class FanOutPlanned:
+@frozen(eq=False, repr=False)
+class FanOutPlanned(FrozenValue):
     """All children of a fan-out are planned: nothing is added to it after this."""
 
     at: float
@@ -200,8 +201,8 @@ class FanOutPlanned:
     children: int
 
 
-@frozen
-class ChildFinished:
+@frozen(eq=False, repr=False)
+class ChildFinished(FrozenValue):
     """A child and its whole subtree settled."""
 
     at: float
@@ -213,8 +214,8 @@ class ChildFinished:
     error: ChildExecutionError | None = None
 
 
-@frozen
-class WorkerDied:
+@frozen(eq=False, repr=False)
+class WorkerDied(FrozenValue):
     """The process that executed the run is proven dead; the segment is tried again if attempts are left."""
 
     at: float
@@ -222,16 +223,16 @@ class WorkerDied:
     message: str
 
 
-@frozen
-class StopRequested:
+@frozen(eq=False, repr=False)
+class StopRequested(FrozenValue):
     """Somebody asked tako to end the whole tree."""
 
     at: float
     signal: str
 
 
-@frozen
-class RunFinished:
+@frozen(eq=False, repr=False)
+class RunFinished(FrozenValue):
     """The run's own steps have ended."""
 
     at: float
@@ -243,8 +244,8 @@ class RunFinished:
     outputs: Mapping[str, Any] = attrs.field(factory=dict)
 
 
-@frozen
-class RunSettled:
+@frozen(eq=False, repr=False)
+class RunSettled(FrozenValue):
     """Of the root run only: the whole tree has ended; nothing follows."""
 
     at: float
@@ -252,8 +253,8 @@ class RunSettled:
     exit_code: int
 
 
-@frozen
-class Noted:
+@frozen(eq=False, repr=False)
+class Noted(FrozenValue):
     """Something worth reading that changes no state."""
 
     at: float

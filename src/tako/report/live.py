@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from tako.engine.segment import RunSpec
 from tako.errors import TakoError
 from tako.journal.log import Reader
-from tako.journal.records import SUCCEEDED, Noted, Record, RunFinished, StepFinished, StepStarted
+from tako.journal.records import SUCCEEDED, Record, RunFinished, StepFinished, StepStarted
 from tako.report.text import Style, plain
 from tako.units import format_bytes, format_duration
 
@@ -53,7 +53,7 @@ class LiveText:
                 self._known[spec.run_id] = follower
 
     def planned(self, spec: RunSpec, step: str, plan: FanOutPlan) -> None:
-        """Say whom the event reaches."""
+        """Say whom the event reaches; the journal's notes of it, which come late, are not shown again."""
         ready = sum(child.error is None for child in plan.children)
         prefix = _prefix(spec, step)
         lines = [f"{prefix}→ {ready} of {plan.found} subscriptions run"]
@@ -130,8 +130,6 @@ class _Follower:
                 self.finished = True
                 if record.status != SUCCEEDED and record.message:
                     yield [f"{_prefix(self._spec, '')}{style.sign(record.status)} {plain(record.message)}"]
-            case Noted():
-                yield [f"{_prefix(self._spec, record.step)}! {plain(record.message)}"]
 
     def _output(self, step: str, style: Style, *, rest: bool) -> Iterator[list[str]]:
         end, skipped = self._skip(step)

@@ -6,6 +6,7 @@ A run without an end of its own is `running` while its root process holds the ru
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,12 +21,13 @@ from tako.journal.log import JournalDamagedError, read_ends, read_records
 from tako.journal.records import INTERRUPTED, RunSettled, RunStarted
 from tako.layout import RUN_ID, Home, RunDirectory
 from tako.system.files import is_locked
+from tako.values import FrozenValue
 
 _SHORT_MIN = 4
 
 
-@frozen
-class RunView:
+@frozen(eq=False, repr=False)
+class RunView(FrozenValue):
     """One run as it is now; `owned` tells whether its tree's root process lives."""
 
     paths: RunDirectory
@@ -65,7 +67,16 @@ def root_runs(home: Home) -> list[RunDirectory]:
         names = [name for name in os.listdir(home.workspaces) if RUN_ID.fullmatch(name)]
     except FileNotFoundError:
         return []
-    return [home.run(name) for name in sorted(names, reverse=True)]
+    return sorted((home.run(name) for name in names), key=_begun, reverse=True)
+
+
+def _begun(paths: RunDirectory) -> tuple[str, float]:
+    """When a run began: the second from its id, within it by its lock file, which is written once, empty."""
+    second = paths.run_id.rpartition("-")[0]
+    try:
+        return second, paths.lock.stat().st_mtime
+    except FileNotFoundError:
+        return second, math.inf
 
 
 def find_run(home: Home, text: str) -> RunDirectory:

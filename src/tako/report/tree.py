@@ -153,11 +153,11 @@ def _own_failure(view: RunView) -> ChildExecutionError | None:
 
 def failure_lines(error: ChildExecutionError, style: Style) -> Iterator[str]:
     """One failure spelled out: where, why, and the last lines of its output."""
-    where = f"{error.repository} {error.workflow}" + (f", step {error.step}" if error.step else "")
+    where = f"{error.repository} {error.workflow}".rstrip() + (f", step {error.step}" if error.step else "")
     yield f"{style.sign(CANCELLED if error.kind == CANCELLED else 'failed')} {where}: {plain(error.message)}"
     for line in error.last_lines:
         yield f"    {plain(line, colour=style.colour)}"
     if error.attempts > 1:
         yield f"    ({error.attempts} attempts)"
-    if error.attempts and error.step:
+    if error.last_lines:
         yield f"    all of it: tako logs {error.run_id} {error.step}"

@@ -28,13 +28,14 @@ from tako.repositories.reference import Reference, Repository, parse_reference
 from tako.repositories.urls import checked_url, is_local, url_of, without_credentials
 from tako.system.files import make_private, write_whole
 from tako.system.tree import tree_signature
+from tako.values import FrozenValue
 
 _FETCHES = 8
 _ADD = "tako cache add OWNER/NAME --from URL-or-path"
 
 
-@frozen
-class Resolved:
+@frozen(eq=False, repr=False)
+class Resolved(FrozenValue):
     """What exactly runs: a commit of a mirror, or the content of a checkout put there by hand.
 
     `commit` is a git commit (hex) or `content-<sha256>`. `snapshot` is set once the tree exists.

@@ -17,10 +17,11 @@ from attrs import frozen
 from tako.errors import ReferenceInvalidError
 from tako.layout import CONFIG_NAME, CacheLayout, decoded
 from tako.repositories.reference import Repository, checked_branch, parse_repository
+from tako.values import FrozenValue
 
 
-@frozen
-class Checkout:
+@frozen(eq=False, repr=False)
+class Checkout(FrozenValue):
     """One branch of one repository, put there by hand."""
 
     repository: Repository

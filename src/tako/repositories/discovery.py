@@ -19,14 +19,15 @@ from tako.errors import NotFoundError, ReferenceInvalidError, TakoError
 from tako.layout import CONFIG_NAME
 from tako.repositories.known import KnownRepository
 from tako.repositories.reference import Repository, parse_repository
+from tako.values import FrozenValue
 
 _KEYWORD = b"subscriptions"
 # A YAML escape may hide any text: such a file is always parsed.
 _ESCAPE = b"\\"
 
 
-@frozen
-class Candidate:
+@frozen(eq=False, repr=False)
+class Candidate(FrozenValue):
     """A subscription to the event, or (with `error`) a tako.yml that may hold one but cannot be used."""
 
     repository: Repository

@@ -26,6 +26,7 @@ from tako.layout import NOTHING
 from tako.repositories.urls import SCHEMES, is_local, without_credentials
 from tako.system.programs import Ended, run_program
 from tako.system.user_environment import user_environment
+from tako.values import FrozenValue
 
 _LAST_LINES = 6
 _LOCAL_TIMEOUT_S = 600.0
@@ -164,8 +165,8 @@ def _own_checkout(path: Path, *arguments: str) -> Ended:
     return _run([*trusted, "-C", str(path), *arguments], network_environment())
 
 
-@frozen
-class CheckoutState:
+@frozen(eq=False, repr=False)
+class CheckoutState(FrozenValue):
     """The user's checkout as it stands; empty texts for what there is not."""
 
     commit: str = ""

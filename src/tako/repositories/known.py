@@ -16,10 +16,11 @@ from tako.errors import NotFoundError, UsageError
 from tako.repositories.checkouts import Checkout
 from tako.repositories.mirror import Registration, likely_default
 from tako.repositories.reference import Repository
+from tako.values import FrozenValue
 
 
-@frozen
-class KnownRepository:
+@frozen(eq=False, repr=False)
+class KnownRepository(FrozenValue):
     """One repository of the cache. `source` is `checkout` (put there by hand) or `registered` (fetched).
 
     A repository can be both: then its checkouts stand for their branches, and the mirror for the others.

@@ -32,6 +32,7 @@ from tako.layout import CacheLayout
 from tako.repositories.reference import Repository
 from tako.system.files import make_private
 from tako.system.lock_probe import probe_locks
+from tako.values import FrozenValue
 
 if TYPE_CHECKING:
     import fasteners
@@ -83,8 +84,8 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-@frozen
-class Holder:
+@frozen(eq=False, repr=False)
+class Holder(FrozenValue):
     """Who holds a lock: what its process wrote about itself after it got it."""
 
     pid: int
@@ -155,8 +156,8 @@ def _who_holds(path: Path) -> str:
     return str(_read_holder(path, pid)) if pid else "another process"
 
 
-@frozen
-class _Request:
+@frozen(eq=False, repr=False)
+class _Request(FrozenValue):
     """One wish for one lock."""
 
     repository: Repository

@@ -23,6 +23,7 @@ from tako.repositories.reference import Repository, branch_problem, parse_reposi
 from tako.repositories.urls import without_credentials
 from tako.system.files import make_private, write_whole
 from tako.system.removal import remove_tree
+from tako.values import FrozenValue
 
 _FORMAT = 1
 _PACKS_MAX = 50
@@ -32,8 +33,8 @@ _SYMREF = re.compile(r"^ref: refs/heads/(.+)\tHEAD$", re.MULTILINE)
 _READING_CONFIG = b"[safe]\n\tdirectory = *\n"
 
 
-@frozen
-class Registration:
+@frozen(eq=False, repr=False)
+class Registration(FrozenValue):
     """One registered repository; `branches` maps each branch to its commit (hex).
 
     `pinned_branch` is the branch the user named; it counts as the default branch then.

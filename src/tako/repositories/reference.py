@@ -14,6 +14,7 @@ from attrs import frozen
 
 from tako.errors import ReferenceInvalidError
 from tako.layout import encoded
+from tako.values import FrozenValue
 
 _LENGTH_MAX = 200
 _PART_MAX = 100
@@ -26,8 +27,8 @@ _BRANCH_FORBIDDEN = "~^:?*[\\"
 _SCP_URL = re.compile(r"(?:[^@/:]+@)?[^/:]+:(?!//)(?P<path>.+)")
 
 
-@frozen
-class Repository:
+@frozen(eq=False, repr=False)
+class Repository(FrozenValue):
     """One repository; `owner` may hold groups (`a/b`), `host` is empty when not given."""
 
     host: str
@@ -61,8 +62,8 @@ class Repository:
         return (self.owner.lower(), self.name.lower()) == (other.owner.lower(), other.name.lower())
 
 
-@frozen
-class Reference:
+@frozen(eq=False, repr=False)
+class Reference(FrozenValue):
     """A repository and, if named, a branch; None is the repository's default branch."""
 
     repository: Repository

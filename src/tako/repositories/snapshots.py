@@ -25,6 +25,7 @@ from tako.repositories.reference import Repository
 from tako.system.files import make_private, write_whole
 from tako.system.removal import remove_tree
 from tako.system.tree import TreeChangedError, TreeSignature, copy_tree_hashed, tree_signature
+from tako.values import FrozenValue
 
 CONTENT_PREFIX = "content-"
 _TRIES = 3
@@ -107,8 +108,8 @@ def make_content_snapshot(
     raise MachineError(message, hint="stop what writes there, then run it again")
 
 
-@frozen
-class _Made:
+@frozen(eq=False, repr=False)
+class _Made(FrozenValue):
     key: str
     signature: TreeSignature
     skipped: list[tuple[str, str]]

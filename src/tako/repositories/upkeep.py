@@ -28,13 +28,14 @@ from tako.repositories.snapshots import (
     remove_snapshot,
     snapshot_keys,
 )
+from tako.values import FrozenValue
 
 # Runs that still go, or may be resumed, use snapshots that no branch stands on any more.
 KEEP_S = 7 * 86_400.0
 
 
-@frozen
-class Finding:
+@frozen(eq=False, repr=False)
+class Finding(FrozenValue):
     """Something about one repository: what is wrong, or what was removed."""
 
     repository: Repository

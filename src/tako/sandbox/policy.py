@@ -7,9 +7,11 @@ from pathlib import Path
 
 from attrs import frozen
 
+from tako.values import FrozenValue
 
-@frozen
-class Limits:
+
+@frozen(eq=False, repr=False)
+class Limits(FrozenValue):
     """rlimits of a step, each soft and hard (getrlimit(2)); None leaves what tako was given.
 
     CPU time in seconds, file size in bytes; `processes` is the user's total, counted in tasks.
@@ -21,8 +23,8 @@ class Limits:
     processes: int | None = None
 
 
-@frozen
-class Policy:
+@frozen(eq=False, repr=False)
+class Policy(FrozenValue):
     """One step's process: its environment and directory."""
 
     environment: Mapping[str, str]

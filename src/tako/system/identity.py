@@ -14,14 +14,16 @@ from pathlib import Path
 
 from attrs import frozen
 
+from tako.values import FrozenValue
+
 _MACHINE_ID = Path("/etc/machine-id")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PID_NAMESPACE = "/proc/self/ns/pid"
 _START_TIME_FIELD = 19
 
 
-@frozen
-class Identity:
+@frozen(eq=False, repr=False)
+class Identity(FrozenValue):
     """One process; `start_time` is in clock ticks since boot (proc_pid_stat(5), field 22)."""
 
     machine: str

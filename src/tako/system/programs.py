@@ -16,10 +16,11 @@ from typing import IO
 from attrs import frozen
 
 from tako.system.processes import HELPERS, signal_group
+from tako.values import FrozenValue
 
 
-@frozen
-class Ended:
+@frozen(eq=False, repr=False)
+class Ended(FrozenValue):
     """How a program ended; `returncode` is negative for a signal; `timed_out` when tako killed it."""
 
     returncode: int

@@ -21,6 +21,7 @@ from tako.system.copying import Copier
 from tako.system.descent import Descent
 from tako.system.files import disk_full, is_full
 from tako.system.removal import remove_tree
+from tako.values import FrozenValue
 
 __all__ = [
     "TreeChangedError",
@@ -49,8 +50,8 @@ class TreeChangedError(MachineError):
     """A tree that changed while it was read."""
 
 
-@frozen
-class TreeSignature:
+@frozen(eq=False, repr=False)
+class TreeSignature(FrozenValue):
     """What tells without reading any file whether a tree changed.
 
     `newest_ns` is the latest change (ctime, ns since the epoch) of any entry: a change within the same

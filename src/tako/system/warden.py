@@ -27,6 +27,7 @@ from tako.system import libc
 from tako.system.identity import send
 from tako.system.processes import end_descendants, wait_for_exit
 from tako.system.signals import STOPPING, SignalPipe
+from tako.values import FrozenValue
 
 #: Exit code when the root process was killed from outside.
 KILLED_ROOT = 4
@@ -36,8 +37,8 @@ _TRACKER_GRACE_S = 1.0
 _BASE_MAX = 48
 
 
-@frozen
-class Post:
+@frozen(eq=False, repr=False)
+class Post(FrozenValue):
     """What the root process holds: a short private directory, the warden's pidfd, a line to it."""
 
     temporary: str
@@ -138,9 +139,12 @@ def _be_root(work: Callable[[Post], int], post: Post, before: Iterable[int]) -> 
         try:
             sys.stdout.flush()
             sys.stderr.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):
+            # Nobody reads any more; a stream that was closed for that reason is a ValueError.
             code = code or 1
-        os._exit(code)
+        finally:
+            # Whatever happens: this is a copy of the warden's process, and must not go on as one.
+            os._exit(code)
 
 
 class _Warden:

@@ -53,9 +53,16 @@ def build_event(
         step=step.id,
         event=to_value(event),
         wait_for_children=bool(options.get("wait_for_children", True)),
-        timeout_s=options.get("timeout"),
+        timeout_s=_timeout_s(step, options),
         concurrency_limit=options.get("concurrency_limit"),
         on_child_failure=str(options.get("on_child_failure", "fail")),
+    )
+
+
+def _timeout_s(step: Step, options: Mapping[str, Any]) -> float | None:
+    """The shorter of the step's own timeout and that of `with:`."""
+    return min(
+        (limit for limit in (step.timeout_s, options.get("timeout")) if limit is not None), default=None
     )
 
 

@@ -21,13 +21,14 @@ from tako.engine.steps.orders import Orders
 from tako.engine.steps.stream import Log, Stream
 from tako.journal.records import CANCELLED, TIMED_OUT, Usage
 from tako.system.processes import collect_orphans, end_descendants, signal_group
+from tako.values import FrozenValue
 
 _TICK_S = 5.0
 _READS_IN_A_ROW = 16
 
 
-@frozen
-class Ended:
+@frozen(eq=False, repr=False)
+class Ended(FrozenValue):
     """How the step's first process ended: `code` is negative for a signal; `stopped` says why we ended it."""
 
     code: int

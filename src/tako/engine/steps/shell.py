@@ -23,7 +23,7 @@ from tako.engine.produced import (
     collect_artifacts,
     collect_outputs,
     output_kinds,
-    read_lines,
+    read_environment,
     root_of,
 )
 from tako.engine.segment import Segment
@@ -45,14 +45,15 @@ from tako.sandbox.process_level import launch
 from tako.system.files import disk_full, is_full, write_whole
 from tako.system.signals import name_of
 from tako.units import format_duration
+from tako.values import FrozenValue
 
 _SHELL = ("/bin/sh", "-e")
 _LIMIT_SIGNALS = {"SIGXCPU": "CPU time", "SIGXFSZ": "file size"}
 _SHELL_SIGNAL_BASE = 128
 
 
-@frozen
-class ShellResult:
+@frozen(eq=False, repr=False)
+class ShellResult(FrozenValue):
     """The step's record and the artifacts it produced."""
 
     finished: StepFinished
@@ -121,9 +122,7 @@ class ShellStep:
         finished = evolve(_verdict(blank, ended, step), usage=ended.usage, last_lines=log.last_lines())
         if finished.status != SUCCEEDED:
             return finished, {}
-        return self._collect(
-            step, evolve(finished, last_lines=()), Streams(out.kept, err.kept, out.end), scope
-        )
+        return self._collect(step, finished, Streams(out.kept, err.kept, out.end), scope)
 
     def _write_script(self, step: Step, text: str) -> str:
         path = self._spec.paths.script(step.id)
@@ -160,9 +159,10 @@ class ShellStep:
     ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
         spec = self._spec
         try:
-            wrote = read_lines(spec, spec.paths.step_environment(step.id), "$TAKO_ENV")
+            wrote = read_environment(spec, step)
             outputs = collect_outputs(spec, step, streams, scope, wrote)
-            return evolve(finished, outputs=outputs, environment=wrote), collect_artifacts(spec, step)
+            artifacts = collect_artifacts(spec, step)
+            return evolve(finished, outputs=outputs, environment=wrote, last_lines=()), artifacts
         except StepRefusedError as error:
             return evolve(finished, status=FAILED, message=str(error)), {}
         except OSError as error:

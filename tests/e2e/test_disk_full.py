@@ -1,0 +1,121 @@
+"""A disk that is full: exit code 4, whole journals that say so, nothing hangs, nothing is left running.
+
+`TAKO_HOME` lies on a small tmpfs in a mount namespace of the test's own; what is looked at afterwards
+is copied out of it by the same shell.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.runner import GENEROUS_S, Finished, command
+from tests.support.scenes import FAN_OUT, Scene, children, records
+from tests.support.users import can_mount
+
+_UNSHARE = (
+    ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+)
+_SIZE = "8m"
+_FILL = "head -c 64M /dev/zero >big 2>/dev/null; true"
+
+pytestmark = pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
+
+
+def _exec(scene: Scene, checkout: Path, *more: str) -> tuple[Finished, Path]:
+    """Run `tako exec` on a small disk; gives how it ended and a copy of its `TAKO_HOME`, without workspaces."""
+    home, copy = scene.tako.home, scene.directory / "copy"
+    tako = shlex.join(command())
+    lines = [
+        f"cp -r {home} {copy}",
+        f"mount -t tmpfs -o size={_SIZE} tmpfs {home}",
+        f"cp -r {copy}/. {home}; rm -r {copy}",
+        f"cd {checkout}; code=0; {tako} exec release {shlex.join(more)} || code=$?",
+        f"cd /; mkdir {copy}; cd {home}",
+        f"find . -name work -prune -o -name snapshots -prune -o -type f -print | tar -cf - -T - | tar -xf - -C {copy}",
+        "exit $code",
+    ]
+    done = subprocess.run(
+        [*_UNSHARE, "sh", "-ec", "\n".join(lines)],
+        env=dict(scene.tako.environment),
+        capture_output=True,
+        text=True,
+        timeout=GENEROUS_S,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr), copy
+
+
+def _runs(copy: Path) -> dict[str, list[dict[str, object]]]:
+    """The journals by repository."""
+    found = {}
+    for journal in copy.rglob("journal.jsonl"):
+        whole = records(journal.parent)
+        found[str(whole[0]["repository"])] = whole
+    return found
+
+
+def _last(run: list[dict[str, object]], kind: str) -> dict[str, object]:
+    return [record for record in run if record["kind"] == kind][-1]
+
+
+def test_a_log_that_fills_the_disk_ends_the_run_with_exit_code_4(scene: Scene) -> None:
+    scene.subscriber("acme/loud", "head -c 64M /dev/zero")
+    checkout = scene.library(FAN_OUT)
+    done, copy = _exec(scene, checkout, "--jobs", "2")
+    assert done.code == 4, done.stderr
+    assert "no space left" in done.stderr
+    runs = _runs(copy)
+    finished = _last(runs["acme/loud"], "RunFinished")
+    assert (finished["status"], finished["error_kind"]) == ("failed", "limit_exceeded")
+    assert "no space left" in str(finished["message"])
+    assert _last(runs["acme/lib"], "RunSettled")["exit_code"] == 4
+
+
+def test_a_workspace_that_fills_the_disk_hurts_no_siblings_journal(scene: Scene) -> None:
+    box = scene.mailbox()
+    scene.subscriber("acme/a-waits", f"echo waits >{box.path}; read line <{scene.directory}/go; echo awake")
+    go = scene.mailbox("go")
+    scene.subscriber(
+        "acme/b-fills", f"read line <{box.path}; {_FILL}\necho go >{go.path}\nhead -c 1M /dev/zero"
+    )
+    done, copy = _exec(scene, scene.library(FAN_OUT), "--jobs", "2")
+    assert done.code == 4, done.stderr
+    runs = _runs(copy)
+    assert _last(runs["acme/a-waits"], "RunFinished")["status"] in {"succeeded", "cancelled", "failed"}
+    assert _last(runs["acme/b-fills"], "RunFinished")["status"] == "failed"
+    assert _last(runs["acme/lib"], "RunSettled")["exit_code"] == 4
+
+
+def test_a_step_that_fails_because_the_disk_is_full_is_a_failed_step(scene: Scene) -> None:
+    """What the step writes is its own affair: nothing of tako's was lost."""
+    scene.subscriber("acme/fills", "head -c 64M /dev/zero >big")
+    done, copy = _exec(scene, scene.library(FAN_OUT))
+    assert done.code in {1, 4}, done.stderr
+    runs = _runs(copy)
+    assert _last(runs["acme/fills"], "RunFinished")["status"] == "failed"
+    assert _last(runs["acme/lib"], "RunSettled")["exit_code"] == done.code
+
+
+def test_a_disk_that_is_full_from_the_start_is_exit_code_4(scene: Scene) -> None:
+    scene.tako.home.mkdir()
+    (scene.tako.home / "ballast").write_bytes(bytes(8 * 1024 * 1024 - 65536))
+    done, _ = _exec(scene, scene.library("echo never"))
+    assert done.code == 4, done.stderr
+    assert "no space left" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_a_snapshot_that_does_not_fit_is_that_childs_failure(scene: Scene) -> None:
+    scene.subscriber("acme/large", "true", files={"large.bin": bytes(6 * 1024 * 1024)})
+    scene.subscriber("acme/small", "true")
+    done, copy = _exec(scene, scene.library(FAN_OUT), "--output", "json")
+    assert done.code in {1, 4}, done.stderr
+    if done.code == 1:
+        assert children(done.json)["acme/small"]["status"] == "succeeded"
+    assert "no space left" in done.stderr + done.stdout
+    assert _last(_runs(copy)["acme/lib"], "RunSettled")["exit_code"] == done.code
