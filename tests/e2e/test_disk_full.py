@@ -21,7 +21,7 @@ _UNSHARE = (
     ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
 )
 _SIZE = "8m"
-_FILL = "head -c 64M /dev/zero >big 2>/dev/null; true"
+_FILL = "head -c 64M /dev/zero >big 2>/dev/null || true"
 
 pytestmark = pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
 

@@ -345,7 +345,7 @@ def test_an_emitted_value_that_is_no_event_plans_nothing(parent: RunSpec) -> Non
 
 def test_a_cache_that_cannot_be_used_plans_nothing(parent: RunSpec) -> None:
     class Broken(FakeRepositories):
-        def discover(self, source: str, artifact: str, event_type: str) -> Iterator[Candidate]:
+        def discover(self, *_: str) -> Iterator[Candidate]:
             message = "the cache cannot be read"
             raise MachineError(message)
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import click
 
+_PIECE = 1 << 16
+
 
 @click.command("logs")
 @click.argument("run", required=False, default="")
@@ -27,17 +29,19 @@ def command(run: str, step: str) -> None:
     if step and step not in steps:
         message = f"run {paths.run_id} has no step {step!r} (it has: {', '.join(steps)})"
         raise NotFoundError(message)
+    safe = sys.stdout.isatty()
     for name in [step] if step else steps:
-        for piece in _chunks(os.fspath(paths.log(name))):
-            sys.stdout.buffer.write(_safe(piece) if sys.stdout.isatty() else piece)
+        for piece in _pieces(os.fspath(paths.log(name)), lines=safe):
+            sys.stdout.buffer.write(_safe(piece) if safe else piece)
     sys.stdout.buffer.flush()
 
 
-def _chunks(path: str) -> Iterator[bytes]:
+def _pieces(path: str, *, lines: bool) -> Iterator[bytes]:
     try:
         with open(path, "rb") as file:
-            while piece := file.readlines(1 << 16):
-                yield b"".join(piece)
+            read = file.readline if lines else file.read
+            while piece := read(_PIECE):
+                yield piece
     except FileNotFoundError:
         return
 

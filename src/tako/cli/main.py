@@ -15,7 +15,16 @@ def main() -> None:
         sys.exit(0)
     from tako.cli.errors import guarded
 
+    _never_fail_to_encode()
     sys.exit(guarded(_run))
+
+
+def _never_fail_to_encode() -> None:
+    """Let what the terminal's encoding lacks be written as an escape, as Python does on stderr only."""
+    from io import TextIOWrapper
+
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run() -> int:

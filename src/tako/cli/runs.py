@@ -26,7 +26,7 @@ def command(output: str, most: int) -> None:
     home, _ = open_home()
     rows = [summary_of(paths) for paths in root_runs(home)[:most]]
     if output == "json":
-        sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(rows) + "\n")
         return
     style = Style(sys.stdout)
     for row in rows:

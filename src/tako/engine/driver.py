@@ -13,7 +13,7 @@ import itertools
 import select
 import signal
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -25,13 +25,14 @@ from attrs import frozen
 
 from tako.config.schema import Step
 from tako.engine import machine as m
+from tako.engine.journals import Journals
 from tako.engine.results import child_finished, step_closed
 from tako.engine.run_directory import make_directory
 from tako.engine.segment import GRACE_S, RunSpec, Segment, SegmentEnd, new_segment
 from tako.engine.workflow_runner import WorkerLostError, WorkflowRunner
-from tako.errors import DiskFullError, HeldError, MachineError, NotFoundError, TakoError
+from tako.errors import DiskFullError, MachineError, NotFoundError, TakoError
 from tako.journal.fold import RunState, fold
-from tako.journal.log import Writer, read_records
+from tako.journal.log import read_records
 from tako.journal.records import (
     CANCELLED,
     FAILED,
@@ -61,8 +62,6 @@ if TYPE_CHECKING:
     from tako.engine.observer import Observer
 
 _KILL_SLACK_S = 10.0
-_LOCK_WITHIN_S = 10.0
-_LOCK_RETRY_S = 0.02
 EXIT_TIMED_OUT = 124
 _SIGNAL_BASE = 128
 
@@ -104,9 +103,7 @@ class Driver:
         self._observers = observers
         self._machine = m.Machine(runner.slots)
         self._specs: dict[str, RunSpec] = {root.run_id: root}
-        self._journals: dict[str, Writer] = {}
-        self._deferred: dict[str, list[Record]] = defaultdict(list)
-        self._dirty: set[str] = set()
+        self._journals = Journals(self._machine_fault)
         self._reached: dict[str, EventEmitted] = {}
         self._running: dict[str, Segment] = {}
         self._never_started: dict[str, str] = {}
@@ -129,12 +126,13 @@ class Driver:
         new = _new_run(self._root)
         self._do(self._machine.handle(m.Began(new, time.monotonic(), running=first is not None)))
         if first is not None:
+            self._journals.hand_over(self._root.paths)
             self._watch(*first)
         while self._result is None:
             self._wait()
             for happening in self._happenings():
                 self._do(self._machine.handle(happening))
-            self._sync()
+            self._journals.sync()
             for observer in self._observers:
                 observer.turn()
         if self._planning:
@@ -230,7 +228,7 @@ class Driver:
             self._never_started[order.run_id] = message
             self._post(lambda: self._not_started(order.run_id))
             return
-        self._close_journal(order.run_id)
+        self._journals.hand_over(spec.paths)
         self._watch(segment, self._runner.submit(segment))
 
     def _not_started(self, run_id: str) -> m.Happening:
@@ -246,6 +244,7 @@ class Driver:
         """Read from the journal how the segment ended; the future only says that it did."""
         spec = segment.run
         del self._running[spec.run_id]
+        self._journals.worker_gone(spec.paths)
         self._kill_at.pop(spec.run_id, None)
         remove_tree(Path(segment.temporary))
         try:
@@ -260,13 +259,13 @@ class Driver:
 
     def _state_after(self, spec: RunSpec) -> RunState:
         """The run's state after its worker; who only reads that it is finished needs no right to write."""
-        if spec.parent_run_id and spec.run_id not in self._deferred:
+        if spec.parent_run_id and not self._journals.waits_for(spec.paths):
             with suppress(NotFoundError):
                 state = fold(read_records(spec.paths.journal))
                 if state.finished is not None:
                     self._finished[spec.run_id] = state
                     return state
-        return self._take_journal(spec.run_id)
+        return self._journals.take_back(spec.paths)
 
     def _read_end(
         self, spec: RunSpec, segment: Segment, state: RunState, future: Future[SegmentEnd]
@@ -363,7 +362,7 @@ class Driver:
 
     def _report_child(self, order: m.ReportChild) -> None:
         spec = self._specs.pop(order.run_id)
-        self._close_journal(order.run_id)
+        self._journals.close(spec.paths)
         reason = self._never_started.pop(order.run_id, "")
         state = self._finished.pop(order.run_id, None)
         record = child_finished(spec, order.step, order.status, reason, state, now=time.time())
@@ -393,9 +392,9 @@ class Driver:
         settled = RunSettled(time.time(), status, code)
         try:
             self._record(self._root.run_id, settled, final=True)
-            self._sync()
+            self._journals.sync()
         finally:
-            self._close_journal(self._root.run_id)
+            self._journals.close(self._root.paths)
         self._result = TreeResult(status, code, message)
 
     def _exit_code(self, status: str, *, late_failure: bool) -> tuple[int, str]:
@@ -414,56 +413,8 @@ class Driver:
             self._fault = error.message
             self._post(m.StopAsked)
 
-    # --- journals ---
-
-    def _take_journal(self, run_id: str) -> RunState:
-        """Open the run's journal after its worker has ended, add what had to wait, and give its state."""
-        writer = self._open_journal(run_id)
-        self._journals[run_id] = writer
-        state = fold(writer.records)
-        writer.records = []
-        for record in self._deferred.pop(run_id, ()):
-            self._record(run_id, record)
-            state.apply(record)
-        return state
-
-    def _open_journal(self, run_id: str) -> Writer:
-        deadline = time.monotonic() + _LOCK_WITHIN_S
-        while True:
-            try:
-                return Writer(self._specs[run_id].paths.journal)
-            except HeldError:
-                # A step that is being forked holds the worker's descriptors until it executes.
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_LOCK_RETRY_S)
-
     def _record(self, run_id: str, record: Record, *, final: bool = False) -> None:
-        if run_id in self._running:
-            self._deferred[run_id].append(record)
-            return
-        if run_id not in self._journals:
-            self._take_journal(run_id)
-        writer = self._journals[run_id]
-        self._dirty.add(run_id)
-        try:
-            writer.append(record, final=final or bool(self._fault))
-        except DiskFullError as error:
-            self._machine_fault(error)
-            writer.append(record, final=True)
-
-    def _sync(self) -> None:
-        for run_id in self._dirty:
-            self._journals[run_id].sync()
-        self._dirty.clear()
-
-    def _close_journal(self, run_id: str) -> None:
-        writer = self._journals.pop(run_id, None)
-        if writer is not None:
-            if run_id in self._dirty:
-                self._dirty.discard(run_id)
-                writer.sync()
-            writer.close()
+        self._journals.record(self._specs[run_id].paths, record, final=final)
 
 
 def _new_run(spec: RunSpec) -> m.NewRun:

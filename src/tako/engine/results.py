@@ -127,7 +127,7 @@ def _error(spec: RunSpec, state: RunState, status: str, reason: str) -> ChildExe
     at_fault = blamed_step(state)
     finished = state.finished
     message = reason or (at_fault.message if at_fault else "") or (finished.message if finished else "")
-    if finished and finished.status == SUCCEEDED:
+    if finished and finished.status == SUCCEEDED and status == FAILED:
         message = "a fan-out that it did not wait for failed"
     return ChildExecutionError(
         repository=spec.repository,

@@ -88,8 +88,8 @@ class LiveText:
         try:
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
-        except (BrokenPipeError, UnicodeEncodeError):
-            # Nobody reads any more: the run must not suffer from that.
+        except (OSError, ValueError):
+            # Nobody reads any more, or what is written to is full: the run must not suffer from that.
             self._dead = True
 
 

@@ -41,11 +41,12 @@ class RunView(FrozenValue):
         return INTERRUPTED if status == RUNNING and not self.owned else status
 
     def child(self, run_id: str) -> RunView | None:
-        """A child of the same tree; None if it never started."""
+        """A child of the same tree; None if it never started or its journal is damaged."""
         paths = self.paths.child(run_id)
         try:
             return RunView(paths, fold(read_records(paths.journal)), self.owned)
-        except NotFoundError:
+        except (NotFoundError, JournalDamagedError):
+            # What became of it stands in its parent's journal.
             return None
 
 

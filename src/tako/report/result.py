@@ -2,7 +2,7 @@
 
 Keys: `run_id`, `status`, `repository`, `commit`, `branch`, `workflow`, `started`, `duration_s`,
 `outputs`, `steps` (a fan-out's with `fan_out`, whose `children` are results again), and on the root
-`exit_code` and `failures`.
+`exit_code` and `failures`. All of it is ASCII, so that no stream's encoding stands in its way.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _run(view: RunView, *, top: bool = False, exit_code: int | None = None) -> I
 
 
 def _open(values: dict[str, Any]) -> str:
-    return json.dumps(values, ensure_ascii=False)[:-1]
+    return json.dumps(values)[:-1]
 
 
 def _joined(pieces: Iterable[str]) -> Iterator[str]:
@@ -129,6 +129,5 @@ def _child(view: RunView, child: ChildState) -> Iterator[str]:
             "inputs": dict(plan.inputs),
             "message": finished.error.message if finished and finished.error else "",
             "steps": [],
-        },
-        ensure_ascii=False,
+        }
     )
