@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.runner import Tako
-from tests.support.scenes import FAN_OUT, Scene, children
+from tests.support.scenes import FAN_OUT, Scene, children, subscription, tako_yml, workflow
 
 NOTICE = "nobody subscribes to built of acme/lib:default"
 
@@ -70,6 +70,35 @@ def test_an_event_without_subscribers_is_told_once_and_kept(scene: Scene) -> Non
     assert result.code == 0
     assert result.stderr.count(NOTICE) == 1
     assert result.stdout.count(NOTICE) == 1
+
+
+def test_the_outputs_of_two_children_of_one_repository_are_both_there(scene: Scene) -> None:
+    config = tako_yml(
+        {name: workflow(f"echo {name}=1 >>$TAKO_OUTPUT") for name in ("one", "two")},
+        [subscription(name="one"), subscription(name="two")],
+    )
+    scene.checkout("acme/app", {"tako.yml": config})
+    result = scene.tako("exec", "release", "--output", "json", cwd=scene.library(FAN_OUT)).json
+    assert result["steps"][0]["outputs"] == {"acme/app": {"one": "1", "two": "1"}}
+
+
+def test_a_shallow_clone_is_named_as_such(scene: Scene) -> None:
+    whole = scene.library("true")
+    shallow = scene.directory / "shallow"
+    for depth in (("commit", "--allow-empty", "-qm", "more"), ("clone", "-q", "--depth=1")):
+        more = [f"file://{whole}", str(shallow)] if depth[0] == "clone" else []
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *identity, *depth, *more], cwd=whole, check=True)
+    result = scene.tako("cache", "add", "acme/lib", "--from", shallow)
+    assert result.code == 4
+    assert "a shallow clone?" in result.stderr
+
+
+def test_a_directory_that_is_not_used_is_told_once(scene: Scene) -> None:
+    scene.checkout("acme/app", {"tako.yml": "version: 1\n"})
+    (scene.tako.home / "cache" / "repos" / "acme" / "app" / "tako.yml").write_text("version: 1\n")
+    result = scene.tako("exec", "release", cwd=scene.library(FAN_OUT))
+    assert result.stderr.count("is not used: put it one level deeper") == 1
 
 
 def test_a_subscriber_that_cannot_be_read_is_named_without_a_workflow(scene: Scene) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tako.errors import DiskFullError, HeldError, NotFoundError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, Reader, Writer, line_of, read_ends, read_records
-from tako.journal.records import Noted, Record, RunFinished, StepFinished, StepStarted
+from tako.journal.records import Noted, Record, RunFinished, RunSettled, StepFinished, StepStarted
 from tests.support.modules import SOURCE
 from tests.support.records import T0, run_started, write_journal
 
@@ -68,13 +68,31 @@ def test_a_reader_waits_for_the_rest_of_a_line(path: Path) -> None:
         assert list(reader.new_records()) == [STORY[1]]
 
 
+def _room(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
 def test_the_reserved_room_behind_the_end_is_not_read(path: Path) -> None:
     with Writer(path) as journal:
         journal.append(STORY[0])
         assert path.stat().st_size == _lines(1)
-        assert path.stat().st_blocks * 512 > 32 * 1024
+        assert _room(path) > 32 * 1024
         assert tuple(read_records(path)) == STORY[:1]
-    assert path.stat().st_blocks * 512 < 32 * 1024
+
+
+def test_the_reserved_room_passes_from_writer_to_writer_until_the_tree_is_settled(path: Path) -> None:
+    write_journal(path, *STORY)
+    assert _room(path) > 32 * 1024
+    with Writer(path) as journal:
+        journal.append(RunSettled(T0 + 5, "succeeded", 0))
+    assert _room(path) < 32 * 1024
+
+
+def test_a_child_gives_its_reserved_room_back_when_it_is_finished(path: Path) -> None:
+    write_journal(path, run_started(parent_run_id="exec-20240101-000000-00000000"), RunFinished(T0 + 4, "failed"))
+    assert _room(path) < 32 * 1024
+    with Writer(path):
+        assert _room(path) < 32 * 1024
 
 
 def test_no_journal_is_an_error_that_names_it(path: Path) -> None:

@@ -184,7 +184,10 @@ class Driver:
             self._stopped_by = number
             for observer in self._observers:
                 observer.stopping(name_of(number))
-            self._record(self._root.run_id, StopRequested(time.time(), name_of(number)))
+            try:
+                self._record(self._root.run_id, StopRequested(time.time(), name_of(number)))
+            except DiskFullError as error:
+                self._machine_fault(error)
             return [m.StopAsked()]
         return []
 
@@ -309,16 +312,12 @@ class Driver:
         spec, emitted = self._specs[run_id], self._reached[run_id]
         error = done.exception()
         if error is not None:
-            if not isinstance(error, TakoError):
-                self._bug = self._bug or f"{type(error).__name__}: {error}"
-            message = str(error)
-            tolerated = _step_of(spec, step).continue_on_error
-            self._record(
-                run_id, StepFinished(time.time(), step, 1, FAILED, message=message, tolerated=tolerated)
-            )
-            return m.FanOutFailed(run_id, step)
+            return self._not_planned(spec, step, error)
         plan = done.result()
-        self._record_plan(spec, emitted, plan)
+        try:
+            self._record_plan(spec, emitted, plan)
+        except DiskFullError as full:
+            return self._not_planned(spec, step, full)
         for observer in self._observers:
             observer.planned(spec, step, plan)
         return m.FanOutPlanned(
@@ -331,6 +330,19 @@ class Driver:
             limit=emitted.concurrency_limit,
             on_child_failure=emitted.on_child_failure,
         )
+
+    def _not_planned(self, spec: RunSpec, step: str, error: BaseException) -> m.Happening:
+        if isinstance(error, DiskFullError):
+            self._machine_fault(error)
+            # At once: not even the run's next segment may start.
+            self._do(self._machine.handle(m.StopAsked()))
+        elif not isinstance(error, TakoError):
+            self._bug = self._bug or f"{type(error).__name__}: {error}"
+        tolerated = _step_of(spec, step).continue_on_error
+        finished = StepFinished(time.time(), step, 1, FAILED, message=str(error), tolerated=tolerated)
+        with suppress(DiskFullError):
+            self._record(spec.run_id, finished, final=True)
+        return m.FanOutFailed(spec.run_id, step)
 
     def _adopt(self, spec: RunSpec, emitted: EventEmitted, child: PlannedChild) -> m.NewRun:
         if child.error is not None:
@@ -389,10 +401,13 @@ class Driver:
 
     def _settle(self, status: str, *, late_failure: bool) -> None:
         code, message = self._exit_code(status, late_failure=late_failure)
-        settled = RunSettled(time.time(), status, code)
         try:
-            self._record(self._root.run_id, settled, final=True)
+            self._record(self._root.run_id, RunSettled(time.time(), status, code), final=True)
             self._journals.sync()
+        except MachineError as error:
+            # Nothing can be written any more: only the exit code and the message can tell.
+            self._fault = self._fault or error.message
+            code, message = self._exit_code(status, late_failure=late_failure)
         finally:
             self._journals.close(self._root.paths)
         self._result = TreeResult(status, code, message)

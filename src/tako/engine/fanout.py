@@ -21,7 +21,7 @@ from tako.engine.run_ids import RunIds
 from tako.engine.runnable import runnable
 from tako.engine.segment import RunSpec
 from tako.engine.steps.fan_out import from_value
-from tako.errors import ConfigError, InputsInvalidError, NotFoundError, TakoError, UsageError
+from tako.errors import ConfigError, DiskFullError, InputsInvalidError, NotFoundError, TakoError, UsageError
 from tako.events.event import Event, fingerprint
 from tako.events.matching import Filtered, match
 from tako.events.scope import event_scope
@@ -138,6 +138,9 @@ class FanOutExecutor:
             return self._filtered(record, "the same event reached it already in this run", skipped=True)
         try:
             return self._prepare(parent, event, candidate, subscription, record)
+        except DiskFullError:
+            # Not this child's failure: the whole tree stops.
+            raise
         except TakoError as error:
             return PlannedChild(record, error=self._error(record, error))
 

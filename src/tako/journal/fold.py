@@ -79,14 +79,17 @@ class FanOutState:
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """The children's outputs by repository, which are the outputs of the fan-out step.
+        """The children's outputs by repository, all of one together, which are the fan-out step's outputs.
 
         A fan-out that does not wait has none: which children have ended by now would be chance.
         """
         if not self.emitted.wait_for_children:
             return {}
-        ended = (child for child in self.children.values() if child.finished)
-        return {child.plan.repository: dict(child.finished.outputs) for child in ended if child.finished}
+        found: dict[str, Any] = {}
+        for child in self.children.values():
+            if child.finished:
+                found.setdefault(child.plan.repository, {}).update(child.finished.outputs)
+        return found
 
 
 @define

@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Self
 
 from tako.errors import HeldError, MachineError, NotFoundError
-from tako.journal.records import Record, decode, encode
+from tako.journal.records import Record, RunFinished, RunSettled, RunStarted, decode, encode
 from tako.system.files import disk_full, is_full, try_lock
 from tako.system.libc import reserve
 
 #: Bytes kept allocated behind the end for the records that say how it ended.
 RESERVE = 32 * 1024
 _RESERVE_STEP = 64 * 1024
+#: The unit of st_blocks: stat(2).
+_BLOCK = 512
 _CRC_KEY = b',"crc":"'
 _CRC_END = b'"}'
 _TAIL = len(_CRC_KEY) + 8 + len(_CRC_END)
@@ -141,8 +143,8 @@ class Writer:
             reader = Reader(path)
             self.records = list(reader.new_records())
             self._size = reader.offset
-            os.ftruncate(self._fd, self._size)
-            self._keep_room(RESERVE)
+            self._ends: list[Record] = self.records[:1] + self.records[-1:]
+            self._take_over()
         except BaseException:
             os.close(self._fd)
             raise
@@ -151,6 +153,24 @@ class Writer:
         if not try_lock(self._fd):
             message = f"another process is executing this run ({self._path})"
             raise HeldError(message)
+
+    def _take_over(self) -> None:
+        """Cut a torn line; go on with the room that the writer before left, or reserve it."""
+        status = os.fstat(self._fd)
+        if status.st_size != self._size:
+            os.ftruncate(self._fd, self._size)
+            status = os.fstat(self._fd)
+        self._reserved = status.st_blocks * _BLOCK
+        if not self._is_over():
+            self._keep_room(RESERVE)
+
+    def _is_over(self) -> bool:
+        """Whether nobody will have to write down how the run ended: a child has, or the tree is settled."""
+        if not self._ends:
+            return False
+        first, last = self._ends[0], self._ends[-1]
+        is_child = isinstance(first, RunStarted) and first.parent_run_id != ""
+        return isinstance(last, RunSettled) or (is_child and isinstance(last, RunFinished))
 
     def append(self, record: Record, *, final: bool = False) -> None:
         """Add one record; `final` ones may use the reserved room.
@@ -162,16 +182,18 @@ class Writer:
             self._keep_room(len(line) + RESERVE)
         self._write(line)
         self._size += len(line)
+        self._ends = [*self._ends[:1], record]
 
     def sync(self) -> None:
         """Return when everything appended will survive a power cut (fdatasync(2))."""
         os.fdatasync(self._fd)
 
     def close(self) -> None:
-        """Give back the reserved room and the right to write."""
+        """Give back the right to write, and the reserved room if nobody needs it after this."""
         if self._fd >= 0:
-            with suppress(OSError):
-                os.ftruncate(self._fd, self._size)
+            if self._is_over():
+                with suppress(OSError):
+                    os.ftruncate(self._fd, self._size)
             os.close(self._fd)
             self._fd = -1
 

@@ -29,6 +29,7 @@ _FORMAT = 1
 _PACKS_MAX = 50
 _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _SYMREF = re.compile(r"^ref: refs/heads/(.+)\tHEAD$", re.MULTILINE)
+_COMMIT = re.compile(rb"^[0-9a-f]{40,64}\t", re.MULTILINE)
 # Local sources may belong to somebody else, as a checkout does that root reads inside a container.
 _READING_CONFIG = b"[safe]\n\tdirectory = *\n"
 
@@ -171,8 +172,19 @@ def _fetch(layout: CacheLayout, mirror: Path, wanted: Registration) -> Registrat
     default = found[1] if found and found[1] in branches else likely_default(branches)
     default = wanted.pinned_branch or default
     if default not in branches:
+        if not branches and _COMMIT.search(listed.stdout):
+            raise _shallow(wanted)
         raise _no_branch(wanted.repository, wanted.url, wanted.pinned_branch, branches)
     return evolve(wanted, default_branch=default, branches=branches)
+
+
+def _shallow(wanted: Registration) -> MachineError:
+    # git says nothing: it leaves out what has no whole history (git-fetch(1), --update-shallow).
+    where = f"{wanted.repository.text} ({without_credentials(wanted.url)})"
+    return MachineError(
+        f"git fetched nothing from {where}, although it has commits: a shallow clone?",
+        hint="git fetch --unshallow there, or take the repository it was cloned from",
+    )
 
 
 def _no_branch(
