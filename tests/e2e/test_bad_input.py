@@ -57,9 +57,8 @@ def test_a_directory_without_config_is_told_what_to_do(scene: Scene) -> None:
         ("version: 0.1.0\n---\nversion: 0.1.0\n", "document"),
         ("version: !!python/object/apply:os.system ['touch canary']\n", "tag"),
     ],
-    ids=["malformed", "empty", "binary", "not-utf-8", "deep", "alias-bomb", "twice", "typo", "list", "version",
-         "two-documents", "tag"],
-)  # fmt: skip
+    ids="malformed empty binary not-utf-8 deep alias-bomb twice typo list version documents tag".split(),
+)
 def test_a_config_that_cannot_be_used_is_named(scene: Scene, config: str | bytes, said: str) -> None:
     checkout = _with_config(scene, config)
     _refused(scene, scene.tako("exec", "release", cwd=checkout), 2, said)
@@ -161,9 +160,11 @@ def test_a_fan_out_needs_to_know_the_repositorys_name(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "acme/../x", "/etc/passwd", "~/x", "~root/x", "acme/x\ny", "-acme/x", "acme/-x", "acme", "acme//x",
-     "acme/x:../y", "acme/x:", "", " ", "acme/x:-y", "acme/\x1b[31mx", "a" * 300 + "/x"],
-)  # fmt: skip
+    [
+        *("../x", "acme/../x", "/etc/passwd", "~/x", "~root/x", "acme/x\ny", "-acme/x", "acme/-x", "acme"),
+        *("acme//x", "acme/x:../y", "acme/x:", "", " ", "acme/x:-y", "acme/\x1b[31mx", "a" * 300 + "/x"),
+    ],
+)
 def test_a_hostile_repository_name_is_refused(scene: Scene, name: str) -> None:
     done = scene.tako("exec", "release", f"--repo={name}", cwd=scene.directory)
     _refused(scene, done, 2)

@@ -87,7 +87,8 @@ def _running(scene: Scene, place: Place, script: str) -> Iterator[Running]:
 def _seen(scene: Scene, process: subprocess.Popen[str], step: int) -> Running:
     [directory] = scene.runs()
     tree = whole_tree(process.pid)
-    return Running(process, directory, step, tree, outside(directory, forkserver_of(process.pid)))
+    forkserver_of(process.pid)
+    return Running(process, directory, step, tree, outside(directory))
 
 
 def _nothing_is_left(running: Running, since: float) -> None:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namesp
 
 
 def _exec(scene: Scene, checkout: Path, *more: str) -> tuple[Finished, Path]:
-    """Run `tako exec` on a small disk; gives how it ended and a copy of its `TAKO_HOME`, without workspaces."""
+    """Run `tako exec` on a small disk; gives how it ended and a copy of its `TAKO_HOME`."""
     home, copy = scene.tako.home, scene.directory / "copy"
     tako = shlex.join(command())
     lines = [
@@ -36,7 +36,8 @@ def _exec(scene: Scene, checkout: Path, *more: str) -> tuple[Finished, Path]:
         f"cp -r {copy}/. {home}; rm -r {copy}",
         f"cd {checkout}; code=0; {tako} exec release {shlex.join(more)} || code=$?",
         f"cd /; mkdir {copy}; cd {home}",
-        f"find . -name work -prune -o -name snapshots -prune -o -type f -print | tar -cf - -T - | tar -xf - -C {copy}",
+        "find . -name work -prune -o -name snapshots -prune -o -type f -print"
+        f" | tar -cf - -T - | tar -xf - -C {copy}",
         "exit $code",
     ]
     done = subprocess.run(

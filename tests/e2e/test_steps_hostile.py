@@ -190,7 +190,8 @@ def _odd_files(path: Path) -> None:
 
 
 def test_odd_files_in_a_repository_are_left_out_or_copied_as_they_are(scene: Scene) -> None:
-    script = 'cat unwritable/file; for each in *; do test -L "$each" && echo "link $each $(readlink "$each")"; done; true'
+    links = 'for each in *; do test -L "$each" && echo "link $each $(readlink "$each")"; done; true'
+    script = f"cat unwritable/file; {links}"
     path = scene.subscriber("acme/odd", script)
     _odd_files(path)
     done = scene.tako("exec", "release", cwd=scene.library(FAN_OUT))
@@ -238,6 +239,12 @@ def canary(scene: Scene) -> Path:
     return scene.directory / "canary"
 
 
+_GIT_PROGRAMS = """
+    core.fsmonitor core.sshCommand core.pager core.editor core.askPass core.gitProxy gpg.program diff.external
+    credential.helper filter.evil.clean filter.evil.smudge filter.evil.process uploadpack.packObjectsHook
+""".split()
+
+
 def _git_hostile(path: Path, canary: Path) -> None:
     """Let every way in which git runs configured programs make the canary."""
     git(path, "init", "--quiet", "--initial-branch=main")
@@ -246,9 +253,7 @@ def _git_hostile(path: Path, canary: Path) -> None:
     touch = path / "touch.sh"
     touch.write_text(f"#!/bin/sh\ntouch {canary}\ncat\n")
     touch.chmod(0o755)
-    for key in ("core.fsmonitor", "core.sshCommand", "core.pager", "core.editor", "gpg.program", "diff.external",
-                "core.askPass", "credential.helper", "filter.evil.clean", "filter.evil.smudge",
-                "filter.evil.process", "uploadpack.packObjectsHook", "core.gitProxy"):  # fmt: skip
+    for key in _GIT_PROGRAMS:
         git(path, "config", key, str(touch))
     git(path, "config", "core.hooksPath", str(path / "hooks"))
     for name in (
@@ -303,7 +308,7 @@ _MODULE = [sys.executable, "-m", "tako"]
 
 @pytest.mark.parametrize("how", ["module", "script", "empty-path"])
 def test_modules_in_the_users_directory_are_not_imported(scene: Scene, canary: Path, how: str) -> None:
-    """`python -m tako` finds tako through PYTHONPATH where it is not installed; then not in this directory."""
+    """With `python -m tako` Python itself would take a `tako.py` from here, before tako can do anything."""
     evil = f"import pathlib; pathlib.Path({str(canary)!r}).write_text(__file__)\n"
     names = [name for name in _SHADOWED if how != "module" or name != "tako.py"]
     scene.subscriber("acme/web", "true")

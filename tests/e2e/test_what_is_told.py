@@ -108,12 +108,17 @@ def test_a_subscriber_that_cannot_be_read_is_named_without_a_workflow(scene: Sce
     assert "✗ acme/broken: acme/broken:main/tako.yml:2:" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("exec", "release"), ("status",), ("runs",)])
-def test_a_reader_that_goes_away_is_no_reason_for_noise(scene: Scene, command: tuple[str, ...]) -> None:
+# What exec is asked for is the run, what the others are asked for is their output.
+@pytest.mark.parametrize(
+    ("command", "expected"), [(("exec", "release"), 0), (("status",), 1), (("runs",), 1)]
+)
+def test_a_reader_that_goes_away_is_no_reason_for_noise(
+    scene: Scene, command: tuple[str, ...], expected: int
+) -> None:
     checkout = scene.library("true")
     assert scene.tako("exec", "release", cwd=checkout).code == 0
     code, noise = _without_reader(scene.tako, checkout, command)
-    assert code == 1
+    assert code == expected
     assert "rror" not in noise
     assert "lost sys.std" not in noise
 

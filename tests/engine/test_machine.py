@@ -210,7 +210,6 @@ def test_fail_fast_ends_what_runs_and_never_starts_the_rest() -> None:
         FinishRun("c", "cancelled", "cancelled"),
         _report("c", "cancelled"),
     ]
-    assert machine.stopped_at("b") == "cancelled"
     assert machine.handle(SegmentEnded("b", "cancelled"))[:2] == [
         _report("b", "cancelled"),
         _close("failed", failed=1, cancelled=2),
@@ -642,7 +641,6 @@ def test_what_happens_to_a_run_that_is_unknown_is_a_bug() -> None:
     machine = _begun()
     with pytest.raises(KeyError):
         machine.handle(WorkerLost("nobody"))
-    assert machine.stopped_at("nobody") == ""
 
 
 def test_ending_a_run_in_an_unknown_phase_is_a_bug() -> None:

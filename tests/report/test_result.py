@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 
 from tako.engine.results import fan_out_result
-from tako.journal.records import ChildPlanned, EventEmitted, RunFinished, StepStarted
+from tako.journal.records import ChildExecutionError, ChildPlanned, EventEmitted, RunFinished, StepStarted
 from tako.layout import Home, RunDirectory
-from tako.report.reading import RunView, read_run
+from tako.report.reading import RunView, moment, read_run
 from tako.report.result import write_result
 from tests.support.records import T0, event, run_id, run_started, write_journal
 from tests.support.told_runs import WHY, held
@@ -28,6 +28,12 @@ def _result(view: RunView, exit_code: int | None = None) -> Any:  # noqa: ANN401
 
 def _steps(result: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     return {step["id"]: step for step in result["steps"]}
+
+
+def _told(error: ChildExecutionError) -> Any:  # noqa: ANN401 - JSON
+    """Give an error as a result tells it: as it is, but its time as people read it."""
+    started = moment(error.started) if error.started else None
+    return json.loads(json.dumps({**attrs.asdict(error), "started": started}))
 
 
 def test_the_head_of_a_result(told: RunDirectory) -> None:
@@ -84,7 +90,9 @@ def test_every_step_with_all_that_is_known_of_it(told: RunDirectory) -> None:
 def test_a_fan_out_agrees_with_the_fold(told: RunDirectory) -> None:
     view = read_run(told)
     written = _steps(_result(view))["dependents"]["fan_out"]
-    wanted = json.loads(json.dumps(attrs.asdict(fan_out_result(view.state, "dependents"))))
+    folded = fan_out_result(view.state, "dependents")
+    wanted = json.loads(json.dumps(attrs.asdict(folded)))
+    wanted["errors"] = list(map(_told, folded.errors))
     assert {key: written[key] for key in wanted} == wanted
     assert written["filtered_out"] == [
         {
@@ -123,7 +131,8 @@ def test_the_children_are_results_again(told: RunDirectory) -> None:
 
 def test_the_failures_say_what_where_why(told: RunDirectory) -> None:
     found = _result(read_run(told))["failures"]
-    assert found[0] == json.loads(json.dumps(attrs.asdict(WHY)))
+    assert found[0] == _told(WHY)
+    assert found[0]["started"] == "2023-11-14T22:13:22Z"
     assert [error["repository"] for error in found] == ["acme/app", "acme/broken", "acme/late"]
 
 

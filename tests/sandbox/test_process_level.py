@@ -101,9 +101,9 @@ def test_a_directory_that_is_gone_is_an_error(tmp_path: Path) -> None:
 
 
 def test_limits_hold_for_all_that_is_started_after(tmp_path: Path) -> None:
-    found = _limits_after(Limits(cpu_s=7, file_size=1 << 20, open_files=100, processes=90_000))
+    found = _limits_after(Limits(cpu_s=7, file_size=1 << 30, open_files=100, processes=90_000))
     assert found["Max cpu time"] == ["7", "12"]
-    assert found["Max file size"] == ["1048576", "1048576"]
+    assert found["Max file size"] == ["1073741824", "1073741824"]
     assert found["Max open files"] == ["100", "100"]
     assert found["Max processes"][0] == "90000"
     assert found["Max core file size"] == ["1", "1"]
@@ -127,8 +127,8 @@ def test_no_limit_is_set_above_the_hard_one_in_force() -> None:
 
 def test_confining_twice_is_no_error() -> None:
     def act() -> None:
-        confine(Limits(cpu_s=5, file_size=1000))
-        confine(Limits(cpu_s=5, file_size=1000))
+        confine(Limits(cpu_s=5, file_size=1 << 30))
+        confine(Limits(cpu_s=5, file_size=1 << 30))
         os.write(1, b"still here")
 
     assert _in_child(act) == "still here"

@@ -92,9 +92,10 @@ def kill(process: psutil.Process | int) -> float:
     return time.monotonic()
 
 
-def outside(run: Path, forkserver: psutil.Process) -> list[Path]:
-    """Give what the run has outside of its own directory: a private directory, the forkserver's socket."""
+def outside(run: Path) -> list[Path]:
+    """Give what the run has outside of its own directory: a private one, with the forkserver's socket."""
     first = json.loads((run / "journal.jsonl").read_text().splitlines()[0])
-    sockets = [str(connection.laddr) for connection in forkserver.net_connections("unix")]
-    sockets = [name for name in sockets if name.startswith("/")]
-    return [Path(first["temporary"]).parent, *map(Path, sockets), *(Path(path).parent for path in sockets)]
+    private = Path(first["temporary"]).parent
+    sockets = list(private.glob("listener-*"))
+    assert sockets, f"the forkserver's socket is not in {private}"
+    return [private, *sockets]

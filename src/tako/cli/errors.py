@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
-from typing import TextIO
 
 from tako.errors import BugError, TakoError
-from tako.layout import NOTHING
+from tako.system.streams import discard, say
 from tako.version import VERSION
 
 BUG = 3
@@ -38,18 +36,11 @@ def guarded(work: Callable[[], int]) -> int:
         tell(error.message, error.hint)
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has enough of it; what is left of it must not fail once more at exit
-        # (https://docs.python.org/3/library/signal.html#note-on-sigpipe).
-        _discard(sys.stdout)
+        # Whoever read our output has enough of it; what is left of it must not fail once more at exit.
+        discard(sys.stdout)
         return _CLOSED_PIPE
     except Exception as error:  # noqa: BLE001 - the last boundary: whatever gets here is a bug of ours
         return tell_bug(error)
-
-
-def _discard(stream: TextIO) -> None:
-    nowhere = os.open(NOTHING, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
 
 
 def tell(message: str, hint: str = "") -> None:
@@ -58,13 +49,13 @@ def tell(message: str, hint: str = "") -> None:
     lines = [f"tako: {first}", *(f"      {line}" for line in more)]
     if hint:
         lines.append(f"tako: {hint}")
-    sys.stderr.write("\n".join(lines) + "\n")
+    say(sys.stderr, "\n".join(lines) + "\n")
 
 
 def tell_bug(error: Exception) -> int:
     """Print the traceback and what to report; gives the exit code."""
     import traceback
 
-    traceback.print_exception(error)
+    say(sys.stderr, "".join(traceback.format_exception(error)))
     tell(f"this is a bug in tako {VERSION}: please report the lines above and the command")
     return BUG

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from tako.system.streams import ensure_open
+
 
 def main() -> None:
     """Run the command line and exit; the only place that calls `sys.exit`."""
+    ensure_open()
     if sys.argv[1:] in (["version"], ["--version"]):
         # Without click, whose import takes twice as long as Python's own start.
         from tako.version import VERSION

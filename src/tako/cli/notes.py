@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+
+from tako.system.streams import say
 
 
 class Notes:
@@ -17,6 +18,4 @@ class Notes:
         """Write one line, unless it was said already; a stderr that nobody reads any more is no error."""
         if not self._quiet and message not in self._said:
             self._said.add(message)
-            with suppress(BrokenPipeError):
-                sys.stderr.write(f"tako: {message}\n")
-                sys.stderr.flush()
+            say(sys.stderr, f"tako: {message}\n")

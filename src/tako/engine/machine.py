@@ -280,11 +280,6 @@ class Machine:
         """How many segments wait for a slot."""
         return self._resources.waiting
 
-    def stopped_at(self, run_id: str) -> str:
-        """The status with which a run is to end, empty if it goes on."""
-        run = self._runs.get(run_id)
-        return run.doomed if run else ""
-
     # --- beginning ---
 
     def _began(self, happening: Began) -> None:

@@ -19,11 +19,13 @@ import tako.engine.cell
 import tako.engine.steps.fan_out
 import tako.events.scope
 import tako.expressions.outputs
+from tako.system.libc import forbid_dumps
 
 # A signal from the terminal must not reach the forkserver; setsid(2) fails only for a group leader.
 with suppress(PermissionError):
     os.setsid()
 setproctitle.setproctitle("tako: forkserver")
+forbid_dumps()
 
 LOADED = (
     multiprocessing.popen_forkserver,

@@ -145,7 +145,10 @@ class Runner:
             if compile_condition(step.condition, tuple({*scope, "event"})).evaluate(scope):
                 return True
         except UsageError as error:
-            self._record(StepFinished(self._clock(), step.id, 1, FAILED, message=f"if: {error}"))
+            message, tolerated = f"if: {error}", step.continue_on_error
+            self._record(
+                StepFinished(self._clock(), step.id, 1, FAILED, message=message, tolerated=tolerated)
+            )
             return False
         self._record(StepFinished(self._clock(), step.id, 1, SKIPPED, message=f"if: {step.condition}"))
         return False

@@ -86,8 +86,9 @@ def _take(child: RunDirectory, repository: str, draft: RunDirectory) -> None:
     target = draft.received_children.joinpath(*named.owner.split("/"), named.name)
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     for artifact in produced:
-        if not (target / artifact.name).exists():
-            copy_tree(artifact, target / artifact.name)
+        # A second run of the same repository must not hide what the first one produced, nor lose its own.
+        taken = (target / artifact.name).exists()
+        copy_tree(artifact, target / (f"{artifact.name}.{child.run_id}" if taken else artifact.name))
 
 
 def dispose(spec: RunSpec) -> None:

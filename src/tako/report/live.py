@@ -16,6 +16,7 @@ from tako.errors import TakoError
 from tako.journal.log import Reader
 from tako.journal.records import SUCCEEDED, Record, RunFinished, StepFinished, StepStarted
 from tako.report.text import Style, plain
+from tako.system.streams import say
 from tako.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -85,12 +86,7 @@ class LiveText:
     def _write(self, lines: list[str]) -> None:
         if not lines or self._dead:
             return
-        try:
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            # Nobody reads any more, or what is written to is full: the run must not suffer from that.
-            self._dead = True
+        self._dead = not say(self._stream, "\n".join(lines) + "\n")
 
 
 def _prefix(spec: RunSpec, step: str) -> str:

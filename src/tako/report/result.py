@@ -15,6 +15,7 @@ from attrs import asdict
 
 from tako.engine.results import fan_out_result
 from tako.journal.fold import ChildState, StepState
+from tako.journal.records import ChildExecutionError
 from tako.report.reading import RunView, moment
 from tako.report.tree import failures
 
@@ -36,9 +37,13 @@ def _run(view: RunView, *, top: bool = False, exit_code: int | None = None) -> I
         settled = view.state.settled
         code = settled.exit_code if settled and exit_code is None else exit_code
         yield f',"exit_code":{json.dumps(code)},"failures":['
-        yield from _joined(json.dumps(asdict(error)) for error in failures(view))
+        yield from _joined(json.dumps(_failure(error)) for error in failures(view))
         yield "]"
     yield "}"
+
+
+def _failure(error: ChildExecutionError) -> dict[str, Any]:
+    return asdict(error) | {"started": moment(error.started) if error.started is not None else None}
 
 
 def _open(values: dict[str, Any]) -> str:
@@ -97,7 +102,8 @@ def _step(view: RunView, step: StepState) -> Iterator[str]:
 
 
 def _fan_out(view: RunView, step_id: str) -> Iterator[str]:
-    result = asdict(fan_out_result(view.state, step_id))
+    told = fan_out_result(view.state, step_id)
+    result = asdict(told) | {"errors": [_failure(error) for error in told.errors]}
     fan_out = view.state.fan_outs[step_id]
     result["filtered_out"] = [
         {"repository": record.repository, "workflow": record.workflow, "reason": record.reason}

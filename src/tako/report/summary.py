@@ -3,36 +3,63 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import TextIO
 
 from tako.engine.driver import TreeResult
+from tako.errors import MachineError
 from tako.layout import RunDirectory
 from tako.report.reading import read_run
 from tako.report.result import write_result
 from tako.report.text import Style
 from tako.report.tree import failure_lines, failures, tree_lines
+from tako.system.streams import discard, say
 
 _FAILURES_SHOWN = 50
 
 
 def report(paths: RunDirectory, result: TreeResult, *, output: str, quiet: bool) -> None:
-    """Write the result to stdout and, as text, what failed to stderr."""
-    view = read_run(paths)
+    """Write the result to stdout and, as text, what failed to stderr.
+
+    Text that nobody takes is dropped: the journal has it, and the exit code is the run's. Raises
+    `MachineError` for a JSON result that cannot be written, `BrokenPipeError` if its reader has left.
+    """
     if output == "json":
-        write_result(view, sys.stdout, exit_code=result.exit_code)
-    elif not quiet:
-        _print_tree(paths)
-    if result.exit_code and output != "json":
-        print_failures(paths)
+        _write_json(paths, result)
+    else:
+        if not quiet:
+            _drop_if_it_fails(_print_tree, paths, sys.stdout)
+        if result.exit_code:
+            _drop_if_it_fails(print_failures, paths, sys.stderr)
     if result.message:
-        sys.stderr.write(f"tako: {result.message}\n")
-    sys.stdout.flush()
+        say(sys.stderr, f"tako: {result.message}\n")
+
+
+def _write_json(paths: RunDirectory, result: TreeResult) -> None:
+    try:
+        write_result(read_run(paths), sys.stdout, exit_code=result.exit_code)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard(sys.stdout)
+        message = f"the result cannot be written to stdout: {error.strerror}"
+        again = f"`tako status {paths.run_id} --output json` gives it again"
+        raise MachineError(message, hint=again) from error
+
+
+def _drop_if_it_fails(show: Callable[[RunDirectory], None], paths: RunDirectory, stream: TextIO) -> None:
+    try:
+        show(paths)
+        stream.flush()
+    except OSError:
+        discard(stream)
 
 
 def _print_tree(paths: RunDirectory) -> None:
     style = Style(sys.stdout)
     for line in tree_lines(read_run(paths), style):
         sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def print_failures(paths: RunDirectory) -> None:

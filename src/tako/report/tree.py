@@ -15,8 +15,6 @@ from tako.report.reading import RunView
 from tako.report.text import Style, plain
 from tako.units import format_duration
 
-_WELL = (SUCCEEDED, "running", "pending", SKIPPED)
-
 
 def tree_lines(view: RunView, style: Style) -> Iterator[str]:
     """The whole tree of a run."""

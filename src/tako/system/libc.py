@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _FALLOC_FL_KEEP_SIZE = 1
@@ -28,11 +27,6 @@ def _check(result: int) -> None:
 def become_subreaper() -> None:
     """Make orphaned descendants children of this process: prctl(2), PR_SET_CHILD_SUBREAPER."""
     _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-
-
-def request_signal_at_parents_death(number: int) -> None:
-    """Have the kernel send `number` when the *thread* that forked this process ends: prctl(2)."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0))
 
 
 def forbid_dumps() -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from tako.errors import MachineError
-from tako.system import libc
+from tako.system import libc, streams
 from tako.system.identity import send
 from tako.system.processes import end_descendants, wait_for_exit
 from tako.system.signals import STOPPING, SignalPipe
@@ -89,9 +89,11 @@ def under_warden(work: Callable[[Post], int]) -> int:
     listen, line = os.pipe2(os.O_CLOEXEC)
     own_pidfd = os.pidfd_open(os.getpid())
     libc.become_subreaper()
+    # The environment that tako was started with may hold secrets, and any process of this user could read it.
+    libc.forbid_dumps()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        streams.flush_or_discard(stream)
     root = os.fork()
     if root == 0:
         os.close(listen)
@@ -137,11 +139,8 @@ def _be_root(work: Callable[[Post], int], post: Post, before: Iterable[int]) -> 
     finally:
         post.end_others()
         try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except (BrokenPipeError, ValueError):
-            # Nobody reads any more; a stream that was closed for that reason is a ValueError.
-            code = code or 1
+            for stream in (sys.stdout, sys.stderr):
+                streams.flush_or_discard(stream)
         finally:
             # Whatever happens: this is a copy of the warden's process, and must not go on as one.
             os._exit(code)
@@ -197,8 +196,9 @@ class _Warden:
     def _exit_code(self, code: int) -> int:
         if code >= 0:
             return code
-        sys.stderr.write(
+        streams.say(
+            sys.stderr,
             f"tako: its root process was killed by signal {-code}; nothing of the run is left running.\n"
-            "tako: `tako runs` lists the run as interrupted.\n"
+            "tako: `tako runs` lists the run as interrupted.\n",
         )
         return KILLED_ROOT

@@ -12,13 +12,11 @@ from typing import Any
 from tako.config.schema import EventSpec, Step, Workflow
 from tako.engine.segment import RunSpec
 from tako.errors import UsageError
-from tako.events.event import Event
+from tako.events.event import DEFAULT_ARTIFACT, Event
 from tako.expressions.templates import render, render_value
 from tako.journal.fold import RunState
 from tako.journal.records import SUCCEEDED, EventEmitted, EventValue
 
-FAN_OUT = "tako/fan-out@v1"
-DEFAULT_ARTIFACT = "default"
 _DEFAULT_VERSION = "1.0.0"
 
 
