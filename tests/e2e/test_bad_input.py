@@ -57,7 +57,20 @@ def test_a_directory_without_config_is_told_what_to_do(scene: Scene) -> None:
         ("version: 0.1.0\n---\nversion: 0.1.0\n", "document"),
         ("version: !!python/object/apply:os.system ['touch canary']\n", "tag"),
     ],
-    ids="malformed empty binary not-utf-8 deep alias-bomb twice typo list version documents tag".split(),
+    ids=[
+        "malformed",
+        "empty",
+        "binary",
+        "not-utf-8",
+        "deep",
+        "alias-bomb",
+        "twice",
+        "typo",
+        "list",
+        "version",
+        "documents",
+        "tag",
+    ],
 )
 def test_a_config_that_cannot_be_used_is_named(scene: Scene, config: str | bytes, said: str) -> None:
     checkout = _with_config(scene, config)

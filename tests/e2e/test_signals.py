@@ -112,7 +112,7 @@ def test_a_step_that_ignores_sigterm_is_killed_after_the_grace(scene: Scene) -> 
 def test_a_second_signal_ends_everything_at_once(scene: Scene) -> None:
     mail, heard = scene.mailbox(), scene.mailbox("heard")
     stubborn = (
-        f"trap 'echo heard >{heard.path}' TERM\necho $$ >{mail.path}\nwhile :; do sleep 600 & wait $!; done\n"
+        f"trap 'echo heard >{heard.path}' TERM\necho $$ >{mail.path}\nwhile :; do sleep 600 & wait $! || :; done\n"
     )
     scene.subscriber("acme/stubborn", stubborn)
     checkout = scene.library(FAN_OUT)

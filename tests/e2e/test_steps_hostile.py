@@ -239,10 +239,21 @@ def canary(scene: Scene) -> Path:
     return scene.directory / "canary"
 
 
-_GIT_PROGRAMS = """
-    core.fsmonitor core.sshCommand core.pager core.editor core.askPass core.gitProxy gpg.program diff.external
-    credential.helper filter.evil.clean filter.evil.smudge filter.evil.process uploadpack.packObjectsHook
-""".split()
+_GIT_PROGRAMS = [
+    "core.fsmonitor",
+    "core.sshCommand",
+    "core.pager",
+    "core.editor",
+    "core.askPass",
+    "core.gitProxy",
+    "gpg.program",
+    "diff.external",
+    "credential.helper",
+    "filter.evil.clean",
+    "filter.evil.smudge",
+    "filter.evil.process",
+    "uploadpack.packObjectsHook",
+]
 
 
 def _git_hostile(path: Path, canary: Path) -> None:

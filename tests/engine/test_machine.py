@@ -2,27 +2,29 @@ from __future__ import annotations
 
 import pytest
 
-from tako.engine.machine import (
+from tako.engine.happenings import (
     Began,
-    CancelSegment,
-    CloseFanOut,
     FanOutFailed,
     FanOutPlanned,
-    FinishRun,
     Happening,
-    Instruction,
-    Machine,
     NewRun,
-    PlanFanOut,
-    ReportChild,
     SegmentEnded,
-    SettleTree,
-    StartSegment,
     StopAsked,
-    Tally,
     TimePassed,
     WorkerLost,
 )
+from tako.engine.instructions import (
+    CancelSegment,
+    CloseFanOut,
+    FinishRun,
+    Instruction,
+    PlanFanOut,
+    ReportChild,
+    SettleTree,
+    StartSegment,
+    Tally,
+)
+from tako.engine.machine import Machine
 from tako.errors import BugError
 
 FIRST = StartSegment("root", 0, 1)

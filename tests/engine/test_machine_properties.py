@@ -7,20 +7,22 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tako.engine import happenings as h
+from tako.engine import instructions as i
 from tako.engine import machine as m
 
 SLOTS = 3
 ENDS = ("succeeded", "failed", "timed_out", "cancelled")
 TIMEOUTS = st.none() | st.floats(1, 20)
 CHILDREN = st.builds(
-    m.NewRun,
+    h.NewRun,
     run_id=st.just(""),
     turn=st.sampled_from(["", "lib", "app", "tool"]),
     timeout_s=TIMEOUTS,
     failed=st.sampled_from([False] * 4 + [True]),
 )
 PLANS = st.builds(
-    m.FanOutPlanned,
+    h.FanOutPlanned,
     run_id=st.just(""),
     step=st.just(""),
     children=st.lists(CHILDREN, max_size=5).map(tuple),
@@ -36,7 +38,7 @@ PLANS = st.builds(
 class SimulatedRun:
     """What the world outside of the machine knows of one run."""
 
-    new: m.NewRun
+    new: h.NewRun
     parent: str = ""
     step: str = ""
     phase: str = "waits to start"
@@ -54,7 +56,7 @@ class SimulatedRun:
 class SimulatedFanOut:
     """One fan-out, and who of it is open."""
 
-    planned: m.FanOutPlanned
+    planned: h.FanOutPlanned
     open: set[str]
     reported: dict[str, str] = field(factory=dict)
     closed: bool = False
@@ -69,38 +71,38 @@ class RandomTrees(RuleBasedStateMachine):
         self.runs: dict[str, SimulatedRun] = {}
         self.fan_outs: dict[tuple[str, str], SimulatedFanOut] = {}
         self.now = 0.0
-        self.settled: m.SettleTree | None = None
+        self.settled: i.SettleTree | None = None
 
     # --- carrying out ---
 
-    def tell(self, happening: m.Happening) -> None:
+    def tell(self, happening: h.Happening) -> None:
         for instruction in self.machine.handle(happening):
             assert self.settled is None, "an instruction after the end"
             self.carry_out(instruction)
 
-    def carry_out(self, instruction: m.Instruction) -> None:
+    def carry_out(self, instruction: i.Instruction) -> None:
         match instruction:
-            case m.StartSegment():
+            case i.StartSegment():
                 self.start(instruction)
-            case m.CancelSegment(run_id):
+            case i.CancelSegment(run_id):
                 run = self.runs[run_id]
                 assert run.phase == "runs"
                 assert not run.cancelled, "a segment is cancelled once"
                 run.cancelled = True
-            case m.PlanFanOut(run_id, step):
+            case i.PlanFanOut(run_id, step):
                 assert self.runs[run_id].phase == "reached a fan-out"
                 self.runs[run_id].phase = f"plans {step}"
-            case m.CloseFanOut():
+            case i.CloseFanOut():
                 self.close(instruction)
-            case m.ReportChild():
+            case i.ReportChild():
                 self.report(instruction)
-            case m.FinishRun(run_id, status, _):
+            case i.FinishRun(run_id, status, _):
                 assert self.runs[run_id].phase != "runs", "its worker holds the journal"
                 self.end(self.runs[run_id], status)
-            case m.SettleTree():
+            case i.SettleTree():
                 self.settled = instruction
 
-    def start(self, order: m.StartSegment) -> None:
+    def start(self, order: i.StartSegment) -> None:
         run = self.runs[order.run_id]
         assert not run.ended
         assert run.phase in ("waits to start", "goes on")
@@ -113,7 +115,7 @@ class RandomTrees(RuleBasedStateMachine):
         run.status = status
         run.phase = "ended"
 
-    def close(self, order: m.CloseFanOut) -> None:
+    def close(self, order: i.CloseFanOut) -> None:
         fan_out = self.fan_outs[order.run_id, order.step]
         assert not fan_out.closed, "a step ends once"
         fan_out.closed = True
@@ -125,7 +127,7 @@ class RandomTrees(RuleBasedStateMachine):
         if not run.ended:
             run.phase = "goes on"
 
-    def report(self, order: m.ReportChild) -> None:
+    def report(self, order: i.ReportChild) -> None:
         fan_out = self.fan_outs[order.parent, order.step]
         assert order.run_id in fan_out.open, "each child is reported once"
         fan_out.open.discard(order.run_id)
@@ -140,11 +142,11 @@ class RandomTrees(RuleBasedStateMachine):
 
     @initialize(running=st.booleans(), timeout_s=TIMEOUTS)
     def begin(self, running: bool, timeout_s: float | None) -> None:
-        new = m.NewRun("root", "lib", timeout_s)
+        new = h.NewRun("root", "lib", timeout_s)
         self.runs["root"] = SimulatedRun(new)
         if running:
             self.runs["root"].phase, self.runs["root"].segments = "runs", 1
-        self.tell(m.Began(new, self.now, running))
+        self.tell(h.Began(new, self.now, running))
 
     @precondition(lambda self: self.settled is not None)
     @rule(timeout_s=TIMEOUTS)
@@ -164,25 +166,25 @@ class RandomTrees(RuleBasedStateMachine):
     def a_segment_finishes(self, data: st.DataObject, status: str, fault: bool) -> None:
         run = data.draw(st.sampled_from(self.running()))
         self.end(run, status)
-        self.tell(m.SegmentEnded(run.new.run_id, status, machine_fault=fault))
+        self.tell(h.SegmentEnded(run.new.run_id, status, machine_fault=fault))
 
     @precondition(lambda self: self.running())
     @rule(data=st.data())
     def a_segment_reaches_a_fan_out(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(self.running()))
         run.phase = "reached a fan-out"
-        self.tell(m.SegmentEnded(run.new.run_id, step=f"fan-{len(run.fan_outs)}"))
+        self.tell(h.SegmentEnded(run.new.run_id, step=f"fan-{len(run.fan_outs)}"))
 
     @precondition(lambda self: self.running())
     @rule(data=st.data())
     def a_worker_dies(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(self.running()))
         run.phase = "goes on"
-        self.tell(m.WorkerLost(run.new.run_id))
+        self.tell(h.WorkerLost(run.new.run_id))
 
     @precondition(lambda self: self.planning())
     @rule(data=st.data(), planned=PLANS)
-    def a_fan_out_is_planned(self, data: st.DataObject, planned: m.FanOutPlanned) -> None:
+    def a_fan_out_is_planned(self, data: st.DataObject, planned: h.FanOutPlanned) -> None:
         run = data.draw(st.sampled_from(self.planning()))
         run_id, step = run.new.run_id, run.phase.removeprefix("plans ")
         children = [evolve(child, run_id=f"{run_id}/{step}.{n}") for n, child in enumerate(planned.children)]
@@ -200,20 +202,20 @@ class RandomTrees(RuleBasedStateMachine):
     def a_fan_out_cannot_be_planned(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(self.planning()))
         step, run.phase = run.phase.removeprefix("plans "), "goes on"
-        self.tell(m.FanOutFailed(run.new.run_id, step))
+        self.tell(h.FanOutFailed(run.new.run_id, step))
 
     @precondition(lambda self: self.settled is None)
     @rule(seconds=st.floats(0, 10))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        self.tell(m.TimePassed(self.now))
+        self.tell(h.TimePassed(self.now))
         assert self.machine.next_deadline is None or self.machine.next_deadline > self.now
 
     @precondition(lambda self: self.settled is None)
     @rule(really=st.sampled_from([False] * 5 + [True]))
     def somebody_stops_it(self, really: bool) -> None:
         if really:
-            self.tell(m.StopAsked())
+            self.tell(h.StopAsked())
 
     # --- what must hold ---
 
@@ -252,10 +254,10 @@ class RandomTrees(RuleBasedStateMachine):
                 break
             for run in self.planning():
                 step, run.phase = run.phase.removeprefix("plans "), "goes on"
-                self.tell(m.FanOutFailed(run.new.run_id, step))
+                self.tell(h.FanOutFailed(run.new.run_id, step))
             for run in self.running()[:1]:
                 self.end(run, "succeeded")
-                self.tell(m.SegmentEnded(run.new.run_id, "succeeded"))
+                self.tell(h.SegmentEnded(run.new.run_id, "succeeded"))
         assert self.settled is not None or not self.runs
         self.what_has_settled_has_settled_wholly()
 

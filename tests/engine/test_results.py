@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from tako.config.schema import Step
-from tako.engine.machine import Tally
+from tako.engine.instructions import Tally
 from tako.engine.results import blamed_step, child_finished, fan_out_result, step_closed
 from tako.engine.segment import RunSpec
 from tako.journal.fold import fold

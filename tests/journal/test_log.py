@@ -89,7 +89,9 @@ def test_the_reserved_room_passes_from_writer_to_writer_until_the_tree_is_settle
 
 
 def test_a_child_gives_its_reserved_room_back_when_it_is_finished(path: Path) -> None:
-    write_journal(path, run_started(parent_run_id="exec-20240101-000000-00000000"), RunFinished(T0 + 4, "failed"))
+    write_journal(
+        path, run_started(parent_run_id="exec-20240101-000000-00000000"), RunFinished(T0 + 4, "failed")
+    )
     assert _room(path) < 32 * 1024
     with Writer(path):
         assert _room(path) < 32 * 1024

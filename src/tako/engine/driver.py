@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from tako.config.schema import Step
-from tako.engine import machine as m
+from tako.engine import happenings as h
+from tako.engine import instructions as i
 from tako.engine.journals import Journals
+from tako.engine.machine import WORKER_DEATHS_MAX, Machine
 from tako.engine.results import child_finished, step_closed
 from tako.engine.run_directory import make_directory
 from tako.engine.segment import GRACE_S, RunSpec, Segment, SegmentEnd, new_segment
@@ -101,7 +103,7 @@ class Driver:
         self._signals = signals
         self._temporary = temporary
         self._observers = observers
-        self._machine = m.Machine(runner.slots)
+        self._machine = Machine(runner.slots)
         self._specs: dict[str, RunSpec] = {root.run_id: root}
         self._journals = Journals(self._machine_fault)
         self._reached: dict[str, EventEmitted] = {}
@@ -110,7 +112,7 @@ class Driver:
         #: What the journals of finished children said, until they are reported to their parents.
         self._finished: dict[str, RunState] = {}
         self._kill_at: dict[str, float] = {}
-        self._mail: deque[Callable[[], m.Happening | None]] = deque()
+        self._mail: deque[Callable[[], h.Happening | None]] = deque()
         self._planning: ThreadPoolExecutor | None = None
         #: 0 is the temporary directory of the root's first segment, which is made before the driver.
         self._numbers = itertools.count(1)
@@ -124,7 +126,7 @@ class Driver:
     def run(self, first: tuple[Segment, Future[SegmentEnd]] | None = None) -> TreeResult:
         """Return when everything has settled; `first` is the root's first segment if it runs already."""
         new = _new_run(self._root)
-        self._do(self._machine.handle(m.Began(new, time.monotonic(), running=first is not None)))
+        self._do(self._machine.handle(h.Began(new, time.monotonic(), running=first is not None)))
         if first is not None:
             self._journals.hand_over(self._root.paths)
             self._watch(*first)
@@ -152,8 +154,8 @@ class Driver:
         poll.register(self._signals.descriptor, select.POLLIN)
         poll.poll(min(waits) * 1000 if waits else None)
 
-    def _happenings(self) -> list[m.Happening]:
-        happenings: list[m.Happening] = []
+    def _happenings(self) -> list[h.Happening]:
+        happenings: list[h.Happening] = []
         for number in self._signals.read():
             happenings += self._signalled(number)
         while self._mail:
@@ -161,18 +163,18 @@ class Driver:
             happenings += [happening] if happening is not None else []
         now = time.monotonic()
         if self._machine.next_deadline is not None and self._machine.next_deadline <= now:
-            happenings.append(m.TimePassed(now))
+            happenings.append(h.TimePassed(now))
         for run_id in [run_id for run_id, moment in self._kill_at.items() if moment <= now]:
             del self._kill_at[run_id]
             self._runner.kill(run_id)
         return happenings
 
-    def _post(self, letter: Callable[[], m.Happening | None]) -> None:
+    def _post(self, letter: Callable[[], h.Happening | None]) -> None:
         """Have the loop call `letter`; may be called from any thread."""
         self._mail.append(letter)
         self._signals.wake()
 
-    def _signalled(self, number: int) -> list[m.Happening]:
+    def _signalled(self, number: int) -> list[h.Happening]:
         if number == signal.SIGTSTP:
             self._runner.pause()
         elif number == signal.SIGCONT:
@@ -188,12 +190,12 @@ class Driver:
                 self._record(self._root.run_id, StopRequested(time.time(), name_of(number)))
             except DiskFullError as error:
                 self._machine_fault(error)
-            return [m.StopAsked()]
+            return [h.StopAsked()]
         return []
 
     # --- instructions ---
 
-    def _do(self, instructions: Sequence[m.Instruction]) -> None:
+    def _do(self, instructions: Sequence[i.Instruction]) -> None:
         for instruction in instructions:
             try:
                 self._carry_out(instruction)
@@ -202,25 +204,25 @@ class Driver:
         if self._machine.wanted_soon:
             self._runner.prepare(self._machine.wanted_soon)
 
-    def _carry_out(self, instruction: m.Instruction) -> None:
+    def _carry_out(self, instruction: i.Instruction) -> None:
         match instruction:
-            case m.StartSegment():
+            case i.StartSegment():
                 self._start(instruction)
-            case m.CancelSegment(run_id, status):
+            case i.CancelSegment(run_id, status):
                 self._runner.cancel(run_id, timed_out=status == TIMED_OUT)
                 self._kill_at[run_id] = time.monotonic() + GRACE_S + _KILL_SLACK_S
-            case m.PlanFanOut(run_id, step):
+            case i.PlanFanOut(run_id, step):
                 self._plan(run_id, step)
-            case m.CloseFanOut():
+            case i.CloseFanOut():
                 self._close_fan_out(instruction)
-            case m.ReportChild():
+            case i.ReportChild():
                 self._report_child(instruction)
-            case m.FinishRun():
+            case i.FinishRun():
                 self._finish_run(instruction)
-            case m.SettleTree(status, late_failure):
+            case i.SettleTree(status, late_failure):
                 self._settle(status, late_failure=late_failure)
 
-    def _start(self, order: m.StartSegment) -> None:
+    def _start(self, order: i.StartSegment) -> None:
         spec = self._specs[order.run_id]
         try:
             make_directory(spec.paths)
@@ -234,8 +236,8 @@ class Driver:
         self._journals.hand_over(spec.paths)
         self._watch(segment, self._runner.submit(segment))
 
-    def _not_started(self, run_id: str) -> m.Happening:
-        return m.SegmentEnded(run_id, status=FAILED, machine_fault=True)
+    def _not_started(self, run_id: str) -> h.Happening:
+        return h.SegmentEnded(run_id, status=FAILED, machine_fault=True)
 
     def _watch(self, segment: Segment, future: Future[SegmentEnd]) -> None:
         self._running[segment.run.run_id] = segment
@@ -243,7 +245,7 @@ class Driver:
             observer.segment_started(segment.run)
         future.add_done_callback(lambda done: self._post(partial(self._segment_over, segment, done)))
 
-    def _segment_over(self, segment: Segment, future: Future[SegmentEnd]) -> m.Happening | None:
+    def _segment_over(self, segment: Segment, future: Future[SegmentEnd]) -> h.Happening | None:
         """Read from the journal how the segment ended; the future only says that it did."""
         spec = segment.run
         del self._running[spec.run_id]
@@ -255,7 +257,7 @@ class Driver:
             happening = self._read_end(spec, segment, state, future)
         except (TakoError, OSError) as error:
             self._fault = self._fault or str(error)
-            happening = m.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
+            happening = h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
         for observer in self._observers:
             observer.segment_ended(spec)
         return happening
@@ -272,30 +274,30 @@ class Driver:
 
     def _read_end(
         self, spec: RunSpec, segment: Segment, state: RunState, future: Future[SegmentEnd]
-    ) -> m.Happening:
+    ) -> h.Happening:
         error = future.exception()
         fault = error is None and future.result().machine_fault
         if fault:
             self._fault = self._fault or future.result().message
         if state.finished is not None:
-            return m.SegmentEnded(spec.run_id, status=state.finished.status, machine_fault=fault)
+            return h.SegmentEnded(spec.run_id, status=state.finished.status, machine_fault=fault)
         reached = [step for step, fan_out in state.fan_outs.items() if state.step(step).finished is None]
         if reached:
             self._reached[spec.run_id] = state.fan_outs[reached[0]].emitted
-            return m.SegmentEnded(spec.run_id, step=reached[0])
+            return h.SegmentEnded(spec.run_id, step=reached[0])
         message = str(error) if error else "the worker ended without an end of the run in its journal"
         if isinstance(error, WorkerLostError):
             self._record(spec.run_id, WorkerDied(time.time(), segment.attempt, message))
             for observer in self._observers:
                 observer.worker_lost(spec, message)
-            return m.WorkerLost(spec.run_id)
+            return h.WorkerLost(spec.run_id)
         told = f"{spec.repository} {spec.run_id}: {type(error).__name__}: {message}"
         if isinstance(error, TakoError):
             self._fault = self._fault or told
         else:
             self._bug = self._bug or told
         self._record(spec.run_id, RunFinished(time.time(), FAILED, message=message, error_kind="worker_died"))
-        return m.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
+        return h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
 
     # --- fan-outs ---
 
@@ -308,7 +310,7 @@ class Driver:
         plan = self._planning.submit(self._planner.plan, self._specs[run_id], self._reached[run_id])
         plan.add_done_callback(lambda done: self._post(partial(self._planned, run_id, step, done)))
 
-    def _planned(self, run_id: str, step: str, done: Future[FanOutPlan]) -> m.Happening:
+    def _planned(self, run_id: str, step: str, done: Future[FanOutPlan]) -> h.Happening:
         spec, emitted = self._specs[run_id], self._reached[run_id]
         error = done.exception()
         if error is not None:
@@ -320,7 +322,7 @@ class Driver:
             return self._not_planned(spec, step, full)
         for observer in self._observers:
             observer.planned(spec, step, plan)
-        return m.FanOutPlanned(
+        return h.FanOutPlanned(
             run_id=run_id,
             step=step,
             children=tuple(self._adopt(spec, emitted, child) for child in plan.children),
@@ -331,22 +333,22 @@ class Driver:
             on_child_failure=emitted.on_child_failure,
         )
 
-    def _not_planned(self, spec: RunSpec, step: str, error: BaseException) -> m.Happening:
+    def _not_planned(self, spec: RunSpec, step: str, error: BaseException) -> h.Happening:
         if isinstance(error, DiskFullError):
             self._machine_fault(error)
             # At once: not even the run's next segment may start.
-            self._do(self._machine.handle(m.StopAsked()))
+            self._do(self._machine.handle(h.StopAsked()))
         elif not isinstance(error, TakoError):
             self._bug = self._bug or f"{type(error).__name__}: {error}"
         tolerated = _step_of(spec, step).continue_on_error
         finished = StepFinished(time.time(), step, 1, FAILED, message=str(error), tolerated=tolerated)
         with suppress(DiskFullError):
             self._record(spec.run_id, finished, final=True)
-        return m.FanOutFailed(spec.run_id, step)
+        return h.FanOutFailed(spec.run_id, step)
 
-    def _adopt(self, spec: RunSpec, emitted: EventEmitted, child: PlannedChild) -> m.NewRun:
+    def _adopt(self, spec: RunSpec, emitted: EventEmitted, child: PlannedChild) -> h.NewRun:
         if child.error is not None:
-            return m.NewRun(child.record.run_id, "", failed=True)
+            return h.NewRun(child.record.run_id, "", failed=True)
         made = self._factory.spec(spec, emitted, child)
         self._specs[made.run_id] = made
         return _new_run(made)
@@ -365,14 +367,14 @@ class Driver:
         planned = FanOutPlanned(now, emitted.step, plan.found, len(plan.children))
         self._record(spec.run_id, planned)
 
-    def _close_fan_out(self, order: m.CloseFanOut) -> None:
+    def _close_fan_out(self, order: i.CloseFanOut) -> None:
         spec = self._specs[order.run_id]
         emitted = self._reached.pop(order.run_id)
         step = _step_of(spec, order.step)
         record = step_closed(emitted, order.status, order.tally, step, now=time.time())
         self._record(order.run_id, record)
 
-    def _report_child(self, order: m.ReportChild) -> None:
+    def _report_child(self, order: i.ReportChild) -> None:
         spec = self._specs.pop(order.run_id)
         self._journals.close(spec.paths)
         reason = self._never_started.pop(order.run_id, "")
@@ -382,14 +384,14 @@ class Driver:
 
     # --- ends ---
 
-    def _finish_run(self, order: m.FinishRun) -> None:
+    def _finish_run(self, order: i.FinishRun) -> None:
         spec = self._specs[order.run_id]
         if not spec.directory.exists():
             self._never_started[order.run_id] = "it had not started yet"
             return
         kind = order.kind if order.kind not in (CANCELLED, TIMED_OUT) else ""
         message = {
-            "worker_died": f"its worker died {m.WORKER_DEATHS_MAX} times",
+            "worker_died": f"its worker died {WORKER_DEATHS_MAX} times",
             CANCELLED: "the run was stopped",
             TIMED_OUT: "ended by a timeout of its workflow or fan-out",
         }[order.kind]
@@ -426,15 +428,15 @@ class Driver:
     def _machine_fault(self, error: DiskFullError) -> None:
         if not self._fault:
             self._fault = error.message
-            self._post(m.StopAsked)
+            self._post(h.StopAsked)
 
     def _record(self, run_id: str, record: Record, *, final: bool = False) -> None:
         self._journals.record(self._specs[run_id].paths, record, final=final)
 
 
-def _new_run(spec: RunSpec) -> m.NewRun:
+def _new_run(spec: RunSpec) -> h.NewRun:
     turn = "" if spec.workflow.parallel else spec.repository.lower()
-    return m.NewRun(spec.run_id, turn, spec.workflow.timeout_s)
+    return h.NewRun(spec.run_id, turn, spec.workflow.timeout_s)
 
 
 def _step_of(spec: RunSpec, step_id: str) -> Step:

@@ -7,7 +7,6 @@ reserved room is left, with `HeldError` when a lock is not given back in time.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -91,12 +90,16 @@ class Journals:
 
 
 def _opened(paths: RunDirectory) -> Writer:
-    deadline = time.monotonic() + _LOCK_WITHIN_S
-    while True:
-        try:
-            return Writer(paths.journal)
-        except HeldError:
-            # A worker that is proven dead may still be giving back its files.
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_LOCK_RETRY_S)
+    try:
+        return Writer(paths.journal)
+    except HeldError:
+        # A worker that is proven dead may still be giving back its files.
+        from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(HeldError),
+            wait=wait_fixed(_LOCK_RETRY_S),
+            stop=stop_after_delay(_LOCK_WITHIN_S),
+            reraise=True,
+        )
+        return retrying(Writer, paths.journal)

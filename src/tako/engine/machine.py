@@ -12,228 +12,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import define, evolve, field, frozen
-
+from tako.engine.happenings import (
+    Began,
+    FanOutFailed,
+    FanOutPlanned,
+    Happening,
+    NewRun,
+    SegmentEnded,
+    StopAsked,
+    TimePassed,
+    WorkerLost,
+)
+from tako.engine.instructions import (
+    CancelSegment,
+    CloseFanOut,
+    FinishRun,
+    Instruction,
+    PlanFanOut,
+    ReportChild,
+    SettleTree,
+    StartSegment,
+    Tally,
+)
 from tako.engine.resources import Claim, ResourceManager
+from tako.engine.tree_state import FanOut, Run
 from tako.errors import BugError
 from tako.journal.records import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
-from tako.values import FrozenValue
 
 #: How often a segment whose worker died is tried again without it being the child's fault.
 WORKER_DEATHS_MAX = 3
-
-# --- what happens ---------------------------------------------------------------------------
-
-
-@frozen(eq=False, repr=False)
-class NewRun(FrozenValue):
-    """A run that may be scheduled; `turn` is empty if its workflow waives the repository's turn."""
-
-    run_id: str
-    turn: str
-    timeout_s: float | None = None
-    #: A child that failed before it could run: its error is recorded already.
-    failed: bool = False
-
-
-@frozen(eq=False, repr=False)
-class Began(FrozenValue):
-    """The root run is known; `running` if its first segment runs already."""
-
-    run: NewRun
-    now: float
-    running: bool = False
-
-
-@frozen(eq=False, repr=False)
-class SegmentEnded(FrozenValue):
-    """The worker ended and the journal says how: finished with `status`, or at fan-out `step`."""
-
-    run_id: str
-    status: str = ""
-    step: str = ""
-    #: The machine is at fault (disk full): everything stops.
-    machine_fault: bool = False
-
-
-@frozen(eq=False, repr=False)
-class WorkerLost(FrozenValue):
-    """The worker is proven dead and the journal's lock was obtained."""
-
-    run_id: str
-
-
-@frozen(eq=False, repr=False)
-class FanOutPlanned(FrozenValue):
-    """The children of a fan-out are known and recorded."""
-
-    run_id: str
-    step: str
-    children: tuple[NewRun, ...]
-    now: float
-    wait: bool = True
-    timeout_s: float | None = None
-    limit: int | None = None
-    on_child_failure: str = "fail"
-
-
-@frozen(eq=False, repr=False)
-class FanOutFailed(FrozenValue):
-    """The fan-out could not be planned; its step is recorded as failed."""
-
-    run_id: str
-    step: str
-
-
-@frozen(eq=False, repr=False)
-class TimePassed(FrozenValue):
-    """The clock shows `now`."""
-
-    now: float
-
-
-@frozen(eq=False, repr=False)
-class StopAsked(FrozenValue):
-    """A signal, or a machine fault, ends the whole tree by the ladder."""
-
-
-Happening = Began | SegmentEnded | WorkerLost | FanOutPlanned | FanOutFailed | TimePassed | StopAsked
-
-# --- what to do -----------------------------------------------------------------------------
-
-
-@frozen(eq=False, repr=False)
-class StartSegment(FrozenValue):
-    """Start the run's next segment; `attempt` counts from 1 in each segment."""
-
-    run_id: str
-    number: int
-    attempt: int
-
-
-@frozen(eq=False, repr=False)
-class CancelSegment(FrozenValue):
-    """End the run's running segment by the ladder."""
-
-    run_id: str
-    status: str
-
-
-@frozen(eq=False, repr=False)
-class PlanFanOut(FrozenValue):
-    """Find and record the children of a fan-out."""
-
-    run_id: str
-    step: str
-
-
-@frozen(eq=False, repr=False)
-class CloseFanOut(FrozenValue):
-    """Record how the fan-out step ended; no child of it is open."""
-
-    run_id: str
-    step: str
-    status: str
-    tally: Tally
-
-
-@frozen(eq=False, repr=False)
-class ReportChild(FrozenValue):
-    """Record in the parent's journal that a child settled, from the child's own journal."""
-
-    parent: str
-    step: str
-    run_id: str
-    status: str
-
-
-@frozen(eq=False, repr=False)
-class FinishRun(FrozenValue):
-    """Record the end of a run that no worker will end: never started, waiting, or dead for good."""
-
-    run_id: str
-    status: str
-    kind: str
-
-
-@frozen(eq=False, repr=False)
-class SettleTree(FrozenValue):
-    """The whole tree has ended; `late_failure` tells of one below a fan-out that nobody waited for."""
-
-    status: str
-    late_failure: bool
-
-
-Instruction = StartSegment | CancelSegment | PlanFanOut | CloseFanOut | ReportChild | FinishRun | SettleTree
-
-# --- the state ------------------------------------------------------------------------------
-
-
-@frozen(eq=False, repr=False)
-class Tally(FrozenValue):
-    """How many children of one fan-out ended how."""
-
-    succeeded: int = 0
-    failed: int = 0
-    timed_out: int = 0
-    cancelled: int = 0
-    skipped: int = 0
-
-    def with_one(self, status: str) -> Tally:
-        """One more that ended with `status`."""
-        return evolve(self, **{status: getattr(self, status) + 1})
-
-    @property
-    def not_well(self) -> int:
-        """All that did not succeed."""
-        return self.failed + self.timed_out + self.cancelled
-
-
-@define
-class Run:
-    """One unsettled run; `phase` is queued, running, planning, waiting or finished."""
-
-    new: NewRun
-    parent: FanOut | None
-    phase: str = "queued"
-    segment: int = 0
-    attempt: int = 1
-    deadline: float | None = None
-    #: The status with which the run is to end, once something above it decided so.
-    doomed: str = ""
-    #: Fan-outs with unsettled children, by step.
-    fan_outs: dict[str, FanOut] = field(factory=dict)
-    status: str = ""
-    late_failure: bool = False
-
-    @property
-    def run_id(self) -> str:
-        """Its id."""
-        return self.new.run_id
-
-    @property
-    def depth(self) -> int:
-        """0 for the root run."""
-        return 0 if self.parent is None else self.parent.run.depth + 1
-
-
-@define
-class FanOut:
-    """One fan-out with unsettled children."""
-
-    run: Run
-    planned: FanOutPlanned
-    open: dict[str, Run] = field(factory=dict)
-    tally: Tally = field(factory=Tally)
-    deadline: float | None = None
-    timed_out: bool = False
-    #: `fail_fast` has ended what was open.
-    failed_fast: bool = False
-
-    @property
-    def place(self) -> str:
-        """The name under which its concurrency limit is counted."""
-        return f"{self.run.run_id} {self.planned.step}"
 
 
 class Machine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from tako.config.schema import Step
-from tako.engine.machine import Tally
+from tako.engine.instructions import Tally
 from tako.engine.segment import RunSpec
 from tako.errors import NotFoundError
 from tako.journal.fold import FanOutState, RunState, fold

@@ -10,6 +10,7 @@ from tako.errors import MachineError
 from tako.layout import RunDirectory
 from tako.sandbox.policy import Limits
 from tako.system.files import disk_full, is_full
+from tako.system.processes import user_tasks
 
 _FILE_SIZE_MIN = 1 << 30
 _PROCESSES = 4096
@@ -40,19 +41,7 @@ def machine_limits(directory: Path, jobs: int) -> Limits:
     """
     disk = os.statvfs(directory)
     file_size = max(_FILE_SIZE_MIN, disk.f_bavail * disk.f_frsize // jobs)
-    processes = None if os.getuid() == 0 else _user_tasks() + _PROCESSES
+    processes = None if os.getuid() == 0 else user_tasks() + _PROCESSES
     return Limits(
         file_size=file_size, open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0], processes=processes
     )
-
-
-def _user_tasks() -> int:
-    count = 0
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                if entry.stat().st_uid == os.getuid():
-                    count += os.stat(f"/proc/{entry.name}/task").st_nlink - 2
-            except FileNotFoundError:
-                continue
-    return count

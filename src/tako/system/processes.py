@@ -143,3 +143,14 @@ def _session(pid: int) -> int | None:
     with suppress(ProcessLookupError):
         return os.getsid(pid)
     return None
+
+
+def user_tasks() -> int:
+    """How many tasks (processes and threads) this user has, as RLIMIT_NPROC counts them (setrlimit(2))."""
+    count = 0
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if entry.stat().st_uid == os.getuid():
+                    count += os.stat(f"/proc/{entry.name}/task").st_nlink - 2
+    return count

@@ -1,0 +1,82 @@
+"""What can happen to an execution tree: the machine's input. Times are seconds of one monotonic clock."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from tako.values import FrozenValue
+
+
+@frozen(eq=False, repr=False)
+class NewRun(FrozenValue):
+    """A run that may be scheduled; `turn` is empty if its workflow waives the repository's turn."""
+
+    run_id: str
+    turn: str
+    timeout_s: float | None = None
+    #: A child that failed before it could run: its error is recorded already.
+    failed: bool = False
+
+
+@frozen(eq=False, repr=False)
+class Began(FrozenValue):
+    """The root run is known; `running` if its first segment runs already."""
+
+    run: NewRun
+    now: float
+    running: bool = False
+
+
+@frozen(eq=False, repr=False)
+class SegmentEnded(FrozenValue):
+    """The worker ended and the journal says how: finished with `status`, or at fan-out `step`."""
+
+    run_id: str
+    status: str = ""
+    step: str = ""
+    #: The machine is at fault (disk full): everything stops.
+    machine_fault: bool = False
+
+
+@frozen(eq=False, repr=False)
+class WorkerLost(FrozenValue):
+    """The worker is proven dead and the journal's lock was obtained."""
+
+    run_id: str
+
+
+@frozen(eq=False, repr=False)
+class FanOutPlanned(FrozenValue):
+    """The children of a fan-out are known and recorded."""
+
+    run_id: str
+    step: str
+    children: tuple[NewRun, ...]
+    now: float
+    wait: bool = True
+    timeout_s: float | None = None
+    limit: int | None = None
+    on_child_failure: str = "fail"
+
+
+@frozen(eq=False, repr=False)
+class FanOutFailed(FrozenValue):
+    """The fan-out could not be planned; its step is recorded as failed."""
+
+    run_id: str
+    step: str
+
+
+@frozen(eq=False, repr=False)
+class TimePassed(FrozenValue):
+    """The clock shows `now`."""
+
+    now: float
+
+
+@frozen(eq=False, repr=False)
+class StopAsked(FrozenValue):
+    """A signal, or a machine fault, ends the whole tree by the ladder."""
+
+
+Happening = Began | SegmentEnded | WorkerLost | FanOutPlanned | FanOutFailed | TimePassed | StopAsked

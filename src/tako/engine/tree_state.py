@@ -1,0 +1,58 @@
+"""What the machine remembers of an execution tree: the unsettled runs and their fan-outs.
+
+Only `engine.machine` changes these.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from tako.engine.happenings import FanOutPlanned, NewRun
+from tako.engine.instructions import Tally
+
+
+@define
+class Run:
+    """One unsettled run; `phase` is queued, running, planning, waiting or finished."""
+
+    new: NewRun
+    parent: FanOut | None
+    phase: str = "queued"
+    segment: int = 0
+    attempt: int = 1
+    deadline: float | None = None
+    #: The status with which the run is to end, once something above it decided so.
+    doomed: str = ""
+    #: Fan-outs with unsettled children, by step.
+    fan_outs: dict[str, FanOut] = field(factory=dict)
+    status: str = ""
+    late_failure: bool = False
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+        return self.new.run_id
+
+    @property
+    def depth(self) -> int:
+        """0 for the root run."""
+        return 0 if self.parent is None else self.parent.run.depth + 1
+
+
+@define
+class FanOut:
+    """One fan-out with unsettled children."""
+
+    run: Run
+    planned: FanOutPlanned
+    open: dict[str, Run] = field(factory=dict)
+    tally: Tally = field(factory=Tally)
+    deadline: float | None = None
+    timed_out: bool = False
+    #: `fail_fast` has ended what was open.
+    failed_fast: bool = False
+
+    @property
+    def place(self) -> str:
+        """The name under which its concurrency limit is counted."""
+        return f"{self.run.run_id} {self.planned.step}"
