@@ -202,7 +202,7 @@ def test_a_worker_killed_too_often_fails_only_its_own_child(scene: Scene) -> Non
     result = scene.status()
     assert children(result)["acme/well"]["status"] == "succeeded"
     error = errors(result)["acme/doomed"]
-    assert error["kind"] == "worker_died"
+    assert (error["kind"], error["attempts"]) == ("worker_died", _DEATHS_MAX)
     assert f"died {_DEATHS_MAX} times" in error["message"]
 
 

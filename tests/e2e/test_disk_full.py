@@ -36,8 +36,8 @@ def _exec(scene: Scene, checkout: Path, *more: str) -> tuple[Finished, Path]:
         f"cp -r {copy}/. {home}; rm -r {copy}",
         f"cd {checkout}; code=0; {tako} exec release {shlex.join(more)} || code=$?",
         f"cd /; mkdir {copy}; cd {home}",
-        "find . -name work -prune -o -name snapshots -prune -o -type f -print"
-        f" | tar -cf - -T - | tar -xf - -C {copy}",
+        "find . -name work -prune -o -name snapshots -prune -o -type f -print >/dev/shm/names.$$",
+        f"tar -cf - -T /dev/shm/names.$$ | tar -xf - -C {copy}; rm /dev/shm/names.$$",
         "exit $code",
     ]
     done = subprocess.run(

@@ -316,12 +316,12 @@ def test_a_subscriber_with_a_broken_config_is_reported_and_the_others_run(scene:
 
 
 def test_missing_and_wrong_inputs_are_only_that_childs_errors(scene: Scene) -> None:
-    needs = {"inputs": {"version": {"type": "string", "required": True}}}
-    number = {"inputs": {"version": {"type": "integer"}}}
+    needs = {"version": {"type": "string", "required": True}}
+    number = {"version": {"type": "integer"}}
     given = {"inputs": {"version": "{{ .event.payload.version }}"}}
-    scene.subscriber("acme/missing", "true", **needs)
-    scene.subscriber("acme/wrong", "true", subscribed=given, **number)
-    scene.subscriber("acme/good", "true", subscribed=given, **needs)
+    scene.subscriber("acme/missing", "true", inputs=needs)
+    scene.subscriber("acme/wrong", "true", subscribed=given, inputs=number)
+    scene.subscriber("acme/good", "true", subscribed=given, inputs=needs)
     done = _ended(scene.tako(*EXEC, cwd=scene.library(FAN_OUT)), 1)
     found = errors(done.json)
     assert {name: error["kind"] for name, error in found.items()} == {

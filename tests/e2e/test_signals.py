@@ -111,9 +111,8 @@ def test_a_step_that_ignores_sigterm_is_killed_after_the_grace(scene: Scene) -> 
 
 def test_a_second_signal_ends_everything_at_once(scene: Scene) -> None:
     mail, heard = scene.mailbox(), scene.mailbox("heard")
-    stubborn = (
-        f"trap 'echo heard >{heard.path}' TERM\necho $$ >{mail.path}\nwhile :; do sleep 600 & wait $! || :; done\n"
-    )
+    loop = "while :; do sleep 600 & wait $! || :; done\n"
+    stubborn = f"trap 'echo heard >{heard.path}' TERM\necho $$ >{mail.path}\n{loop}"
     scene.subscriber("acme/stubborn", stubborn)
     checkout = scene.library(FAN_OUT)
     with _started(scene, checkout, mail) as process:

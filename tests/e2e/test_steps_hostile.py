@@ -239,21 +239,11 @@ def canary(scene: Scene) -> Path:
     return scene.directory / "canary"
 
 
-_GIT_PROGRAMS = [
-    "core.fsmonitor",
-    "core.sshCommand",
-    "core.pager",
-    "core.editor",
-    "core.askPass",
-    "core.gitProxy",
-    "gpg.program",
-    "diff.external",
-    "credential.helper",
-    "filter.evil.clean",
-    "filter.evil.smudge",
-    "filter.evil.process",
-    "uploadpack.packObjectsHook",
-]
+_GIT_PROGRAMS = (
+    *("core.fsmonitor", "core.sshCommand", "core.pager", "core.editor", "core.askPass", "core.gitProxy"),
+    *("filter.evil.clean", "filter.evil.smudge", "filter.evil.process", "uploadpack.packObjectsHook"),
+    *("gpg.program", "diff.external", "credential.helper"),
+)
 
 
 def _git_hostile(path: Path, canary: Path) -> None:

@@ -13,6 +13,7 @@ from tako.engine.run_ids import RunIds
 from tako.engine.segment import RunSpec
 from tako.errors import (
     ConfigError,
+    DiskFullError,
     InputsInvalidError,
     MachineError,
     NotFoundError,
@@ -368,3 +369,11 @@ def test_a_cache_that_cannot_be_used_plans_nothing(parent: RunSpec) -> None:
 def test_every_failure_before_the_start_has_its_kind(error: TakoError, kind: str) -> None:
     make: Callable[[TakoError], str] = kind_of
     assert make(error) == kind
+
+
+def test_a_full_disk_while_planning_is_no_childs_failure(parent: RunSpec) -> None:
+    executor, _ = _executor(
+        *_candidates("acme/app", _subscription()), acme__app=DiskFullError("no space left")
+    )
+    with pytest.raises(DiskFullError, match="no space left"):
+        executor.plan(parent, EventEmitted(T0, "fan", event()))

@@ -246,3 +246,15 @@ def test_a_childs_steps_find_the_artifacts_of_the_event(tmp_path: Path) -> None:
         tmp_path, "cat $TAKO_ARTIFACTS/wheel/lib.whl", event=event(), received_from=tmp_path / "made"
     )
     assert run(spec).log() == "a wheel\n"
+
+
+def test_a_name_that_tako_keeps_for_itself_is_not_exported(tmp_path: Path) -> None:
+    assert "$TAKO_ENV: " in _refusal(tmp_path, "echo TAKO_RUN_ID=mine >> $TAKO_ENV")
+
+
+def test_a_file_that_vanishes_while_it_is_collected_fails_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tako.engine.produced.glob_beneath", lambda *_: ["gone"])
+    ran = _artifacts(tmp_path, "true", "*")
+    assert ran.step().message == "artifact file 'gone': gone is missing"

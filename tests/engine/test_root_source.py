@@ -48,3 +48,8 @@ def test_in_the_top_itself_only_that_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError) as refusal:
         find_checkout(tmp_path)
     assert refusal.value.message == f"there is no tako.yml in {tmp_path}"
+
+
+def test_outside_of_any_repository_the_search_ends_at_the_root(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"nor above it up to /$"):
+        find_checkout(tmp_path)

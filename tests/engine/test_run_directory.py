@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tako.engine.run_directory import machine_limits, make_directory
 from tako.errors import DiskFullError, MachineError
 from tako.layout import RunDirectory
+from tako.system.processes import user_tasks
 from tests.support.records import run_id
 from tests.support.users import as_ordinary_user
 
@@ -55,3 +57,17 @@ def test_an_ordinary_user_may_have_so_many_processes_more_than_now(tmp_path: Pat
 def test_the_number_of_processes_does_not_bind_root_and_is_not_set_for_it(tmp_path: Path) -> None:
     is_root = os.getuid() == 0
     assert (machine_limits(tmp_path, 1).processes is None) == is_root
+
+
+def test_the_tasks_of_a_user_are_counted_with_their_threads() -> None:
+    before = user_tasks()
+    done = threading.Event()
+    threads = [threading.Thread(target=done.wait) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    counted = user_tasks()
+    done.set()
+    for thread in threads:
+        thread.join()
+    # Others of the same user come and go meanwhile.
+    assert counted > before + 20

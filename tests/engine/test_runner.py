@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -302,3 +303,38 @@ def test_what_the_journal_holds_is_plain_json(tmp_path: Path) -> None:
     spec = run(run_spec(tmp_path, "echo v=ü >> $TAKO_OUTPUT")).spec
     bodies = [json.loads(line) for line in spec.paths.journal.read_bytes().splitlines()]
     assert bodies[2]["outputs"] == {"v": "ü"}
+
+
+def test_a_step_that_cannot_be_prepared_fails_alone(tmp_path: Path) -> None:
+    ran = run(run_spec(tmp_path, "mkdir $TAKO_WORKSPACE/tmp/step-2.outputs", "true"))
+    assert ran.step("step-2").message.startswith("the step cannot be prepared: ")
+    assert not ran.end.machine_fault
+
+
+def test_artifacts_that_find_no_room_are_the_machines_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # The worker is forked from this process and finds it so.
+    monkeypatch.setattr("tako.engine.steps.shell.collect_artifacts", full)
+    ran = run(run_spec(tmp_path, "true"))
+    assert (ran.end.status, ran.end.machine_fault) == ("failed", True)
+    assert ran.step().status == "failed"
+    assert "no space left while writing" in ran.end.message
+
+
+def test_a_process_that_cannot_be_killed_fails_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tako.engine.steps.process_tree.end_descendants", lambda: [4242])
+    assert run(run_spec(tmp_path, "true")).step().message == "processes that cannot be killed are left: 4242"
+
+
+def test_a_step_that_tolerates_timeouts_does_not_outlive_that_of_its_run(tmp_path: Path) -> None:
+    # What the root sends when the time of the run is over.
+    patient = Step(id="a", run="kill -USR1 $PPID; sleep 600", continue_on_error=True)
+    ran = run(run_spec(tmp_path, patient, "true"))
+    assert (ran.end.status, ran.step("a").tolerated) == ("timed_out", True)
+    assert ran.state.step("step-2").status == "pending"

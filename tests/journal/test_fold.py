@@ -157,3 +157,15 @@ def test_it_does_not_matter_where_reading_was_interrupted(cut: int) -> None:
     for record in story[cut:]:
         state.apply(record)
     assert state == fold(story)
+
+
+def test_a_fan_out_that_nobody_waits_for_has_no_outputs() -> None:
+    emitted = EventEmitted(T0 + 1, "fan", event(), wait_for_children=False)
+    state = fold([FAN_OUT[0], emitted, *FAN_OUT[2:], _settled(1, version="1")])
+    assert state.outputs_of("fan") == {}
+
+
+def test_the_outputs_of_two_children_of_one_repository_are_put_together() -> None:
+    plans = (_planned(1, "acme/a"), _planned(2, "acme/a"))
+    state = fold([*FAN_OUT[:2], *plans, _settled(1, version="1"), _settled(2, other="2")])
+    assert state.outputs_of("fan") == {"acme/a": {"version": "1", "other": "2"}}

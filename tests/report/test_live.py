@@ -20,7 +20,7 @@ from tako.journal.records import (
     StepFinished,
     StepStarted,
 )
-from tako.report.live import LiveText
+from tako.report.live import LiveText, _Follower
 from tests.support.records import IDENTITY, T0, event, run_id, run_started
 from tests.support.segments import run_spec
 from tests.support.told_runs import HOSTILE, WHY
@@ -238,3 +238,9 @@ def test_a_damaged_journal_does_not_hurt_the_view(live: LiveText, spec: RunSpec,
     live.turn()
     live.segment_ended(spec)
     assert screen.new() == []
+
+
+def test_a_log_that_vanished_meanwhile_is_no_output(spec: RunSpec) -> None:
+    follower = _Follower(spec)
+    follower._offsets["build"] = 0
+    assert follower._read("build") == b""

@@ -141,7 +141,7 @@ def _error(spec: RunSpec, state: RunState, status: str, reason: str) -> ChildExe
         limit=at_fault.limit if at_fault else "",
         started=state.started.at if state.started else None,
         duration_s=finished.duration_s if finished else 0.0,
-        attempts=1 + len(state.deaths) if state.started else 0,
+        attempts=state.attempts if state.started else 0,
         last_lines=at_fault.last_lines if at_fault else (),
     )
 

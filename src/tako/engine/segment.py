@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
 from tako.config.schema import Workflow
-from tako.journal.records import EventValue
 from tako.layout import RunDirectory
 from tako.sandbox.policy import Limits
 from tako.values import FrozenValue
+
+if TYPE_CHECKING:
+    # The root makes a segment before it needs any record.
+    from tako.journal.records import EventValue
 
 #: Seconds between SIGTERM and SIGKILL of a step, while the root lives.
 GRACE_S = 10.0

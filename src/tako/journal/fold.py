@@ -34,6 +34,8 @@ from tako.journal.records import (
 from tako.system.identity import Identity
 
 RUNNING, PENDING = "running", "pending"
+#: The kind of error of a run whose workers died too often.
+WORKER_DIED = "worker_died"
 
 
 @define
@@ -118,6 +120,12 @@ class RunState:
         if self.settled:
             return self.settled.status
         return self.finished.status if self.finished else RUNNING
+
+    @property
+    def attempts(self) -> int:
+        """How many workers took the run on: those that died, and the one that did not."""
+        gave_up = self.finished is not None and self.finished.error_kind == WORKER_DIED
+        return len(self.deaths) + (0 if gave_up else 1)
 
     def step(self, step_id: str) -> StepState:
         """The step's state, made when first named."""

@@ -70,7 +70,7 @@ def _head(view: RunView) -> dict[str, Any]:
         "duration_s": finished.duration_s if finished else None,
         "message": finished.message if finished else "",
         "outputs": dict(finished.outputs) if finished else {},
-        "attempts": 1 + len(view.state.deaths),
+        "attempts": view.state.attempts,
     }
 
 
@@ -120,7 +120,8 @@ def _fan_out(view: RunView, step_id: str) -> Iterator[str]:
 
 def _child(view: RunView, child: ChildState) -> Iterator[str]:
     own = view.child(child.plan.run_id)
-    if own is not None:
+    # One that was ended before its worker wrote a line has a journal that does not say what it is.
+    if own is not None and own.state.started is not None:
         yield from _run(own)
         return
     plan, finished = child.plan, child.finished

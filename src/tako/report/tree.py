@@ -144,7 +144,7 @@ def _own_failure(view: RunView) -> ChildExecutionError | None:
         limit=step.limit if step else "",
         started=started.at,
         duration_s=finished.duration_s,
-        attempts=1 + len(view.state.deaths),
+        attempts=view.state.attempts,
         last_lines=step.last_lines if step else (),
     )
 
