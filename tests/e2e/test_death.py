@@ -20,6 +20,7 @@ from tests.support.run_processes import (
     outside,
     parent_of,
     root_of,
+    stop,
     survivors,
     whole_tree,
 )
@@ -117,21 +118,21 @@ def test_nothing_lives_after_the_root_was_killed(scene: Scene, place: Place) -> 
 @both
 def test_a_stopped_worker_dies_with_the_root(scene: Scene, place: Place) -> None:
     with _running(scene, place, _LONG) as running:
-        running.worker.suspend()
+        stop(running.worker)
         _nothing_is_left(running, kill(root_of(running.warden)))
 
 
 def test_a_stopped_worker_and_a_stopped_step_die_with_the_warden(scene: Scene) -> None:
     with _running(scene, _child_sleeps, _LONG) as running:
-        running.worker.suspend()
-        psutil.Process(running.step).suspend()
+        stop(running.worker)
+        stop(psutil.Process(running.step))
         _nothing_is_left(running, kill(running.warden))
 
 
 def test_an_idle_forkserver_and_a_stopped_root_die_with_the_warden(scene: Scene) -> None:
     with _running(scene, _child_sleeps, _LONG) as running:
-        root_of(running.warden).suspend()
-        forkserver_of(running.warden).suspend()
+        stop(root_of(running.warden))
+        stop(forkserver_of(running.warden))
         # The kernel continues the root: its process group is orphaned now (setpgid(2)).
         _nothing_is_left(running, kill(running.warden))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.run_processes import root_of, survivors, whole_tree
+from tests.support.run_processes import await_status, root_of, survivors, whole_tree
 from tests.support.runner import GENEROUS_S, command
 from tests.support.scenes import FAN_OUT, Mailbox, Scene, children, kinds, records
 
@@ -138,14 +138,6 @@ def test_a_stopped_step_is_ended_too(scene: Scene) -> None:
     assert cleaned.read_text() == "cleaned\n"
 
 
-def _await_status(process: psutil.Process, *wanted: str) -> None:
-    """Wait until the kernel says so: a stop and its end have no other event for a bystander."""
-    deadline = time.monotonic() + GENEROUS_S
-    while process.status() not in wanted:
-        assert time.monotonic() < deadline, process.status()
-        time.sleep(0.01)
-
-
 def test_sigtstp_stops_the_steps_and_sigcont_continues_them(scene: Scene) -> None:
     mail, go = scene.mailbox(), scene.mailbox("go")
     scene.subscriber("acme/waits", f"echo $$ >{mail.path}\nread line <{go.path}\n")
@@ -153,10 +145,10 @@ def test_sigtstp_stops_the_steps_and_sigcont_continues_them(scene: Scene) -> Non
     with scene.tako.started("exec", "release", cwd=checkout) as process:
         step = psutil.Process(int(mail.line()))
         process.send_signal(signal.SIGTSTP)
-        _await_status(psutil.Process(process.pid), psutil.STATUS_STOPPED)
-        _await_status(step, psutil.STATUS_STOPPED)
+        await_status(psutil.Process(process.pid), psutil.STATUS_STOPPED)
+        await_status(step, psutil.STATUS_STOPPED)
         process.send_signal(signal.SIGCONT)
-        _await_status(step, psutil.STATUS_SLEEPING)
+        await_status(step, psutil.STATUS_SLEEPING)
         go.path.write_text("go\n")
         assert process.wait(GENEROUS_S) == 0
 
@@ -233,9 +225,9 @@ def test_control_z_stops_and_fg_continues(scene: Scene) -> None:
         terminal.type("\x1a")
         terminal.await_text("Stopped")
         terminal.await_text("ready$ ")
-        _await_status(step, psutil.STATUS_STOPPED)
+        await_status(step, psutil.STATUS_STOPPED)
         terminal.type("fg\n")
-        _await_status(step, psutil.STATUS_SLEEPING)
+        await_status(step, psutil.STATUS_SLEEPING)
         go.path.write_text("go\n")
         terminal.await_text("succeeded")
         terminal.await_text("ready$ ")

@@ -249,9 +249,7 @@ class RandomTrees(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever is left succeeds: the tree then settles in as many steps as there are segments."""
-        for _ in range(10_000):
-            if self.settled is not None or not self.runs:
-                break
+        while self.running() or self.planning():
             for run in self.planning():
                 step, run.phase = run.phase.removeprefix("plans "), "goes on"
                 self.tell(h.FanOutFailed(run.new.run_id, step))

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import socket
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import attrs
 import pytest
 
 from tako.config.schema import EventSpec, Produces, Step
-from tako.engine.run_directory import make_directory
 from tako.journal.log import Writer, read_records
 from tako.journal.records import (
     ChildFinished,
@@ -174,11 +172,15 @@ def test_an_environment_that_cannot_be_rendered_fails_the_run_and_leaves_no_step
     assert not ran.end.machine_fault
 
 
-def test_a_log_that_cannot_grow_ends_the_run_as_the_machines_fault(tmp_path: Path) -> None:
+def test_a_log_that_cannot_grow_ends_the_run_as_the_machines_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # The worker is forked from this process and finds it so.
+    monkeypatch.setattr("tako.engine.steps.stream.write_all", full)
     spec = run_spec(tmp_path, "echo hello; sleep 600", "true")
-    make_directory(spec.paths)
-    # /dev/full answers every write as a full disk does (full(4)); O_NOFOLLOW forbids a link to it.
-    os.mknod(spec.paths.log("step-1"), 0o600 | stat.S_IFCHR, os.makedev(1, 7))
     ran = run(spec)
     assert (ran.end.status, ran.end.machine_fault, ran.state.status) == ("failed", True, "failed")
     assert "no space left while writing" in ran.end.message

@@ -265,7 +265,8 @@ def test_an_error_crosses_a_process_boundary_whole() -> None:
 
 def test_a_text_without_braces_costs_no_jinja2() -> None:
     code = (
-        "import sys; from tako.expressions.templates import render; from tako.expressions.text import has_template;"
+        "import sys; from tako.expressions.templates import render;"
+        "from tako.expressions.text import has_template;"
         "assert render('a {% b', {}) == 'a {% b';"
         "sys.exit('jinja2' in sys.modules)"
     )

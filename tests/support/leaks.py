@@ -95,7 +95,18 @@ def _held(name: str) -> bool:
         return True
     # The init of the machine may not be asked by anybody, and holds nothing of ours.
     others = (entry for entry in Path("/proc").glob("[0-9]*") if entry.name != "1")
-    return any(_owned(entry) and _maps(entry, inode) for entry in others)
+    held = any(_runs_as_us(entry) and _maps(entry, inode) for entry in others)
+    # Whoever held it may have ended and removed it while everybody was asked.
+    return held or not (_SEMAPHORES / name).exists()
+
+
+def _runs_as_us(process: Path) -> bool:
+    """By its status: the files of a process that forbids dumps belong to root (proc_pid(5))."""
+    try:
+        status = (process / "status").read_text()
+    except OSError:
+        return False
+    return int(status.partition("\nUid:")[2].split()[1]) == os.geteuid()
 
 
 def _owned(path: Path) -> bool:

@@ -86,6 +86,20 @@ def survivors(processes: Iterable[psutil.Process], since: float) -> list[str]:
     return [f"{process.pid} {title(process)}" for process in left]
 
 
+def await_status(process: psutil.Process, wanted: str) -> None:
+    """Wait until the kernel says so: a stop and its end have no other event for a bystander."""
+    deadline = time.monotonic() + _STARTED_WITHIN_S
+    while process.status() != wanted:
+        assert time.monotonic() < deadline, process.status()
+        time.sleep(0.01)
+
+
+def stop(process: psutil.Process) -> None:
+    """SIGSTOP one process, and return when it stands still."""
+    process.suspend()
+    await_status(process, psutil.STATUS_STOPPED)
+
+
 def kill(process: psutil.Process | int) -> float:
     """SIGKILL one process; gives the moment."""
     os.kill(process if isinstance(process, int) else process.pid, signal.SIGKILL)

@@ -26,6 +26,7 @@ from tako.errors import ConfigError, MachineError, UsageError
 from tako.layout import CONFIG_NAME, Home
 from tako.repositories.git import checkout_state
 from tako.repositories.reference import parse_reference, parse_repository, repository_from_url
+from tako.system.background import Background
 from tako.system.files import try_lock
 
 _DRAWS_MAX = 100
@@ -38,9 +39,11 @@ def find_source(request: Request, cache: LazyCache) -> RootSource:
 
 def _from_checkout(request: Request) -> RootSource:
     checkout = find_checkout(request.directory)
-    state = checkout_state(checkout)
+    # git and the parser wait for the disk at the same time.
+    reading = Background(lambda: checkout_state(checkout))
     config = load_config_file(checkout / CONFIG_NAME)
     workflow, inputs = _chosen(request, config)
+    state = reading.result()
     return RootSource(
         repository=_source_name(checkout, state.origin, workflow),
         branch=state.branch,

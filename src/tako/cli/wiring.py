@@ -7,6 +7,7 @@ What only a driver, a fan-out or a report needs is imported after the first step
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -125,6 +126,8 @@ def _run(parts: Parts, spec: RunSpec, cell: ForkedCell) -> int:
     from tako.report.live import LiveText
     from tako.report.summary import report
 
+    gc.freeze()
+    gc.enable()
     raise_open_files()
     runner = ChildWorkflowExecutor(parts.jobs, temporary=parts.post.temporary, on_tracker=parts.post.announce)
     if spec.workflow.fans_out:

@@ -11,7 +11,6 @@ from typing import Any
 
 from tako.config.schema import EventSpec, Step, Workflow
 from tako.engine.segment import RunSpec
-from tako.errors import UsageError
 from tako.events.event import DEFAULT_ARTIFACT, Event
 from tako.expressions.templates import render, render_value
 from tako.journal.fold import RunState
@@ -96,14 +95,11 @@ def to_value(event: Event) -> EventValue:
 
 def from_value(value: EventValue) -> Event:
     """Undo `to_value`; raises `UsageError` for a value that is no event."""
-    try:
-        return Event(
-            type=value.type,
-            schema_version=value.schema_version,
-            payload=value.payload,
-            source=value.source,
-            artifact=value.artifact,
-            run_id=value.run_id,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    return Event(
+        type=value.type,
+        schema_version=value.schema_version,
+        payload=value.payload,
+        source=value.source,
+        artifact=value.artifact,
+        run_id=value.run_id,
+    )
