@@ -38,7 +38,9 @@ from tako.units import parse_duration
 from tako.values import FrozenValue
 
 if TYPE_CHECKING:
+    from tako.engine.child_runner_factory import ChildRunnerFactory
     from tako.engine.fanout import FanOutExecutor
+    from tako.engine.observer import Observer
 
 _SIGNALS = (*STOPPING, signal.SIGTSTP, signal.SIGCONT)
 
@@ -120,10 +122,8 @@ def _run(parts: Parts, spec: RunSpec, cell: ForkedCell) -> int:
     segment = new_segment(spec, 0, 1, Path(parts.post.temporary), 0)
     cell.start(segment)
 
-    from tako.engine.child_runner_factory import ChildRunnerFactory
     from tako.engine.child_workflow_executor import ChildWorkflowExecutor
     from tako.engine.driver import Driver, raise_open_files
-    from tako.report.live import LiveText
     from tako.report.summary import report
 
     gc.freeze()
@@ -132,23 +132,36 @@ def _run(parts: Parts, spec: RunSpec, cell: ForkedCell) -> int:
     runner = ChildWorkflowExecutor(parts.jobs, temporary=parts.post.temporary, on_tracker=parts.post.announce)
     if spec.workflow.fans_out:
         runner.prepare(1)
-    silent = parts.request.quiet or parts.request.output == "json"
     driver = Driver(
         spec,
         runner,
         planner=lambda: _planner(parts),
-        factory=ChildRunnerFactory(
-            parts.passed_on, spec.limits, spec.isolation, parts.cache.git_identity, keep=spec.keep
-        ),
+        factory=lambda: _factory(parts, spec),
         signals=signals,
         temporary=Path(parts.post.temporary),
-        observers=[] if silent else [LiveText(sys.stderr)],
+        observers=_observers(parts.request),
     )
     result = driver.run((segment, runner.adopt(segment, cell)))
     if not result.at_once:
         runner.close()
         report(spec.paths, result, output=parts.request.output, quiet=parts.request.quiet)
     return result.exit_code
+
+
+def _observers(request: Request) -> list[Observer]:
+    if request.quiet or request.output == "json":
+        return []
+    from tako.report.live import LiveText
+
+    return [LiveText(sys.stderr)]
+
+
+def _factory(parts: Parts, spec: RunSpec) -> ChildRunnerFactory:
+    from tako.engine.child_runner_factory import ChildRunnerFactory
+
+    return ChildRunnerFactory(
+        parts.passed_on, spec.limits, spec.isolation, parts.cache.git_identity, keep=spec.keep
+    )
 
 
 def _planner(parts: Parts) -> FanOutExecutor:

@@ -89,17 +89,18 @@ class Driver:
         runner: WorkflowRunner,
         *,
         planner: Callable[[], FanOutExecutor],
-        factory: ChildRunnerFactory,
+        factory: Callable[[], ChildRunnerFactory],
         signals: SignalPipe,
         temporary: Path,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """`planner` is called when the first fan-out is reached; `temporary` is private and short."""
+        """`planner` and `factory` are called at the first fan-out; `temporary` is private and short."""
         self._root = root
         self._runner = runner
         self._make_planner = planner
         self._planner: FanOutExecutor | None = None
-        self._factory = factory
+        self._make_factory = factory
+        self._factory: ChildRunnerFactory | None = None
         self._signals = signals
         self._temporary = temporary
         self._observers = observers
@@ -349,6 +350,7 @@ class Driver:
     def _adopt(self, spec: RunSpec, emitted: EventEmitted, child: PlannedChild) -> h.NewRun:
         if child.error is not None:
             return h.NewRun(child.record.run_id, "", failed=True)
+        self._factory = self._factory or self._make_factory()
         made = self._factory.spec(spec, emitted, child)
         self._specs[made.run_id] = made
         return _new_run(made)

@@ -11,7 +11,7 @@ from tako.engine.happenings import FanOutPlanned, NewRun
 from tako.engine.instructions import Tally
 
 
-@define
+@define(eq=False, repr=False)
 class Run:
     """One unsettled run; `phase` is queued, running, planning, waiting or finished."""
 
@@ -39,7 +39,7 @@ class Run:
         return 0 if self.parent is None else self.parent.run.depth + 1
 
 
-@define
+@define(eq=False, repr=False)
 class FanOut:
     """One fan-out with unsettled children."""
 

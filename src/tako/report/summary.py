@@ -1,4 +1,7 @@
-"""What is said at the end of `tako exec`: the tree and what failed, or the result as JSON."""
+"""What is said at the end of `tako exec`: the tree and what failed, or the result as JSON.
+
+Each of them loads only what it shows: a quiet success shows nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,6 @@ from typing import TextIO
 from tako.engine.driver import TreeResult
 from tako.errors import MachineError
 from tako.layout import RunDirectory
-from tako.report.reading import read_run
-from tako.report.result import write_result
-from tako.report.text import Style
-from tako.report.tree import failure_lines, failures, tree_lines
 from tako.system.streams import discard, say
 
 _FAILURES_SHOWN = 50
@@ -36,6 +35,9 @@ def report(paths: RunDirectory, result: TreeResult, *, output: str, quiet: bool)
 
 
 def _write_json(paths: RunDirectory, result: TreeResult) -> None:
+    from tako.report.reading import read_run
+    from tako.report.result import write_result
+
     try:
         write_result(read_run(paths), sys.stdout, exit_code=result.exit_code)
         sys.stdout.flush()
@@ -57,6 +59,10 @@ def _drop_if_it_fails(show: Callable[[RunDirectory], None], paths: RunDirectory,
 
 
 def _print_tree(paths: RunDirectory) -> None:
+    from tako.report.reading import read_run
+    from tako.report.text import Style
+    from tako.report.tree import tree_lines
+
     style = Style(sys.stdout)
     for line in tree_lines(read_run(paths), style):
         sys.stdout.write(line + "\n")
@@ -64,6 +70,10 @@ def _print_tree(paths: RunDirectory) -> None:
 
 def print_failures(paths: RunDirectory) -> None:
     """What failed, where and why, with the last lines of output, to stderr."""
+    from tako.report.reading import read_run
+    from tako.report.text import Style
+    from tako.report.tree import failure_lines, failures
+
     style = Style(sys.stderr)
     for number, error in enumerate(failures(read_run(paths))):
         if number == _FAILURES_SHOWN:

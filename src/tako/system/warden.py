@@ -118,6 +118,10 @@ def _private_directory() -> str:
 
 
 def _remove(temporary: str) -> None:
+    with suppress(OSError):
+        # Empty, as each segment's own directory is removed with it: nothing has to be loaded for that.
+        os.rmdir(temporary)
+        return
     from tako.system.removal import remove_tree
 
     # What a step left there (sockets, mode 000) must not keep tako from ending.
