@@ -263,3 +263,12 @@ def test_the_journal_of_a_killed_attempt_tells_of_both(scene: Scene) -> None:
         "RunFinished",
     ]
     assert [record["attempt"] for record in records(child) if record["kind"] == "StepStarted"] == [1, 2]
+
+
+def test_a_worker_that_gets_sigterm_is_a_lost_worker_not_a_cancelled_run(scene: Scene) -> None:
+    """A broken pool sends SIGTERM to a worker that may live and be quicker than whoever proves it dead."""
+    with _running(scene, _child_sleeps, _ONCE) as running:
+        running.worker.terminate()
+        code, stderr = running.end()
+    assert code == 0, stderr
+    assert _died(children(scene.status())["acme/sleeper"]) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from tako.engine.steps.orders import Orders
 
-USED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
+USED = (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_nothing_was_asked(orders: Orders) -> None:
     assert not select.select([orders.descriptor], [], [], 0)[0]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, "cancelled"), (signal.SIGUSR1, "timed_out")])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR2, "cancelled"), (signal.SIGUSR1, "timed_out")])
 def test_how_everything_is_to_end(orders: Orders, number: signal.Signals, status: str) -> None:
     signal.raise_signal(number)
     assert select.select([orders.descriptor], [], [], 0)[0]
@@ -36,7 +36,7 @@ def test_how_everything_is_to_end(orders: Orders, number: signal.Signals, status
 
 def test_the_first_reason_to_end_is_the_one(orders: Orders) -> None:
     signal.raise_signal(signal.SIGUSR1)
-    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGUSR2)
     orders.read()
     assert orders.stop == "timed_out"
 

@@ -60,7 +60,7 @@ def test_a_timeout_may_be_tolerated_and_its_clean_up_runs(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("number", "status", "said"),
     [
-        (signal.SIGTERM, "cancelled", "ended because the run was stopped"),
+        (signal.SIGUSR2, "cancelled", "ended because the run was stopped"),
         (signal.SIGUSR1, "timed_out", "ended by a timeout of its workflow or fan-out"),
     ],
 )
@@ -88,7 +88,7 @@ def test_the_root_can_end_a_run_and_no_clean_up_step_is_started_then(
 
 def test_an_order_between_two_steps_is_obeyed(tmp_path: Path, mail: Mailbox) -> None:
     # The step is over before its worker has read the order.
-    spec = run_spec(tmp_path, f"kill -TERM $PPID; echo > '{mail.path}'", "sleep 600")
+    spec = run_spec(tmp_path, f"kill -USR2 $PPID; echo > '{mail.path}'", "sleep 600")
     ran = run(spec)
     assert ran.end.status == "cancelled"
     assert ran.state.step("step-2").status in ("pending", "cancelled")
@@ -102,7 +102,7 @@ def test_steps_can_be_paused_and_a_paused_step_can_be_ended(tmp_path: Path, mail
             cell.worker.send(number)
             while (step.status() == psutil.STATUS_STOPPED) != wanted:
                 os.sched_yield()
-        cell.worker.send(signal.SIGTERM)
+        cell.worker.send(signal.SIGUSR2)
         assert cell.wait().status == "cancelled"
 
 
@@ -158,6 +158,6 @@ def test_the_titles_of_the_processes_name_the_run(tmp_path: Path, mail: Mailbox)
         title = b""
         while b"tako:" not in title:
             title = Path(f"/proc/{worker}/cmdline").read_bytes()
-        cell.worker.send(signal.SIGTERM)
+        cell.worker.send(signal.SIGUSR2)
         cell.wait()
     assert title.rstrip(b"\0 ").decode() == f"tako: acme/app {run_id(1)} step-1"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from tako.engine.forked_cell import ForkedCell
 from tako.engine.segment import Segment, SegmentEnd
+from tako.engine.steps.orders import ORDER_CANCELLED, ORDER_TIMED_OUT
 from tako.engine.workflow_runner import WorkerLostError
 from tako.system.processes import end_orphans
 from tako.system.signals import hangup_blocked
@@ -95,7 +96,7 @@ class ChildWorkflowExecutor:
 
     def cancel(self, run_id: str, *, timed_out: bool) -> None:
         """Ask the run's worker to end its step by the ladder."""
-        self._signal(run_id, signal.SIGUSR1 if timed_out else signal.SIGTERM)
+        self._signal(run_id, ORDER_TIMED_OUT if timed_out else ORDER_CANCELLED)
 
     def kill(self, run_id: str) -> None:
         """Kill the run's worker."""
