@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _PRELOAD = ["tako.engine.preload"]
 _HELPERS = 2
+_FORKSERVER_RETRY_S = 0.05
+_FORKSERVER_RETRIES = 20
 
 
 class ChildWorkflowExecutor:
@@ -137,7 +139,20 @@ class ChildWorkflowExecutor:
     def _new_cell(self) -> Cell:
         from tako.engine.cell import Cell
 
-        return Cell(self._context or self._make_context())
+        context = self._context or self._make_context()
+        try:
+            return Cell(context)
+        except (OSError, EOFError):
+            # A forkserver that was just killed counts as alive until it is a zombie (waitpid(2)).
+            from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
+
+            retrying = Retrying(
+                retry=retry_if_exception_type((OSError, EOFError)),
+                wait=wait_fixed(_FORKSERVER_RETRY_S),
+                stop=stop_after_attempt(_FORKSERVER_RETRIES),
+                reraise=True,
+            )
+            return retrying(Cell, context)
 
     def _make_context(self) -> BaseContext:
         import multiprocessing
@@ -196,6 +211,7 @@ class ChildWorkflowExecutor:
         self, segment: Segment, cell: Cell | ForkedCell | None, outer: Future[SegmentEnd], message: str
     ) -> None:
         """Say that the worker is lost, after it is proven dead and what it started has ended."""
+        self._drop_ready()
         try:
             if cell is not None:
                 cell.end()
@@ -208,6 +224,17 @@ class ChildWorkflowExecutor:
             outer.set_exception(WorkerLostError(message))
         if cell is not None:
             cell.close()
+
+    def _drop_ready(self) -> None:
+        """Use no cell that was made before a cell broke: if the forkserver died, all of them are broken."""
+        with self._lock:
+            ready, self._ready = list(self._ready), deque()
+        for future in ready:
+            future.add_done_callback(self._close_dropped)
+
+    def _close_dropped(self, made: Future[Cell]) -> None:
+        if made.exception() is None:
+            self._helper().submit(made.result().close)
 
     def _own_processes(self) -> list[int]:
         """The root's own children in sessions of their own: the forkserver, the root run's first worker."""

@@ -8,7 +8,7 @@ from tako.journal.records import CANCELLED, TIMED_OUT
 from tako.system.signals import SignalPipe
 
 #: A timeout above the step has passed; the run is cancelled. Neither is SIGTERM: a pool sends that to the
-#: worker of every cell that broke, also when only the forkserver died, and it must end the worker, not the run.
+#: worker of each cell that broke, also when only the forkserver died: it must end the worker, not the run.
 ORDER_TIMED_OUT, ORDER_CANCELLED = signal.SIGUSR1, signal.SIGUSR2
 _STATUS_OF = {ORDER_TIMED_OUT: TIMED_OUT, ORDER_CANCELLED: CANCELLED}
 _PAUSING = {signal.SIGTSTP: signal.SIGSTOP, signal.SIGCONT: signal.SIGCONT}
