@@ -13,7 +13,6 @@ from tako.repositories import mirror
 from tako.repositories.git import (
     CheckoutState,
     checkout_state,
-    head_branch,
     head_commit,
     network_environment,
     origin_url,
@@ -33,10 +32,10 @@ def _no_user_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_users_checkout_tells_commit_branch_and_origin(git_repo: Repositories) -> None:
     path = git_repo("acme/lib", {"a": "1"})
     assert head_commit(path) == git(path, "rev-parse", "HEAD")
-    assert head_branch(path) == "main"
+    assert checkout_state(path).branch == "main"
     assert origin_url(path) == "https://example.invalid/acme/lib.git"
     git(path, "checkout", "--quiet", "--detach")
-    assert head_branch(path) == ""
+    assert checkout_state(path).branch == ""
 
 
 def test_the_state_of_the_users_checkout_is_read_at_once(git_repo: Repositories, tmp_path: Path) -> None:
@@ -53,7 +52,8 @@ def test_the_state_of_the_users_checkout_is_read_at_once(git_repo: Repositories,
 def test_where_there_is_no_repository_nothing_is_told(tmp_path: Path) -> None:
     # Above the temporary directory there could be a repository of whoever runs the tests.
     (tmp_path / ".git").write_text("gitdir: nowhere")
-    assert (head_commit(tmp_path), head_branch(tmp_path), origin_url(tmp_path)) == ("", "", "")
+    assert (head_commit(tmp_path), origin_url(tmp_path)) == ("", "")
+    assert checkout_state(tmp_path) == CheckoutState()
     assert tracked_changes_digest(tmp_path) == ""
 
 

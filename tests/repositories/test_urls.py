@@ -9,7 +9,7 @@ import pytest
 
 from tako.errors import UsageError
 from tako.repositories.reference import parse_repository
-from tako.repositories.urls import checked_url, is_local, local_path, url_of, without_credentials
+from tako.repositories.urls import checked_url, is_local, url_of, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,6 @@ def test_a_path_becomes_an_absolute_file_url(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert checked_url("some dir/100%") == f"file://{tmp_path}/some%20dir/100%25"
-    assert local_path(checked_url("some dir/100%")) == f"{tmp_path}/some dir/100%"
     assert checked_url("~/x") == f"file://{tmp_path}/x"
     os.mkdir("host:dir")
     assert checked_url("host:dir") == f"file://{tmp_path}/host%3Adir"

@@ -75,6 +75,7 @@ class ChildWorkflowExecutor:
             return
         except Exception as error:  # noqa: BLE001 - raised by the segment, in the worker: whoever waits gets it
             self._forget(segment)
+            cell.close()
             outer.set_exception(error)
             return
         self._forget(segment)

@@ -203,12 +203,6 @@ def head_commit(path: Path) -> str:
     return "" if ended.returncode else ended.stdout.decode().strip()
 
 
-def head_branch(path: Path) -> str:
-    """The branch checked out in the user's checkout; empty if there is none."""
-    ended = _own_checkout(path, "symbolic-ref", "--quiet", "--short", "HEAD")
-    return "" if ended.returncode else ended.stdout.decode(errors="replace").strip()
-
-
 def origin_url(path: Path) -> str:
     """The URL of `origin` as it is configured; empty if there is none."""
     ended = _own_checkout(path, "config", "--get", "remote.origin.url")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from tako.errors import UsageError
 from tako.repositories.reference import Repository
@@ -38,11 +38,6 @@ def _refuse(url: str, why: str) -> UsageError:
 def is_local(url: str) -> bool:
     """Whether fetching from a URL needs no network."""
     return url.startswith("file://")
-
-
-def local_path(url: str) -> str:
-    """The path of a `file://` URL."""
-    return unquote(urlsplit(url).path)
 
 
 def checked_url(text: str) -> str:
