@@ -7,13 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from tako.sandbox.policy import Limits, Policy
 from tako.sandbox.process_level import _rlimits, confine, launch
+from tako.sandbox.started import SandboxFailedError
 
 
 def _policy(directory: Path, **environment: str) -> Policy:
-    return Policy({"PATH": os.defpath, **environment}, directory)
+    return Policy({"PATH": os.defpath, **environment}, str(directory))
+
+
+def _launch(policy: Policy, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    return launch(policy, command).process
 
 
 def _output(process: subprocess.Popen[bytes]) -> str:
@@ -50,12 +56,12 @@ def _limits_after(limits: Limits) -> dict[str, list[str]]:
 
 def test_a_command_runs_in_its_directory_with_exactly_its_environment(tmp_path: Path) -> None:
     script = "pwd -P; env | grep -v ^_= | sort"
-    lines = _output(launch(_policy(tmp_path, ONE="1"), ("/bin/sh", "-c", script))).splitlines()
+    lines = _output(_launch(_policy(tmp_path, ONE="1"), ("/bin/sh", "-c", script))).splitlines()
     assert lines == [str(tmp_path), "ONE=1", f"PATH={os.defpath}", f"PWD={tmp_path}"]
 
 
 def test_a_command_leads_a_session_of_its_own(tmp_path: Path) -> None:
-    process = launch(_policy(tmp_path), ("/bin/cut", "-d ", "-f1,5,6", "/proc/self/stat"))
+    process = _launch(_policy(tmp_path), ("/bin/cut", "-d ", "-f1,5,6", "/proc/self/stat"))
     pid = str(process.pid)
     assert _output(process).split() == [pid, pid, pid]
 
@@ -64,9 +70,8 @@ def test_a_command_leads_a_session_of_its_own(tmp_path: Path) -> None:
 def test_only_what_is_private_is_closed_to_others(tmp_path: Path, private: bool, umask: str) -> None:
     before = os.umask(0o022)
     try:
-        assert (
-            _output(launch(_policy(tmp_path), ("/bin/sh", "-c", "umask"), private=private)).strip() == umask
-        )
+        policy = evolve(_policy(tmp_path), umask=0o077 if private else -1)
+        assert _output(_launch(policy, ("/bin/sh", "-c", "umask"))).strip() == umask
     finally:
         os.umask(before)
 
@@ -75,7 +80,7 @@ def test_a_command_reads_nothing_and_inherits_nothing(tmp_path: Path) -> None:
     readable, writable = os.pipe()
     os.set_inheritable(readable, True)
     try:
-        process = launch(_policy(tmp_path), ("/bin/sh", "-c", "cat; ls -l /proc/self/fd"))
+        process = _launch(_policy(tmp_path), ("/bin/sh", "-c", "cat; ls -l /proc/self/fd"))
         shown = _output(process)
     finally:
         os.close(readable)
@@ -88,12 +93,12 @@ def test_a_command_reads_nothing_and_inherits_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [("/no/such/program",), ("/dev/null",)])
 def test_a_program_that_cannot_be_started_is_an_error(tmp_path: Path, command: tuple[str, ...]) -> None:
-    with pytest.raises(OSError, match=r"No such file|Permission denied"):
+    with pytest.raises(SandboxFailedError, match=r"No such file|Permission denied"):
         launch(_policy(tmp_path), command)
 
 
 def test_a_directory_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SandboxFailedError, match="No such file"):
         launch(_policy(tmp_path / "gone"), ("/bin/true",))
 
 

@@ -15,7 +15,6 @@ from tako.engine.runner import Runner
 from tako.engine.segment import FINISHED, Segment, SegmentEnd
 from tako.engine.steps.orders import Orders
 from tako.journal.records import SUCCEEDED
-from tako.sandbox.process_level import confine
 from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.sentinel import arm
 from tako.system.signals import ignore_interrupts
@@ -43,7 +42,6 @@ def become_worker(sentinel: int | None = None) -> None:
 
 def run_segment(segment: Segment) -> SegmentEnd:
     """Execute one segment; removes the workspace of a run that succeeded."""
-    confine(segment.run.limits)
     orders = Orders()
     try:
         end = Runner(segment, orders, on_step=_title_setter(segment)).run()

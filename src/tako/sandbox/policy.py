@@ -1,32 +1,64 @@
-"""What a step is allowed, as one frozen value; a launcher for each level turns it into operations."""
+"""What a step is allowed, as one frozen value; a launcher for each level turns it into operations.
+
+workflow, step, repository quota, user settings ──▶ Policy ──▶ launch of a level ──▶ Started
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from tako.values import FrozenValue
+
+#: The isolation levels, weakest first; each adds to the one before.
+PROCESS, LANDLOCK, NAMESPACE = "process", "landlock", "namespace"
+LEVELS = (PROCESS, LANDLOCK, NAMESPACE)
 
 
 @frozen(eq=False, repr=False)
 class Limits(FrozenValue):
-    """rlimits of a step, each soft and hard (getrlimit(2)); None leaves what tako was given.
+    """What one step may use; None is unlimited, or what tako was given.
 
-    CPU time in seconds, file size in bytes; `processes` is the user's total, counted in tasks.
+    The first five are rlimits of each of its processes, soft and hard (getrlimit(2)): CPU time in seconds,
+    sizes in bytes; `processes` is the user's total, counted in tasks. The others bound the step's whole
+    process tree: bytes of memory, bytes on disk, tasks (processes and threads), CPUs.
     """
 
     cpu_s: int | None = None
     file_size: int | None = None
     open_files: int | None = None
     processes: int | None = None
+    address_space: int | None = None
+    memory: int | None = None
+    disk: int | None = None
+    tasks: int | None = None
+    cpus: float | None = None
+
+
+@frozen(eq=False, repr=False)
+class Mount(FrozenValue):
+    """One path of this machine and where the step sees it; `writable` or read-only."""
+
+    source: str
+    target: str
+    writable: bool = False
 
 
 @frozen(eq=False, repr=False)
 class Policy(FrozenValue):
-    """One step's process: its environment and directory."""
+    """One step's process: what it is given, sees, may write and use.
+
+    `directory` and the environment's values are paths as the step sees them. `mounts` are applied in order;
+    a level that cannot move paths (landlock) allows each source where it is.
+    """
 
     environment: Mapping[str, str]
-    directory: Path
+    directory: str
+    mounts: tuple[Mount, ...] = ()
+    #: Symbolic links as (path, what it points to), for instance /bin to usr/bin.
+    links: tuple[tuple[str, str], ...] = ()
+    network: str = "default"
+    limits: Limits = field(factory=Limits)
+    #: -1 keeps the user's own, for the steps of a root run in the user's checkout.
     umask: int = 0o077

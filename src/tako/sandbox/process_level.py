@@ -1,45 +1,63 @@
-"""Level `process`: own session, rlimits, scrubbed environment, closed descriptors.
+"""Level `process`: own session, rlimits, scrubbed environment, closed descriptors, death with the worker.
 
-In: a policy and a command. Out: a started process with pipes. The rlimits are those of the worker
-itself, which `confine` lowers for good before its first step: so they are in force before the step's
-first instruction, and the step can be started by vfork(2), which copies nothing of the worker
-(`preexec_fn` would: 1-2 ms for each step). Fails with `OSError` when the program cannot be started.
+In: a policy and a command. Out: a `Started` step. All is set in the forked process between fork(2) and
+execve(2): so it is in force before the step's first instruction. `preexec_fn` costs a millisecond,
+which posix_spawn(3) and vfork(2) would not, but neither can set a parent-death signal. A failure in
+there is told through the pipe of CPython's `_posixsubprocess` that execve closes: `SandboxFailedError`.
 """
 
 from __future__ import annotations
 
 import resource
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tako.sandbox.policy import Limits, Policy
+from tako.sandbox.started import SandboxFailedError, Started
+from tako.system.libc import die_with_parent
 
 _CPU_KILL_AFTER_S = 5
 
 
 def confine(limits: Limits) -> None:
-    """Lower the limits of the calling worker, and so of all it starts, soft and hard."""
+    """Lower the rlimits of the calling process, and so of all it starts, soft and hard."""
     for name, soft, hard in _rlimits(limits):
         resource.setrlimit(name, (soft, hard))
 
 
-def launch(policy: Policy, command: Sequence[str], *, private: bool = True) -> subprocess.Popen[bytes]:
-    """Start `command` in its own session; stdout and stderr are pipes, stdin reads /dev/null.
+def launch(policy: Policy, command: Sequence[str]) -> Started:
+    """Start `command`; raises `SandboxFailedError` if it cannot be started as the policy says."""
+    return start(policy, command, [die_with_parent, lambda: confine(policy.limits)])
 
-    `private` applies the umask; the root run's own steps keep the user's. Signals that the worker handles
-    have their default action in the step (execve(2)); the worker ignores none.
+
+def start(policy: Policy, command: Sequence[str], preparations: Sequence[Callable[[], None]]) -> Started:
+    """Start `command` in its own session after `preparations` were called in its process.
+
+    stdout and stderr are pipes, stdin reads /dev/null. Signals that the worker handles have their default
+    action in the step (execve(2)); the worker ignores none.
     """
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=policy.directory,
-        env=dict(policy.environment),
-        start_new_session=True,
-        umask=policy.umask if private else -1,
-        bufsize=0,
-    )
+
+    def prepare() -> None:
+        for preparation in preparations:
+            preparation()
+
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=policy.directory,
+            env=dict(policy.environment),
+            start_new_session=True,
+            umask=policy.umask,
+            preexec_fn=prepare,
+            bufsize=0,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        message = f"the step cannot be started: {error}"
+        raise SandboxFailedError(message) from error
+    return Started(process)
 
 
 def _rlimits(limits: Limits) -> tuple[tuple[int, int, int], ...]:
@@ -54,6 +72,7 @@ def _rlimits(limits: Limits) -> tuple[tuple[int, int, int], ...]:
         (resource.RLIMIT_FSIZE, limits.file_size),
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_NPROC, limits.processes),
+        (resource.RLIMIT_AS, limits.address_space),
     )
     return tuple(_below_hard(name, value) for name, value in wanted if value is not None)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _FALLOC_FL_KEEP_SIZE = 1
@@ -32,6 +34,11 @@ def become_subreaper() -> None:
 def forbid_dumps() -> None:
     """Keep other processes of the same user from reading this one's memory: prctl(2), PR_SET_DUMPABLE."""
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def die_with_parent() -> None:
+    """Be killed when the thread that started this process ends: prctl(2), PR_SET_PDEATHSIG."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
 
 
 def reserve(descriptor: int, offset: int, length: int) -> None:

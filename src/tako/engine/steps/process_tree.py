@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
 import time
 
 from attrs import frozen
@@ -20,7 +19,8 @@ from attrs import frozen
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.stream import Log, Stream
 from tako.journal.records import CANCELLED, TIMED_OUT, Usage
-from tako.system.processes import collect_orphans, end_descendants, signal_group
+from tako.sandbox.started import Started
+from tako.system.processes import collect_orphans, end_descendants
 from tako.values import FrozenValue
 
 _TICK_S = 5.0
@@ -45,7 +45,7 @@ class ProcessTree:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        started: Started,
         streams: tuple[Stream, ...],
         log: Log,
         orders: Orders,
@@ -53,7 +53,8 @@ class ProcessTree:
         timeout_s: float | None,
         grace_s: float,
     ) -> None:
-        self._process = process
+        self._started = started
+        self._process = started.process
         self._streams = streams
         self._log = log
         self._orders = orders
@@ -96,7 +97,7 @@ class ProcessTree:
 
     def _obey(self) -> None:
         for number in self._orders.read():
-            signal_group(self._process.pid, number)
+            self._started.signal(number)
         if self._orders.stop and not self._stopped:
             self._stop(self._orders.stop)
 
@@ -105,16 +106,16 @@ class ProcessTree:
             return
         if self._stopped:
             self._deadline = None
-            signal_group(self._process.pid, signal.SIGKILL)
+            self._started.signal(signal.SIGKILL)
         else:
             self._stop(TIMED_OUT)
 
     def _stop(self, why: str) -> None:
         self._stopped = why
         self._deadline = time.monotonic() + self._grace_s
-        signal_group(self._process.pid, signal.SIGTERM)
+        self._started.signal(signal.SIGTERM)
         # A stopped process would take SIGTERM only after it was continued (signal(7)).
-        signal_group(self._process.pid, signal.SIGCONT)
+        self._started.signal(signal.SIGCONT)
 
     def _finish(self) -> Ended:
         _, status, used = os.wait4(self._process.pid, 0)

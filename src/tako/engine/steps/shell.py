@@ -42,6 +42,7 @@ from tako.journal.records import (
 )
 from tako.sandbox.policy import Policy
 from tako.sandbox.process_level import launch
+from tako.sandbox.started import Started
 from tako.system.files import disk_full, is_full, write_whole
 from tako.system.signals import name_of
 from tako.units import format_duration
@@ -101,13 +102,13 @@ class ShellStep:
     ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
         own = rendered_all(step.env, scope)
         script = self._write_script(step, render(step.run, scope))
-        log = Log(self._spec.paths.log(step.id))
+        log = Log(self._spec.paths.log(step.id), most=self._spec.limits.file_size)
         try:
-            process = self._start(script, {**environment, **own, **step_words(self._spec, step.id)})
-            out, err = self._streams(step, process, log)
+            started = self._start(script, {**environment, **own, **step_words(self._spec, step.id)})
+            out, err = self._streams(step, started.process, log)
             self._on_started(step.id)
             tree = ProcessTree(
-                process,
+                started,
                 (out, err),
                 log,
                 self._orders,
@@ -115,6 +116,7 @@ class ShellStep:
                 grace_s=self._segment.grace_s,
             )
             ended = tree.run()
+            started.check()
         finally:
             log.close()
         if log.failure:
@@ -135,13 +137,11 @@ class ShellStep:
             raise StepRefusedError(message) from error
         return str(path)
 
-    def _start(self, script: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        policy = Policy(environment, root_of(self._spec))
-        try:
-            return launch(policy, (*_SHELL, script), private=not self._spec.in_place)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            message = f"the step cannot be started: {error}"
-            raise StepRefusedError(message) from error
+    def _start(self, script: str, environment: Mapping[str, str]) -> Started:
+        spec = self._spec
+        umask = -1 if spec.in_place else 0o077
+        policy = Policy(environment, str(root_of(spec)), limits=spec.limits, umask=umask)
+        return launch(policy, (*_SHELL, script))
 
     def _streams(self, step: Step, process: subprocess.Popen[bytes], log: Log) -> tuple[Stream, Stream]:
         kinds = output_kinds(step)

@@ -7,7 +7,7 @@ every sink gets passes `Log.write`: that is the one place where secrets have to 
 
 from __future__ import annotations
 
-import errno
+import math
 import os
 from collections import deque
 from pathlib import Path
@@ -26,8 +26,8 @@ _LINE_SHOWN_MAX = 500
 class Log:
     """The log file of one step; keeps its end for the report of a failure."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, made if missing; raises `DiskFullError`."""
+    def __init__(self, path: Path, *, most: int | None = None) -> None:
+        """Open the file, made if missing; `most` bytes may be in it. Raises `DiskFullError`."""
         self._path = path
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
@@ -36,6 +36,7 @@ class Log:
             if is_full(error):
                 raise disk_full(error, path) from error
             raise
+        self._room = math.inf if most is None else max(0, most - os.fstat(self._fd).st_size)
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
         #: Set when the file could not grow: the step is then ended by the ladder.
@@ -46,13 +47,14 @@ class Log:
         self._remember(data)
         if self.failure:
             return
+        if len(data) > self._room:
+            data = data[: int(self._room)]
+            self.failure = StepRefusedError("its output is larger than its limit of file size")
+        self._room -= len(data)
         try:
             write_all(self._fd, data)
         except OSError as error:
-            if error.errno == errno.EFBIG:
-                # Of the step's own making: the limit of file size is the worker's too.
-                self.failure = StepRefusedError("its output is larger than its limit of file size")
-            elif is_full(error):
+            if is_full(error):
                 self.failure = disk_full(error, self._path)
             else:
                 raise

@@ -1,0 +1,29 @@
+"""A step that was started: how to signal it, and whether its sandbox came up.
+
+"The sandbox failed" and "the step failed" are different answers: the first is a `SandboxFailedError`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+
+from tako.errors import MachineError
+from tako.system.processes import signal_group
+
+
+class SandboxFailedError(MachineError):
+    """The sandbox could not be set up, so that the step never ran."""
+
+
+class Started:
+    """The first process of a step, with pipes for stdout and stderr; leads its own session and group."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+
+    def signal(self, number: int) -> None:
+        """Signal the step's process group; a group without members is no error."""
+        signal_group(self.process.pid, number)
+
+    def check(self) -> None:
+        """After the end: raise `SandboxFailedError` if the step never ran. Closes what was held for this."""
