@@ -158,6 +158,30 @@ class RunDirectory(FrozenValue):
         return self.path / "work"
 
     @property
+    def view(self) -> Path:
+        """What the workspace's copy-on-write view is made of; never visible to a step."""
+        return self.path / "view"
+
+    @property
+    def upper(self) -> Path:
+        """What the steps changed of the snapshot: the overlay's upper directory."""
+        return self.view / "upper"
+
+    @property
+    def inner(self) -> Path:
+        """The overlay's own work directory."""
+        return self.view / "inner"
+
+    def cache_view(self, number: int) -> tuple[Path, Path]:
+        """Upper and inner directory of the overlay over one of the user's tool caches."""
+        return self.view / f"cache-{number}", self.view / f"cache-{number}-inner"
+
+    @property
+    def shared_memory(self) -> Path:
+        """Where the steps' private /dev/shm is mounted."""
+        return self.view / "shm"
+
+    @property
     def repo(self) -> Path:
         """The repository's files inside the workspace."""
         return self.work / "repo"
@@ -199,6 +223,73 @@ class Draft(RunDirectory):
     def work(self) -> Path:
         """The unfinished workspace."""
         return self.path / ".new"
+
+
+@frozen(eq=False, repr=False)
+class SeenDirectory(RunDirectory):
+    """A run's directory as its steps see it at level `namespace`."""
+
+    home_seen: Path = Path("/workspace/home")
+
+    @property
+    def work(self) -> Path:
+        """The workspace."""
+        return Path("/workspace")
+
+    @property
+    def home(self) -> Path:
+        """HOME, where the password file says that it is."""
+        return self.home_seen
+
+    @property
+    def temporary(self) -> Path:
+        """TMPDIR."""
+        return Path("/tmp")  # noqa: S108 - private to the sandbox
+
+    def script(self, step: str) -> Path:
+        """The script of one step."""
+        return Path("/tako") / f"{checked_name(step, 'step')}.sh"
+
+
+#: Of a scratch directory in TAKO_HOME in which isolation is tried.
+PROBE_PREFIX = ".probe-"
+FROM_BELOW, MOVED = "from-below", "moved"
+DEV_SHM = Path("/dev/shm")  # noqa: S108 - private to the sandbox
+ETC = Path("/etc")
+VENV_CONFIG = "pyvenv.cfg"
+RESOLV_CONF = "/etc/resolv.conf"
+
+
+@frozen(eq=False, repr=False)
+class ProbeDirectory(FrozenValue):
+    """Where isolation is tried: parts of an overlay, and the private /dev/shm."""
+
+    path: Path
+
+    @property
+    def lower(self) -> Path:
+        """What is shown."""
+        return self.path / "lower"
+
+    @property
+    def upper(self) -> Path:
+        """What was changed of it."""
+        return self.path / "upper"
+
+    @property
+    def inner(self) -> Path:
+        """The overlay's own work directory."""
+        return self.path / "inner"
+
+    @property
+    def repo(self) -> Path:
+        """Where the overlay is mounted."""
+        return self.path / "repo"
+
+    @property
+    def shared_memory(self) -> Path:
+        """Where /dev/shm is mounted."""
+        return self.path / "shm"
 
 
 @frozen(eq=False, repr=False)
@@ -275,6 +366,13 @@ class CacheLayout(FrozenValue):
         return self.index / "locks-probed"
 
 
+def objects_of(source: Path) -> Path | None:
+    """The mirror's objects, from which the snapshot of a commit reads; None for what is no snapshot."""
+    repository, owner, snapshots = source.parents[0], source.parents[1], source.parents[2]
+    cache = CacheLayout(snapshots.parent)
+    return cache.mirror(owner.name, repository.name) / "objects" if snapshots == cache.snapshots else None
+
+
 @frozen(eq=False, repr=False)
 class Home(FrozenValue):
     """`$TAKO_HOME`."""
@@ -291,6 +389,11 @@ class Home(FrozenValue):
     def cache(self) -> CacheLayout:
         """The shared cache, elsewhere if `--cache-dir` says so."""
         return CacheLayout(self.cache_dir or self.path / "cache")
+
+    @property
+    def isolation_probed(self) -> Path:
+        """Which isolation levels were seen to work, in which boot."""
+        return self.path / "isolation-probed.json"
 
     @property
     def workspaces(self) -> Path:

@@ -330,6 +330,8 @@ def test_mistakes_at_the_top_are_told(text: str, message: str) -> None:
         ("env: [TAKO_RUN_ID=1]", "names that start with TAKO_ are tako's own"),
         ("secrets: A", "workflows.w.secrets: expected a list, got a string"),
         ("secrets: [a-b]", "'a-b' is not a name of an environment variable"),
+        ("secrets: [A, B, A]", "workflows.w.secrets[2]: the name 'A' is here twice"),
+        ("secrets: [HOME]", "HOME cannot be a secret: every step has it"),
         ("secrets: [true]", "workflows.w.secrets[0]: expected a string, got a boolean"),
         ("resources: []", "workflows.w.resources: expected a mapping, got a list"),
         ("resources: {cpu-limit: 1}", "unknown key 'cpu-limit'; did you mean 'cpu_limit'?"),

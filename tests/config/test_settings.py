@@ -38,6 +38,7 @@ def test_every_setting_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         repositories: [acme/lib, "localhost:3000/acme/team/tool:release/1.x", "acme/app:main"]
         environment: [JAVA_HOME, GOPROXY]
         cache_dir: ~/big/cache
+        secrets: {NPM_TOKEN: [acme/site, example.org/acme/App], UNUSED: []}
         """
     assert _load(tmp_path, text) == Settings(
         jobs=4,
@@ -47,6 +48,7 @@ def test_every_setting_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         repositories=("acme/lib", "localhost:3000/acme/team/tool:release/1.x", "acme/app:main"),
         environment=("JAVA_HOME", "GOPROXY"),
         cache_dir="/somewhere/big/cache",
+        secrets={"NPM_TOKEN": ("acme/site", "example.org/acme/App"), "UNUSED": ()},
     )
 
 
@@ -88,6 +90,12 @@ def test_settings_may_be_a_link_to_where_the_user_keeps_them(tmp_path: Path) -> 
         ("repositories: [true]", "expected a string, got a boolean"),
         ("environment: [A B]", "'A B' is not a name of an environment variable"),
         ("environment: [TAKO_HOME]", "names that start with TAKO_ are tako's own"),
+        ("secrets: [NPM_TOKEN]", "expected a mapping, got a list"),
+        ("secrets: {NPM_TOKEN: acme/site}", "expected a list, got a string"),
+        ("secrets: {NPM-TOKEN: [acme/site]}", "'NPM-TOKEN' is not a name of an environment variable"),
+        ("secrets: {PATH: [acme/site]}", "PATH cannot be a secret: every step has it"),
+        ("secrets: {A: [site]}", "expected owner/name, got 'site': an owner and a name are needed"),
+        ("secrets: {A: ['acme/site:main']}", "expected owner/name, got 'acme/site:main'"),
         ("cache_dir: cache", "it neither is absolute nor starts with ~/"),
         ("cache_dir: /a/../b", "it leads out with '..'"),
         ("a: ]", "not valid YAML"),

@@ -14,8 +14,6 @@ def _keys(workflow: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("step", "key"),
     [
-        ("secrets: [A]", "secrets"),
-        ("network: none", "network"),
         ("image: x", "image"),
         ("long_running: true", "long_running"),
         ("cache_key_files: [a]", "cache_key_files"),
@@ -39,14 +37,8 @@ def test_steps_after_a_failure_are_looked_at_too() -> None:
 
 
 def test_keys_of_the_workflow_itself_are_named() -> None:
-    asked = "secrets: [A], workspace: overlay, sandbox: {read: [/x]}, resources: {cpu_limit: 1}"
-    found = _keys(f"steps: [{{run: x}}], {asked}")
-    assert found == [
-        ("workflows.w.secrets", "secrets"),
-        ("workflows.w.workspace", "a workspace other than auto or copy"),
-        ("workflows.w.sandbox", "sandbox"),
-        ("workflows.w.resources.cpu_limit", "resources.cpu_limit"),
-    ]
+    found = _keys("steps: [{run: x}], resources: {cpu_limit: 1}")
+    assert found == [("workflows.w.resources.cpu_limit", "resources.cpu_limit")]
 
 
 def test_a_fan_out_may_not_be_idempotent_yet() -> None:

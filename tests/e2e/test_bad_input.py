@@ -217,13 +217,6 @@ def test_wrong_options_are_exit_code_2(scene: Scene, words: list[str]) -> None:
 # --- the machine ---
 
 
-@pytest.mark.parametrize("level", ["namespace", "landlock"])
-def test_an_isolation_level_that_does_not_exist_yet_is_exit_code_4(scene: Scene, level: str) -> None:
-    checkout = _with_config(scene, tako_yml(_RELEASE))
-    _refused(scene, scene.tako("exec", "release", "--isolation", level, cwd=checkout), 4, level)
-    assert not (checkout / "started.txt").exists()
-
-
 def test_a_home_that_is_a_file_is_exit_code_4(scene: Scene) -> None:
     scene.tako.home.write_text("a file")
     done = scene.tako("exec", "release", cwd=_with_config(scene, tako_yml(_RELEASE)))

@@ -255,9 +255,11 @@ def test_the_journal_of_a_killed_attempt_tells_of_both(scene: Scene) -> None:
     [child] = (running.directory / "children").iterdir()
     assert kinds(child) == [
         "RunStarted",
+        "SandboxEntered",
         "StepStarted",
         "WorkerDied",
         "SegmentStarted",
+        "SandboxEntered",
         "StepStarted",
         "StepFinished",
         "RunFinished",

@@ -40,6 +40,7 @@ def test_a_fan_out_of_depth_three_ends_with_one_job(scene: Scene) -> None:
 
 def test_a_hundred_children_have_a_hundred_processes_and_workspaces(scene: Scene) -> None:
     seen = scene.directory / "seen"
+    scene.settings("isolation: process\n")
     for number in range(100):
         scene.subscriber(f"acme/child-{number}", f'echo "$PPID $$ $(pwd)" >>{seen}')
     _ended(scene.tako(*EXEC, "--jobs", "8", cwd=scene.library(FAN_OUT)), 0)
@@ -80,6 +81,7 @@ def test_jobs_and_concurrency_limit_bound_how_many_run_at_once(
 
 
 def test_one_repository_runs_one_of_its_workflows_at_a_time(scene: Scene) -> None:
+    scene.settings("isolation: process\n")
     script = _overlap(scene) % "true"
     config = tako_yml(
         {"a": workflow(script), "b": workflow(script)}, [subscription(name="a"), subscription(name="b")]
@@ -120,6 +122,7 @@ def _mixed(scene: Scene) -> None:
 
 
 def test_several_failed_children_are_all_reported_and_fail_the_step(scene: Scene) -> None:
+    scene.settings("isolation: process\n")
     _mixed(scene)
     done = _ended(scene.tako(*EXEC, "--jobs", "2", cwd=scene.library(FAN_OUT, "echo never")), 1)
     fan_out_result = done.json["steps"][0]["fan_out"]
@@ -355,6 +358,7 @@ def test_a_repository_that_vanishes_before_the_fan_out_is_not_a_subscriber(scene
 
 
 def test_workspaces_of_what_succeeded_are_gone_and_of_what_failed_are_kept(scene: Scene) -> None:
+    scene.settings("isolation: process\n")
     scene.subscriber("acme/bad", "echo mine >evidence.txt; exit 1")
     scene.subscriber("acme/good", "true")
     done = _ended(scene.tako(*EXEC, cwd=scene.library(FAN_OUT)), 1)

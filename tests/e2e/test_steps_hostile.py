@@ -111,6 +111,7 @@ def test_a_daemon_that_keeps_the_output_open_does_not_hold_the_step(scene: Scene
 
 
 def test_a_step_that_kills_its_whole_session_only_fails_itself(scene: Scene) -> None:
+    scene.settings("isolation: process\n")
     scene.subscriber("acme/angry", "kill -KILL 0")
     scene.subscriber("acme/good", "true")
     done = scene.tako(*EXEC, "--jobs", "2", cwd=scene.library(FAN_OUT))
@@ -122,6 +123,7 @@ def test_a_step_that_kills_its_whole_session_only_fails_itself(scene: Scene) -> 
 
 
 def test_a_step_that_kills_its_own_worker_fails_only_itself(scene: Scene) -> None:
+    scene.settings("isolation: process\n")
     scene.subscriber("acme/angry", "kill -KILL $PPID; sleep 600")
     scene.subscriber("acme/good", "true")
     done = scene.tako(*EXEC, "--jobs", "2", cwd=scene.library(FAN_OUT))

@@ -6,6 +6,7 @@ from tako.config.schema import Workflow
 from tako.engine.child_runner_factory import ChildRunnerFactory
 from tako.engine.fanout import PlannedChild
 from tako.journal.records import ChildPlanned, EventEmitted
+from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits
 from tests.support.records import T0, event, run_id
 from tests.support.segments import run_spec
@@ -17,7 +18,7 @@ RECORD = ChildPlanned(T0, "fan", run_id(7), "acme/dep", "main", "beef", "check",
 def test_a_child_gets_all_that_is_pinned_and_a_directory_below_its_parents(tmp_path: Path) -> None:
     parent = run_spec(tmp_path, ancestors=(("acme/lib", "release"),), root_run_id=run_id(0))
     limits = Limits(open_files=5)
-    factory = ChildRunnerFactory({"PATH": "/bin"}, limits, "process", lambda: ("Ada", "a@b.c"), keep=True)
+    factory = ChildRunnerFactory({"PATH": "/bin"}, limits, Isolation(), lambda: ("Ada", "a@b.c"), keep=True)
     child = PlannedChild(RECORD, WORKFLOW, tmp_path / "snapshot", "digest", ("wheel",))
     spec = factory.spec(parent, EventEmitted(T0, "fan", event()), child)
     assert (spec.run_id, spec.root_run_id, spec.parent_run_id, spec.parent_step) == (
@@ -41,12 +42,12 @@ def test_a_child_gets_all_that_is_pinned_and_a_directory_below_its_parents(tmp_p
     )
     assert spec.ancestors == (("acme/lib", "release"), ("acme/app", "check"))
     assert (spec.event, spec.received_from) == (event(), parent.paths.artifacts)
-    assert (spec.environment, spec.limits, spec.isolation) == ({"PATH": "/bin"}, limits, "process")
+    assert (spec.environment, spec.limits, spec.isolation) == ({"PATH": "/bin"}, limits, Isolation())
     assert (spec.git_identity, spec.keep, spec.in_place) == (("Ada", "a@b.c"), True, False)
 
 
 def test_planning_a_child_makes_no_directory(tmp_path: Path) -> None:
-    factory = ChildRunnerFactory({}, Limits(), "process")
+    factory = ChildRunnerFactory({}, Limits(), Isolation())
     parent = run_spec(tmp_path)
     spec = factory.spec(parent, EventEmitted(T0, "fan", event()), PlannedChild(RECORD, WORKFLOW, tmp_path))
     assert not parent.directory.exists()

@@ -12,7 +12,6 @@ import pytest
 
 from tako.config.schema import Step
 from tako.engine.environment import base_environment, idempotency_key, scrubbed
-from tako.engine.segment import Segment
 from tako.sandbox.policy import Limits
 from tests.support.records import event, run_id
 from tests.support.segments import Ran, run, run_spec
@@ -199,7 +198,7 @@ def test_the_key_of_a_step_is_the_same_for_all_its_attempts_and_no_other_step() 
 
 def test_a_user_without_a_name_is_called_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tako.engine.environment.os.getuid", lambda: 3_999_999_999)
-    segment = Segment(run_spec(tmp_path), 0, 1, "/tmp/t")
-    environment = base_environment(segment)
+    spec = run_spec(tmp_path)
+    environment = base_environment(spec, spec.paths, "/tmp/t")
     assert (environment["USER"], environment["LOGNAME"]) == ("3999999999", "3999999999")
     assert "TAKO_EVENT_TYPE" not in environment

@@ -244,11 +244,11 @@ def test_a_workflow_that_does_not_run_on_events_is_refused(parent: RunSpec) -> N
 
 
 def test_what_is_not_supported_yet_is_refused_and_named(parent: RunSpec) -> None:
-    workflows = {"check": evolve(CHECK, secrets=("TOKEN",), resources=Resources(mem_limit=1))}
+    workflows = {"check": evolve(CHECK, resources=Resources(cpu_limit=1, mem_limit=1))}
     kind, message = _error(_plan(parent, *_candidates("acme/app", _subscription(), workflows=workflows)))
     assert kind == "config_invalid"
     assert message.splitlines() == [
-        "tako.yml:1:1: workflows.check.secrets: secrets is not supported yet",
+        "tako.yml:1:1: workflows.check.resources.cpu_limit: resources.cpu_limit is not supported yet",
         "tako.yml:1:1: workflows.check.resources.mem_limit: resources.mem_limit is not supported yet",
     ]
 

@@ -8,6 +8,7 @@ import pytest
 
 from tako.config.schema import Produces, Step
 from tako.engine.run_directory import make_directory
+from tako.engine.segment import secrets_of
 from tests.support.records import event
 from tests.support.segments import Ran, run, run_spec
 
@@ -258,3 +259,44 @@ def test_a_file_that_vanishes_while_it_is_collected_fails_the_step(
     monkeypatch.setattr("tako.engine.produced.glob_beneath", lambda *_: ["gone"])
     ran = _artifacts(tmp_path, "true", "*")
     assert ran.step().message == "artifact file 'gone': gone is missing"
+
+
+def _with_secrets(tmp_path: Path, script: str, produces: Produces, **values: str) -> Ran:
+    step = Step(id="step-1", run=script, secrets=tuple(values), produces=produces)
+    return run(run_spec(tmp_path, step), secrets=secrets_of(values))
+
+
+def test_no_output_of_any_form_holds_a_secret(tmp_path: Path) -> None:
+    script = """
+        printf 'own=%s\n' "$A" >> $TAKO_OUTPUT
+        printf 'HALF=%s\nSET=%s\n' "${A%of-it}" "$B" >> $TAKO_ENV
+        printf '%s' "$B" | base64 -w 0 > file
+        echo "of-it"
+    """
+    outputs = _produces(
+        file="from_file:file", set="from_env:SET", both="{{ .outputs.half }}of-it", half="from_env:HALF"
+    )
+    # Declared in this order, `both` puts together what was no secret before.
+    ordered = {name: outputs.outputs[name] for name in ("file", "set", "half", "both")}
+    ran = _with_secrets(tmp_path, script, Produces(outputs=ordered), A="value-of-it", B="line one\nline two")
+    assert ran.outputs() == {"own": "***", "file": "***", "set": "***", "half": "value-", "both": "***"}
+    assert ran.step().environment == {"HALF": "value-", "SET": "***"}
+
+
+def test_a_line_that_cannot_be_read_is_told_without_the_secret_in_it(tmp_path: Path) -> None:
+    finished = _with_secrets(tmp_path, 'echo "$A" >> $TAKO_OUTPUT', Produces(), A="value-of-it").step()
+    assert (finished.status, finished.message) == ("failed", "$TAKO_OUTPUT: expected name=value, got '***'")
+
+
+def test_an_artifact_that_holds_a_secret_is_not_kept(tmp_path: Path) -> None:
+    script = 'head -c 1048570 /dev/zero > file; printf %s "$A" >> file; echo fine > other'
+    produces = Produces(artifacts={"all": ("file", "other")})
+    ran = _with_secrets(tmp_path, script, produces, A="value-of-it")
+    assert ran.step().status == "failed"
+    assert ran.step().message.startswith("artifact file 'file' holds the value of a secret of this run")
+    assert not list(ran.spec.paths.artifacts.rglob("*"))
+
+
+def test_a_directory_in_place_of_an_artifact_file_is_refused_with_secrets_too(tmp_path: Path) -> None:
+    ran = _with_secrets(tmp_path, "mkdir file", Produces(artifacts={"all": ("file",)}), A="value-of-it")
+    assert ran.step().message == "artifact 'all': no regular file matches 'file'"

@@ -37,7 +37,12 @@ def test_the_steps_run_in_order_and_the_run_succeeds(tmp_path: Path) -> None:
     ran = run(run_spec(tmp_path, "echo one > log", "cat log; echo two"))
     assert (ran.end.kind, ran.end.status, ran.state.status) == ("finished", "succeeded", "succeeded")
     assert ran.log("step-2") == "one\ntwo\n"
-    assert _kinds(ran) == ["RunStarted", *["StepStarted", "StepFinished"] * 2, "RunFinished"]
+    assert _kinds(ran) == [
+        "RunStarted",
+        "SandboxEntered",
+        *["StepStarted", "StepFinished"] * 2,
+        "RunFinished",
+    ]
 
 
 def test_the_beginning_of_a_run_says_all_that_is_pinned(tmp_path: Path) -> None:
@@ -263,7 +268,7 @@ def test_after_its_children_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     listed, outputs, artifact = ran.log("step-3").splitlines()
     assert (listed, artifact) == ("here", "from the child")
     assert "acme/dep" in outputs
-    assert isinstance([*read_records(spec.paths.journal)][-4], SegmentStarted)
+    assert isinstance([*read_records(spec.paths.journal)][-5], SegmentStarted)
 
 
 def test_after_a_failed_fan_out_its_clean_up_runs(tmp_path: Path) -> None:
@@ -304,7 +309,7 @@ def test_a_fan_out_can_have_a_condition(tmp_path: Path) -> None:
 def test_what_the_journal_holds_is_plain_json(tmp_path: Path) -> None:
     spec = run(run_spec(tmp_path, "echo v=ü >> $TAKO_OUTPUT")).spec
     bodies = [json.loads(line) for line in spec.paths.journal.read_bytes().splitlines()]
-    assert bodies[2]["outputs"] == {"v": "ü"}
+    assert bodies[3]["outputs"] == {"v": "ü"}
 
 
 def test_a_step_that_cannot_be_prepared_fails_alone(tmp_path: Path) -> None:

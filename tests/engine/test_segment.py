@@ -6,8 +6,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tako.config.schema import EventSpec, Input, Produces, Retry, Step, Validation
-from tako.engine.segment import Segment, SegmentEnd, new_segment
+from tako.config.schema import EventSpec, Input, Produces, Retry, Step, Validation, Workflow
+from tako.engine.segment import Secrets, Segment, SegmentEnd, Segments, secrets_of
 from tako.errors import DiskFullError, HeldError, MachineError
 from tako.layout import RunDirectory
 from tako.sandbox.policy import Limits
@@ -69,9 +69,33 @@ def test_a_run_knows_its_directory_and_depth(tmp_path: Path) -> None:
     assert (spec.depth, run_spec(tmp_path).depth) == (2, 0)
 
 
-def test_a_segment_gets_a_private_directory_of_its_own(tmp_path: Path) -> None:
+def test_each_segment_gets_a_private_directory_of_its_own(tmp_path: Path) -> None:
     spec = run_spec(tmp_path)
-    segment = new_segment(spec, 1, 2, tmp_path, 7)
-    assert (segment.run, segment.number, segment.attempt) == (spec, 1, 2)
-    assert Path(segment.temporary) == tmp_path / "7"
-    assert (tmp_path / "7").stat().st_mode & 0o777 == 0o700
+    segments = Segments(tmp_path, lambda _spec: Secrets())
+    first, second = (segments.new(spec, number, 2) for number in (0, 1))
+    assert (first.run, second.number, second.attempt) == (spec, 1, 2)
+    assert first.temporary != second.temporary
+    for segment in (first, second):
+        assert Path(segment.temporary).parent == tmp_path
+        assert Path(segment.temporary).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_segment_carries_the_secrets_of_its_run_and_shows_them_to_nobody(tmp_path: Path) -> None:
+    secrets = secrets_of({"TOKEN": "hunter2-hunter2"})
+    segment = Segments(tmp_path, lambda _spec: secrets).new(run_spec(tmp_path), 0, 1)
+    copy = pickle.loads(pickle.dumps(segment))  # noqa: S301 - our own
+    step = Step(id="publish", run="true", secrets=("TOKEN",))
+    assert copy.secrets.of(Workflow(name="w"), step) == {"TOKEN": "hunter2-hunter2"}
+    assert copy.secrets.of(Workflow(name="w"), Step(id="other", run="true")) == {}
+    assert "hunter2" not in repr(segment) + repr(copy.secrets)
+    assert "TOKEN" in repr(secrets)
+
+
+def test_secrets_are_compared_by_name_alone() -> None:
+    assert secrets_of({"A": "one"}) == secrets_of({"A": "two"})
+    assert hash(secrets_of({"A": "one"})) == hash(secrets_of({"A": "two"}))
+    assert secrets_of({"A": "one"}) != secrets_of({"B": "one"})
+
+
+def test_the_path_of_the_ssh_agent_is_not_hidden() -> None:
+    assert secrets_of({"SSH_AUTH_SOCK": "/tmp/agent", "A": "v"}).hidden == (b"v",)

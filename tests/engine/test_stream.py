@@ -6,16 +6,18 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tako.config.schema import Produces, Step
+from tako.engine.segment import secrets_of
 from tako.engine.steps.stream import CHUNK, Log, Stream
 from tako.errors import DiskFullError
 from tako.sandbox.policy import Limits
-from tests.support.segments import run, run_spec
+from tests.support.segments import Ran, run, run_spec
 
 
 def _produces(**outputs: str) -> Produces:
@@ -192,3 +194,42 @@ def test_an_error_that_is_not_about_room_is_a_bug_to_be_seen(tmp_path: Path) -> 
     log.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         log.write(b"x")
+
+
+SECRET = secrets_of({"TOKEN": "first-line-of-it\nsecond-line-of-it"})
+
+
+def _with_secret(tmp_path: Path, script: str, **changes: Any) -> Ran:  # noqa: ANN401
+    step = Step(id="step-1", run=script, secrets=("TOKEN",), **changes)
+    return run(run_spec(tmp_path, step), secrets=SECRET)
+
+
+def test_a_secret_that_is_written_byte_by_byte_is_in_no_sink(tmp_path: Path) -> None:
+    script = 'printf "<%s>" "$TOKEN" | dd bs=1 2>/dev/null; printf "<%s" "$TOKEN" >&2'
+    produces = _produces(out="from_stdout", err="from_stderr", end="(<.*>)")
+    ran = _with_secret(tmp_path, script, produces=produces)
+    assert ran.outputs() == {"out": "<***>", "err": "<***", "end": "<***>"}
+    assert sorted(ran.log().splitlines()) == ["<***", "<***>"]
+
+
+def test_a_secret_is_in_no_line_of_a_failure(tmp_path: Path) -> None:
+    ran = _with_secret(tmp_path, 'echo "$TOKEN"; echo second-line-of-it; printf first-line; exit 3')
+    assert ran.step().last_lines == ("***", "***", "first-line")
+    assert ran.log() == "***\n***\nfirst-line\n"
+
+
+def test_a_secret_that_crosses_the_chunks_of_a_long_line_is_replaced(tmp_path: Path) -> None:
+    script = f'head -c {CHUNK - 5} /dev/zero | tr "\\0" x; printf "%s\n" "$TOKEN"'
+    assert _with_secret(tmp_path, script).log() == "x" * (CHUNK - 5) + "***\n"
+
+
+def test_lines_come_as_they_are_written_also_with_secrets(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    spec = run_spec(tmp_path, "true")
+    script = f"""
+        echo at once
+        while ! grep -q 'at once' '{spec.paths.log("step-1")}'; do sleep 0.01; done
+        touch '{seen}'
+    """
+    assert _with_secret(tmp_path, script, timeout_s=30.0).step().status == "succeeded"
+    assert seen.exists()

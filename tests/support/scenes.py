@@ -102,10 +102,16 @@ class Scene:
     mailboxes: contextlib.ExitStack
 
     def mailbox(self, name: str = "mail") -> Mailbox:
-        """Make a mailbox; steps write to its `path`."""
+        """Make a mailbox; steps write to its `path`, which a sandbox would hide."""
+        self.settings("isolation: process\n")
         box = Mailbox(self.directory / name)
         self.mailboxes.callback(box.close)
         return box
+
+    def settings(self, text: str) -> None:
+        """Write config.yml."""
+        self.tako.home.mkdir(mode=0o700, exist_ok=True)
+        (self.tako.home / "config.yml").write_text(text)
 
     def library(self, *steps: Step, files: Files | None = None, **keys: object) -> Path:
         """Make `acme/lib` with the workflow `release`; gives its checkout."""

@@ -18,13 +18,15 @@ from attrs import frozen
 from tako.config.schema import Step, Workflow
 from tako.engine.forked_cell import ForkedCell
 from tako.engine.run_directory import make_directory
-from tako.engine.segment import RunSpec, Segment, SegmentEnd
+from tako.engine.segment import RunSpec, Secrets, Segment, SegmentEnd
 from tako.journal.fold import RunState, fold
 from tako.journal.log import read_records
 from tako.journal.records import StepFinished
+from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits
 from tests.support.records import run_id
 
+NO_SECRETS = Secrets()
 ENVIRONMENT: Mapping[str, str] = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
 
 
@@ -50,7 +52,7 @@ def run_spec(directory: Path, *steps: Step | str, number: int = 1, **changes: An
         config_digest="d1",
         artifact_names=(),
         inputs={},
-        isolation="process",
+        isolation=Isolation(),
         environment=ENVIRONMENT,
         limits=Limits(),
     )
@@ -89,22 +91,34 @@ def state_of(spec: RunSpec) -> RunState:
 
 @contextlib.contextmanager
 def started(
-    spec: RunSpec, *, number: int = 0, attempt: int = 1, grace_s: float = 10.0
+    spec: RunSpec,
+    *,
+    number: int = 0,
+    attempt: int = 1,
+    grace_s: float = 10.0,
+    secrets: Secrets = NO_SECRETS,
 ) -> Iterator[ForkedCell]:
     """Give the running worker of the run's next segment; the caller waits for its end."""
     make_directory(spec.paths)
     with tempfile.TemporaryDirectory() as temporary:
         cell = ForkedCell()
         try:
-            cell.start(Segment(spec, number, attempt, temporary, grace_s))
+            cell.start(Segment(spec, number, attempt, temporary, grace_s, secrets))
             yield cell
         finally:
             cell.worker.end()
             cell.close()
 
 
-def run(spec: RunSpec, *, number: int = 0, attempt: int = 1, grace_s: float = 10.0) -> Ran:
+def run(
+    spec: RunSpec,
+    *,
+    number: int = 0,
+    attempt: int = 1,
+    grace_s: float = 10.0,
+    secrets: Secrets = NO_SECRETS,
+) -> Ran:
     """Run the next segment to its end."""
-    with started(spec, number=number, attempt=attempt, grace_s=grace_s) as cell:
+    with started(spec, number=number, attempt=attempt, grace_s=grace_s, secrets=secrets) as cell:
         end = cell.wait()
     return Ran(spec, end, state_of(spec))

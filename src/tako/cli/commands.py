@@ -10,5 +10,6 @@ COMMANDS = {
     "runs": ("tako.cli.runs", "List the runs, newest first."),
     "logs": ("tako.cli.logs", "Print the output of a run's steps."),
     "cache": ("tako.cli.cache", "Fill, list and check the repository cache."),
+    "doctor": ("tako.cli.doctor", "Show what of this machine tako can use, and how to get the rest."),
     "version": ("tako.cli.version", "Print the version."),
 }

@@ -63,6 +63,10 @@ class ExecCommand(click.Command):
     "--lock-timeout", metavar="DURATION", help="How long to wait for a repository's lock, as in 10m."
 )
 @click.option(
+    "--grant", "grants", multiple=True, metavar="NAME=REPOSITORY",
+    help="Let this repository have the secret NAME, which its tako.yml names; may be repeated.",
+)  # fmt: skip
+@click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="What is written to stdout at the end.",
 )  # fmt: skip
@@ -88,6 +92,7 @@ def command(context: click.Context, /, workflow: str | None, **options: Any) -> 
         local=options["local"],
         isolation=options["isolation"] or "",
         lock_timeout=options["lock_timeout"] or "",
+        grants=options["grants"],
         output=options["output"],
         quiet=options["quiet"],
         keep=options["keep"],

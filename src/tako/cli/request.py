@@ -24,6 +24,8 @@ class Request(FrozenValue):
     local: bool = False
     isolation: str = ""
     lock_timeout: str = ""
+    #: Each `NAME=owner/name`.
+    grants: tuple[str, ...] = ()
     output: str = "text"
     quiet: bool = False
     keep: bool = False

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,17 +23,21 @@ from tako.cli.notes import Notes
 from tako.cli.options import open_home
 from tako.cli.request import Request
 from tako.cli.root_run import find_source, make_run
-from tako.config.schema import Settings
+from tako.config.schema import Settings, Workflow
 from tako.engine.environment import scrubbed
 from tako.engine.forked_cell import ForkedCell
 from tako.engine.root_source import RootSource
 from tako.engine.run_directory import machine_limits
 from tako.engine.run_ids import RunIds
-from tako.engine.segment import RunSpec, new_segment
-from tako.errors import MachineError, UsageError
+from tako.engine.secrets import SecretKeeper, read_grants
+from tako.engine.segment import SSH_AGENT, RunSpec, Segments
+from tako.errors import UsageError
 from tako.layout import Home
+from tako.repositories.reference import Repository, parse_repository
+from tako.sandbox.isolation import Isolation
+from tako.sandbox.policy import AUTO, PROCESS, Mount
 from tako.system.signals import STOPPING, SignalPipe
-from tako.system.user_environment import user_environment
+from tako.system.user_environment import user_environment, user_home, withhold
 from tako.system.warden import Post
 from tako.units import parse_duration
 from tako.values import FrozenValue
@@ -59,6 +64,7 @@ class Parts(FrozenValue):
     #: What children see of the user's environment.
     passed_on: Mapping[str, str]
     jobs: int
+    secrets: SecretKeeper
 
 
 def execute(request: Request, post: Post, cell: ForkedCell) -> int:
@@ -68,6 +74,8 @@ def execute(request: Request, post: Post, cell: ForkedCell) -> int:
     """
     environment = user_environment()
     home, settings = open_home(request.home)
+    # Before anything else is started, which would inherit them.
+    secrets = SecretKeeper(read_grants(settings, request.grants), partial(withhold, spare=(SSH_AGENT,)))
     notes = Notes(quiet=request.quiet)
     parts = Parts(
         request=request,
@@ -81,16 +89,27 @@ def execute(request: Request, post: Post, cell: ForkedCell) -> int:
         run_ids=RunIds(lambda: os.urandom(4).hex()),
         passed_on=scrubbed(environment, settings.environment),
         jobs=request.jobs or settings.jobs or len(os.sched_getaffinity(0)),
+        secrets=secrets,
     )
     source = find_source(request, parts.cache)
-    spec, lock = make_run(home, _spec(parts, source, environment), parts.run_ids)
+    _check_secrets(parts, source)
+    isolation = _isolation(parts, source, environment)
+    spec, lock = make_run(home, _spec(parts, source, isolation, environment), parts.run_ids)
     try:
-        return _run(parts, spec, cell)
+        return _run(parts, spec, isolation, cell)
     finally:
         os.close(lock)
 
 
-def _spec(parts: Parts, source: RootSource, environment: Mapping[str, str]) -> RunSpec:
+def _check_secrets(parts: Parts, source: RootSource) -> None:
+    """Raise `SecretMissingError` before anything is made; takes them out of the environment, too."""
+    if source.in_place:
+        parts.secrets.for_trusted(source.workflow)
+    else:
+        parts.secrets.for_repository(parse_repository(source.repository), source.workflow)
+
+
+def _spec(parts: Parts, source: RootSource, isolation: Isolation, environment: Mapping[str, str]) -> RunSpec:
     return RunSpec(
         run_id="",
         root_run_id="",
@@ -103,23 +122,48 @@ def _spec(parts: Parts, source: RootSource, environment: Mapping[str, str]) -> R
         config_digest=source.config.digest,
         artifact_names=tuple(source.config.artifacts),
         inputs=source.inputs,
-        isolation=_isolation(parts.request.isolation or parts.settings.isolation),
+        # The steps in the user's own checkout are trusted like any command the user types.
+        isolation=Isolation() if source.in_place else isolation,
         environment=dict(environment) if source.in_place else parts.passed_on,
         limits=machine_limits(parts.home.path, parts.jobs),
         in_place=source.in_place,
         keep=parts.request.keep,
         tracked_changes=source.tracked_changes,
         git_identity=("", "") if source.in_place else parts.cache.git_identity(),
+        mounts=()
+        if source.in_place
+        else _mounts(parts, parse_repository(source.repository), source.workflow),
+        tool_caches=() if source.in_place else _tool_caches(parts, isolation),
     )
 
 
-def _run(parts: Parts, spec: RunSpec, cell: ForkedCell) -> int:
+def _mounts(parts: Parts, repository: Repository, workflow: Workflow) -> tuple[Mount, ...]:
+    from tako.engine.extra_mounts import extra_mounts
+
+    return extra_mounts(parts.settings, user_environment(), repository, workflow)
+
+
+def _tool_caches(parts: Parts, isolation: Isolation) -> tuple[tuple[Path, str], ...]:
+    wanted = parts.settings.sandbox.tool_caches
+    if not wanted:
+        return ()
+    if not isolation.overlays:
+        parts.notes.say(
+            "sandbox.tool_caches of config.yml is without effect: it needs overlays (`tako doctor`)"
+        )
+        return ()
+    home = user_home(user_environment())
+    return tuple((home / path, path) for path in wanted if (home / path).is_dir())
+
+
+def _run(parts: Parts, spec: RunSpec, isolation: Isolation, cell: ForkedCell) -> int:
     parts.notes.say(
         f"run {spec.run_id}: {spec.workflow.name} of {spec.repository},"
-        f" isolation {spec.isolation}, jobs {parts.jobs}"
+        f" isolation {isolation.level}, jobs {parts.jobs}"
     )
     signals = SignalPipe(_SIGNALS)
-    segment = new_segment(spec, 0, 1, Path(parts.post.temporary), 0)
+    segments = Segments(Path(parts.post.temporary), parts.secrets.for_run)
+    segment = segments.new(spec, 0, 1)
     cell.start(segment)
 
     from tako.engine.child_workflow_executor import ChildWorkflowExecutor
@@ -136,9 +180,9 @@ def _run(parts: Parts, spec: RunSpec, cell: ForkedCell) -> int:
         spec,
         runner,
         planner=lambda: _planner(parts),
-        factory=lambda: _factory(parts, spec),
+        factory=lambda: _factory(parts, spec, isolation),
+        segments=segments,
         signals=signals,
-        temporary=Path(parts.post.temporary),
         observers=_observers(parts.request),
     )
     result = driver.run((segment, runner.adopt(segment, cell)))
@@ -156,18 +200,28 @@ def _observers(request: Request) -> list[Observer]:
     return [LiveText(sys.stderr)]
 
 
-def _factory(parts: Parts, spec: RunSpec) -> ChildRunnerFactory:
+def _factory(parts: Parts, spec: RunSpec, isolation: Isolation) -> ChildRunnerFactory:
     from tako.engine.child_runner_factory import ChildRunnerFactory
 
     return ChildRunnerFactory(
-        parts.passed_on, spec.limits, spec.isolation, parts.cache.git_identity, keep=spec.keep
+        parts.passed_on,
+        spec.limits,
+        isolation,
+        parts.cache.git_identity,
+        tool_caches=_tool_caches(parts, isolation),
+        keep=spec.keep,
     )
 
 
 def _planner(parts: Parts) -> FanOutExecutor:
     from tako.engine.fanout import FanOutExecutor
 
-    return FanOutExecutor(parts.cache, parts.run_ids)
+    return FanOutExecutor(
+        parts.cache,
+        parts.run_ids,
+        mounts=partial(_mounts, parts),
+        secrets=parts.secrets.for_repository,
+    )
 
 
 def _lock_timeout_s(request: Request, settings: Settings) -> float:
@@ -180,8 +234,11 @@ def _lock_timeout_s(request: Request, settings: Settings) -> float:
         raise UsageError(message) from error
 
 
-def _isolation(asked: str) -> str:
-    if asked in ("auto", "process"):
-        return "process"
-    message = f"isolation level {asked!r} is not supported yet"
-    raise MachineError(message, hint="use --isolation process, or auto")
+def _isolation(parts: Parts, source: RootSource, environment: Mapping[str, str]) -> Isolation:
+    """How children are kept apart; nothing is tried where there can be none and nothing was asked for."""
+    asked = parts.request.isolation or parts.settings.isolation
+    if asked == PROCESS or (asked == AUTO and source.in_place and not source.workflow.fans_out):
+        return Isolation()
+    from tako.sandbox.levels import choose
+
+    return choose(asked, parts.home, environment)

@@ -115,8 +115,9 @@ def _size(value: Value) -> int | None:
 def read_sandbox(value: Value) -> Sandbox:
     """Read `sandbox:` of a workflow."""
     table = value.table(("read", "write"))
-    return Sandbox(read=table.get("read", _outer_paths, ()), write=table.get("write", _outer_paths, ()))
+    return Sandbox(read=table.get("read", outer_paths, ()), write=table.get("write", outer_paths, ()))
 
 
-def _outer_paths(value: Value) -> tuple[str, ...]:
+def outer_paths(value: Value) -> tuple[str, ...]:
+    """Read a list of absolute paths, or paths below the user's home."""
     return tuple(outer_path(item) for item in value.items())

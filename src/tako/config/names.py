@@ -13,6 +13,8 @@ from tako.units import parse_duration
 DEFAULT_ARTIFACT = "default"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = "TAKO_"
+#: What tako gives steps itself, or cannot do without.
+_NO_SECRETS = frozenset(("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "PWD"))
 _PART = re.compile(r"[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]{0,99}")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?")
 _PARTS_MIN = 2
@@ -74,6 +76,25 @@ def env_name_problem(name: str) -> str:
     if name.upper().startswith(_RESERVED):
         return f"names that start with {_RESERVED} are tako's own, got {name!r}"
     return ""
+
+
+def secret_names(value: Value) -> tuple[str, ...]:
+    """Give a list of names of secrets, each once."""
+    found: list[str] = []
+    for item in value.items():
+        name = env_name(item)
+        problem = secret_name_problem(name)
+        if item.is_text and name in found:
+            problem = f"the name {name!r} is here twice"
+        if problem:
+            item.note(problem)
+        found.append(name)
+    return tuple(dict.fromkeys(found))
+
+
+def secret_name_problem(name: str) -> str:
+    """Say why the name of an environment variable cannot be one of a secret; empty if it can."""
+    return f"{name} cannot be a secret: every step has it" if name in _NO_SECRETS else ""
 
 
 def duration(value: Value) -> float:

@@ -182,6 +182,19 @@ class Config(FrozenValue):
 
 
 @frozen(eq=False, repr=False)
+class SandboxSettings(FrozenValue):
+    """What the user lets steps see: `read` and `write` all of them, `repositories` those whose tako.yml asks.
+
+    `tool_caches` are directories below the user's home, shown to each run with changes of its own.
+    """
+
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    tool_caches: tuple[str, ...] = ()
+    repositories: Mapping[str, Sandbox] = field(factory=dict)
+
+
+@frozen(eq=False, repr=False)
 class Settings(FrozenValue):
     """The user's `$TAKO_HOME/config.yml`; every field has the default of a missing file."""
 
@@ -192,3 +205,6 @@ class Settings(FrozenValue):
     repositories: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     cache_dir: str = ""
+    sandbox: SandboxSettings = field(factory=SandboxSettings)
+    #: The repositories that may have each secret.
+    secrets: Mapping[str, tuple[str, ...]] = field(factory=dict)

@@ -10,10 +10,19 @@ import os
 import string
 from pathlib import Path
 
+from tako.config.declarations import outer_paths, read_sandbox
 from tako.config.files import read_regular, text_of
-from tako.config.names import duration, env_names, outer_path, repository
+from tako.config.names import (
+    duration,
+    env_name_problem,
+    env_names,
+    outer_path,
+    reference_problem,
+    repository,
+    secret_name_problem,
+)
 from tako.config.problems import Problems, did_you_mean
-from tako.config.schema import Settings
+from tako.config.schema import Sandbox, SandboxSettings, Settings
 from tako.config.values import Value
 from tako.config.yaml_walk import read_tree
 
@@ -21,6 +30,7 @@ ISOLATION = ("auto", "process", "landlock", "namespace")
 URL_FIELDS = ("host", "owner", "name")
 _KEYS = (
     "jobs", "isolation", "lock_timeout", "url_template", "repositories", "environment", "cache_dir",
+    "sandbox", "secrets",
 )  # fmt: skip
 
 
@@ -49,8 +59,56 @@ def _settings(root: Value) -> Settings:
         url_template=table.get("url_template", _url_template, ""),
         repositories=table.get("repositories", lambda found: tuple(map(repository, found.items())), ()),
         environment=table.get("environment", env_names, ()),
+        sandbox=table.get("sandbox", _sandbox, default.sandbox),
+        secrets=table.get("secrets", _grants, {}),
         cache_dir=os.path.expanduser(table.get("cache_dir", outer_path, "")),  # noqa: PTH111  "" stays ""
     )
+
+
+def _sandbox(value: Value) -> SandboxSettings:
+    table = value.table(("read", "write", "tool_caches", "repositories"))
+    return SandboxSettings(
+        read=table.get("read", outer_paths, ()),
+        write=table.get("write", outer_paths, ()),
+        tool_caches=table.get("tool_caches", lambda found: tuple(map(_below_home, found.items())), ()),
+        repositories=table.get("repositories", _of_repositories, {}),
+    )
+
+
+def _of_repositories(value: Value) -> dict[str, Sandbox]:
+    granted = {}
+    for name, item in value.entries().items():
+        problem = reference_problem(name)
+        if problem:
+            item.note(problem)
+        granted[name] = read_sandbox(item)
+    return granted
+
+
+def _grants(value: Value) -> dict[str, tuple[str, ...]]:
+    granted = {}
+    for name, item in value.entries().items():
+        problem = env_name_problem(name) or secret_name_problem(name)
+        if problem:
+            item.note(problem)
+        granted[name] = tuple(map(_plain_repository, item.items()))
+    return granted
+
+
+def _plain_repository(value: Value) -> str:
+    text = value.text()
+    problem = reference_problem(text) if value.is_text else ""
+    if problem:
+        value.fail(f"expected owner/name, got {text!r}: {problem}")
+    return text
+
+
+def _below_home(value: Value) -> str:
+    """Give a path below the user's home, without the `~/`."""
+    text = outer_path(value)
+    if value.is_text and not text.startswith("~/"):
+        value.fail(f"expected a path below the home, such as ~/.cache/pip, got {text!r}")
+    return text.removeprefix("~/")
 
 
 def _url_template(value: Value) -> str:

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from tako.config.built_in import BUILT_IN, missing_with, read_with
 from tako.config.declarations import read_resources
-from tako.config.names import duration, env_names, environment, inner_path, timeout
+from tako.config.names import duration, environment, inner_path, secret_names, timeout
 from tako.config.problems import Problems, did_you_mean
 from tako.config.produces import read_produces
 from tako.config.schema import Produces, Retry, Step
@@ -67,7 +67,7 @@ def _step(value: Value, own_id: str, scope: _Scope) -> Step:
         uses=uses,
         with_=_with(table, uses, scope),
         env=table.get("env", environment, {}),
-        secrets=table.get("secrets", env_names, ()),
+        secrets=table.get("secrets", secret_names, ()),
         timeout_s=table.get("timeout", timeout, None),
         retry=table.get("retry", _retry, None),
         rerun=table.get("rerun", lambda found: found.choice(RERUNS), "allowed"),

@@ -8,23 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tako.config.schema import Resources, Sandbox, Step, Workflow
+from tako.config.schema import Resources, Step, Workflow
 from tako.config.steps import all_steps
 
 _LIMITS = ("cpu_limit", "mem_limit", "disk_limit", "process_limit", "address_space_limit")
 
-_OF_WORKFLOW: tuple[tuple[str, str, Callable[[Workflow], object]], ...] = (
-    ("secrets", "secrets", lambda workflow: workflow.secrets),
-    (
-        "workspace",
-        "a workspace other than auto or copy",
-        lambda workflow: workflow.workspace not in {"auto", "copy"},
-    ),
-    ("sandbox", "sandbox", lambda workflow: workflow.sandbox not in {None, Sandbox()}),
-)
 _OF_STEP: tuple[tuple[str, str, Callable[[Step], object]], ...] = (
-    ("secrets", "secrets", lambda step: step.secrets),
-    ("network", "a network other than default", lambda step: step.network != "default"),
     ("image", "image", lambda step: step.image),
     ("long_running", "long_running", lambda step: step.long_running),
     ("cache_key_files", "cache_key_files", lambda step: step.cache_key_files),
@@ -40,13 +29,10 @@ def unsupported_keys(workflow: Workflow) -> list[tuple[str, str]]:
 
 
 def _unsupported(workflow: Workflow) -> Iterator[tuple[str, str]]:
-    for name, what, asked in _OF_WORKFLOW:
-        if asked(workflow):
-            yield f"{workflow.key}.{name}", what
     yield from _limits(workflow.key, workflow.resources)
     for step in all_steps(workflow.steps):
-        for name, what, asked_of_step in _OF_STEP:
-            if asked_of_step(step):
+        for name, what, asked in _OF_STEP:
+            if asked(step):
                 yield f"{step.key}.{name}", what
         yield from _limits(step.key, step.resources)
 

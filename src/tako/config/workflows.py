@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tako.config.declarations import read_inputs, read_resources, read_sandbox
-from tako.config.names import env_names, environment, source_artifact, timeout
+from tako.config.names import environment, secret_names, source_artifact, timeout
 from tako.config.schema import Subscription, Workflow
 from tako.config.steps import condition, read_steps
 from tako.config.values import Value, check_name
@@ -38,7 +38,7 @@ def _workflow(name: str, value: Value, artifacts: Mapping[str, object]) -> Workf
         on=table.get("on", _on, STARTS),
         description=table.get("description", Value.text, ""),
         env=table.get("env", environment, {}),
-        secrets=table.get("secrets", env_names, ()),
+        secrets=table.get("secrets", secret_names, ()),
         resources=table.get("resources", read_resources, None),
         timeout_s=table.get("timeout", timeout, None),
         parallel=table.get("parallel", Value.boolean, False),

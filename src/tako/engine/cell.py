@@ -14,7 +14,7 @@ from multiprocessing.context import BaseContext
 
 from tako.engine.forked_cell import Worker
 from tako.engine.segment import Segment, SegmentEnd
-from tako.engine.worker import become_worker, run_segment
+from tako.engine.worker import become_worker, enter_namespaces, run_segment
 from tako.system.identity import own_identity
 
 _SAID_WITHIN_S = 30.0
@@ -32,6 +32,9 @@ class Cell:
     def submit(self, segment: Segment) -> Future[SegmentEnd]:
         """Run the segment; the future fails with `BrokenProcessPool` when the cell broke."""
         self.worker = Worker(self._hello.result(timeout=_SAID_WITHIN_S))
+        if segment.run.in_namespaces:
+            # The worker takes what is submitted one by one: it is inside before it reads the segment.
+            self._pool.submit(enter_namespaces)
         return self._pool.submit(run_segment, segment)
 
     def end(self) -> None:

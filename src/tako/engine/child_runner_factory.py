@@ -8,6 +8,7 @@ In: a planned child and the run that emitted its event. Out: a `RunSpec`, whose 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -15,6 +16,7 @@ from attrs import frozen
 from tako.engine.segment import RunSpec
 from tako.journal.records import EventEmitted
 from tako.repositories.reference import parse_repository
+from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits
 from tako.values import FrozenValue
 
@@ -28,8 +30,9 @@ class ChildRunnerFactory(FrozenValue):
 
     environment: Mapping[str, str]
     limits: Limits
-    isolation: str
+    isolation: Isolation
     git_identity: Callable[[], tuple[str, str]] = lambda: ("", "")
+    tool_caches: tuple[tuple[Path, str], ...] = ()
     keep: bool = False
 
     def spec(self, parent: RunSpec, emitted: EventEmitted, child: PlannedChild) -> RunSpec:
@@ -59,4 +62,6 @@ class ChildRunnerFactory(FrozenValue):
             ancestors=(*parent.ancestors, (parse_repository(parent.repository).key, parent.workflow.name)),
             received_from=parent.paths.artifacts,
             git_identity=self.git_identity(),
+            mounts=child.mounts,
+            tool_caches=self.tool_caches,
         )

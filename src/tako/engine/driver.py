@@ -9,7 +9,6 @@ the journal waits until the worker is gone. A full disk stops the tree by the la
 
 from __future__ import annotations
 
-import itertools
 import select
 import signal
 import time
@@ -30,7 +29,7 @@ from tako.engine.journals import Journals
 from tako.engine.machine import WORKER_DEATHS_MAX, Machine
 from tako.engine.results import child_finished, step_closed
 from tako.engine.run_directory import make_directory
-from tako.engine.segment import GRACE_S, RunSpec, Segment, SegmentEnd, new_segment
+from tako.engine.segment import GRACE_S, RunSpec, Segment, SegmentEnd, Segments
 from tako.engine.workflow_runner import WorkerLostError, WorkflowRunner
 from tako.errors import DiskFullError, MachineError, NotFoundError, TakoError
 from tako.journal.fold import RunState, fold
@@ -90,19 +89,19 @@ class Driver:
         *,
         planner: Callable[[], FanOutExecutor],
         factory: Callable[[], ChildRunnerFactory],
+        segments: Segments,
         signals: SignalPipe,
-        temporary: Path,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """`planner` and `factory` are called at the first fan-out; `temporary` is private and short."""
+        """`planner` and `factory` are called at the first fan-out."""
         self._root = root
         self._runner = runner
         self._make_planner = planner
         self._planner: FanOutExecutor | None = None
         self._make_factory = factory
         self._factory: ChildRunnerFactory | None = None
+        self._segments = segments
         self._signals = signals
-        self._temporary = temporary
         self._observers = observers
         self._machine = Machine(runner.slots)
         self._specs: dict[str, RunSpec] = {root.run_id: root}
@@ -115,8 +114,6 @@ class Driver:
         self._kill_at: dict[str, float] = {}
         self._mail: deque[Callable[[], h.Happening | None]] = deque()
         self._planning: ThreadPoolExecutor | None = None
-        #: 0 is the temporary directory of the root's first segment, which is made before the driver.
-        self._numbers = itertools.count(1)
         self._stopped_by = 0
         self._fault = ""
         self._bug = ""
@@ -227,7 +224,7 @@ class Driver:
         spec = self._specs[order.run_id]
         try:
             make_directory(spec.paths)
-            segment = new_segment(spec, order.number, order.attempt, self._temporary, next(self._numbers))
+            segment = self._segments.new(spec, order.number, order.attempt)
         except MachineError as error:
             message = str(error)
             self._fault = self._fault or message

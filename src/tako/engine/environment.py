@@ -13,7 +13,8 @@ import pwd
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from tako.engine.segment import RunSpec, Segment
+from tako.engine.segment import RunSpec
+from tako.layout import RunDirectory
 
 _PASSED = frozenset((
     "PATH", "LANG", "LANGUAGE", "TZ", "TERM", "NO_COLOR", "http_proxy", "https_proxy", "ftp_proxy",
@@ -37,44 +38,45 @@ def idempotency_key(run_id: str, step: str) -> str:
     return hashlib.sha256(f"{run_id}\n{step}".encode()).hexdigest()[:32]
 
 
-def base_environment(segment: Segment) -> dict[str, str]:
-    """What all steps of the run share, before the workflow's own `env`."""
-    spec = segment.run
+def base_environment(spec: RunSpec, seen: RunDirectory, temporary: str) -> dict[str, str]:
+    """What all steps of the run share, before the workflow's own `env`.
+
+    `seen` is the run's directory and `temporary` TMPDIR, both as the steps see them.
+    """
     environment = dict(spec.environment)
     if not spec.in_place:
         user = _user_name()
         environment |= {
-            "HOME": str(spec.paths.home),
+            "HOME": str(seen.home),
             "USER": user,
             "LOGNAME": user,
             "SHELL": "/bin/sh",
-            "TMPDIR": segment.temporary,
+            "TMPDIR": temporary,
         }
-    return environment | _words(spec)
+    return environment | _words(spec, seen)
 
 
-def _words(spec: RunSpec) -> dict[str, str]:
-    paths = spec.paths
+def _words(spec: RunSpec, seen: RunDirectory) -> dict[str, str]:
     words = {
         "TAKO_RUN_ID": spec.run_id,
         "TAKO_ROOT_RUN_ID": spec.root_run_id,
         "TAKO_REPOSITORY": spec.repository,
         "TAKO_COMMIT": spec.commit,
         "TAKO_WORKFLOW": spec.workflow.name,
-        "TAKO_WORKSPACE": str(paths.work),
-        "TAKO_CHILDREN": str(paths.received_children),
+        "TAKO_WORKSPACE": str(seen.work),
+        "TAKO_CHILDREN": str(seen.received_children),
     }
     if spec.event is not None:
-        words |= {"TAKO_EVENT_TYPE": spec.event.type, "TAKO_ARTIFACTS": str(paths.received_artifacts)}
+        words |= {"TAKO_EVENT_TYPE": spec.event.type, "TAKO_ARTIFACTS": str(seen.received_artifacts)}
     return words
 
 
-def step_words(spec: RunSpec, step: str) -> dict[str, str]:
+def step_words(spec: RunSpec, seen: RunDirectory, step: str) -> dict[str, str]:
     """The words that differ from step to step."""
     return {
         "TAKO_STEP": step,
-        "TAKO_OUTPUT": str(spec.paths.step_outputs(step)),
-        "TAKO_ENV": str(spec.paths.step_environment(step)),
+        "TAKO_OUTPUT": str(seen.step_outputs(step)),
+        "TAKO_ENV": str(seen.step_environment(step)),
         "TAKO_IDEMPOTENCY_KEY": idempotency_key(spec.run_id, step),
     }
 

@@ -30,7 +30,8 @@ from tako.expressions.templates import render_value
 from tako.journal.records import ChildExecutionError, ChildPlanned, EventEmitted, SubscriptionFiltered
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
-from tako.repositories.reference import Reference, parse_repository
+from tako.repositories.reference import Reference, Repository, parse_repository
+from tako.sandbox.policy import Mount
 from tako.values import FrozenValue
 
 DEPTH_MAX = 10
@@ -60,6 +61,7 @@ class PlannedChild(FrozenValue):
     source: Path | None = None
     config_digest: str = ""
     artifact_names: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
     error: ChildExecutionError | None = None
 
 
@@ -77,9 +79,21 @@ class FanOutExecutor:
     """Plans the fan-outs of one execution tree."""
 
     def __init__(
-        self, repositories: Repositories, run_ids: RunIds, *, clock: Callable[[], float] = time.time
+        self,
+        repositories: Repositories,
+        run_ids: RunIds,
+        *,
+        mounts: Callable[[Repository, Workflow], tuple[Mount, ...]] = lambda _repository, _workflow: (),
+        secrets: Callable[[Repository, Workflow], object] = lambda _repository, _workflow: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`mounts` says what a run sees beyond its workspace; raises `TakoError` for what is not granted.
+
+        `secrets` raises it for a secret that the run may or can not have; what it gives is not looked at.
+        """
         self._repositories = repositories
+        self._mounts = mounts
+        self._secrets = secrets
         self._run_ids = run_ids
         self._clock = clock
         self._delivered: set[tuple[str, str, str, int]] = set()
@@ -190,6 +204,8 @@ class FanOutExecutor:
             for name, value in subscription.inputs.items()
         }
         inputs = resolve_inputs(workflow, given)
+        mounts = self._mounts(candidate.repository, workflow)
+        self._secrets(candidate.repository, workflow)
         resolved = self._repositories.resolve(Reference(candidate.repository, candidate.branch))
         source = self._repositories.snapshot(resolved)
         return PlannedChild(
@@ -198,6 +214,7 @@ class FanOutExecutor:
             source=source,
             config_digest=config.digest,
             artifact_names=tuple(config.artifacts),
+            mounts=mounts,
         )
 
     def _error(self, record: ChildPlanned, error: TakoError) -> ChildExecutionError:

@@ -83,6 +83,7 @@ class ForkedCell:
     def start(self, segment: Segment) -> None:
         """Give the worker its segment; one that has died is told by `wait`."""
         with suppress(BrokenPipeError), os.fdopen(self._tell, "wb") as file:
+            pickle.dump(segment.run.in_namespaces, file)
             pickle.dump(segment, file)
 
     def wait(self) -> SegmentEnd:
@@ -111,10 +112,12 @@ def _work(hear: int, watch: int, say: int) -> None:
     code = 1
     # The root tells the death of this process by the missing word.
     with suppress(Exception):
-        from tako.engine.worker import become_worker, run_segment
+        from tako.engine.worker import become_worker, enter_namespaces, run_segment
 
         become_worker(watch)
         with os.fdopen(hear, "rb") as file:
+            if pickle.load(file):  # noqa: S301 - written by our own parent process
+                enter_namespaces()
             segment = pickle.load(file)  # noqa: S301 - written by our own parent process
         with os.fdopen(say, "wb") as file:
             file.write(_word(lambda: run_segment(segment)))

@@ -2,13 +2,15 @@
 
 In: the step, what its streams said, its workspace. Out: plain JSON outputs and collected files.
 Everything is opened beneath the workspace, without following links out, regular files only, and
-with a cap (64 KiB an output, 1 MiB a run's). Fails with `StepRefusedError`, which fails the step.
+with a cap (64 KiB an output, 1 MiB a run's). Secrets in outputs are replaced; artifacts, which may be
+binary, are refused if they hold one. Fails with `StepRefusedError`, which fails the step.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,9 @@ from tako.engine.segment import RunSpec
 from tako.errors import TakoError, UsageError
 from tako.expressions.text import render
 from tako.journal.records import CollectedFile
+from tako.journal.redaction import NOTHING, Scrubber
 from tako.layout import checked_name
-from tako.system.beneath import BeneathError, copy_beneath, glob_beneath, read_beneath
+from tako.system.beneath import BeneathError, copy_beneath, glob_beneath, open_beneath, read_beneath
 from tako.values import FrozenValue
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ OUTPUT_MAX = 64 * 1024
 RUN_OUTPUTS_MAX = 1024 * 1024
 #: How much of stdout a regular expression sees: the end of it.
 REGEX_WINDOW = 1024 * 1024
+_CHUNK = 1 << 20
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.*)", re.DOTALL)
 
 
@@ -57,16 +61,30 @@ def output_kinds(step: Step) -> set[str]:
 
 
 def collect_outputs(
-    spec: RunSpec, step: Step, streams: Streams, scope: Mapping[str, Any], environment: Mapping[str, str]
+    spec: RunSpec,
+    step: Step,
+    streams: Streams,
+    scope: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    scrubber: Scrubber = NOTHING,
 ) -> dict[str, Any]:
-    """The step's outputs: its `name=value` lines, then what `produces.outputs` declares."""
-    outputs: dict[str, Any] = dict(read_lines(spec, spec.paths.step_outputs(step.id), "$TAKO_OUTPUT"))
+    """The step's outputs: its `name=value` lines, then what `produces.outputs` declares.
+
+    What is in `streams` and `environment` has no secrets any more.
+    """
+    file = spec.paths.step_outputs(step.id)
+    outputs: dict[str, Any] = dict(read_lines(spec, file, "$TAKO_OUTPUT", scrubber))
     for name, text in step.produces.outputs.items():
         from tako.expressions.outputs import parse_output
 
         try:
             source = parse_output(text)
-            value = _value(source, spec, streams, environment, {**scope, "outputs": outputs})
+            found = _value(
+                source, spec, streams, environment, {**scope, "outputs": outputs}, scrubber=scrubber
+            )
+            # A template may have put together what it took from several places.
+            value = scrubber.scrub_text(found)
         except (BeneathError, UsageError, StepRefusedError) as error:
             message = f"output {name!r}: {error}"
             raise StepRefusedError(message) from error
@@ -83,6 +101,8 @@ def _value(
     streams: Streams,
     environment: Mapping[str, str],
     scope: Mapping[str, Any],
+    *,
+    scrubber: Scrubber,
 ) -> str:
     match source.kind:
         case "stdout":
@@ -90,7 +110,8 @@ def _value(
         case "stderr":
             return _text(streams.stderr, "stderr")
         case "file":
-            return _text(read_beneath(root_of(spec), source.argument, OUTPUT_MAX), source.argument)
+            data = read_beneath(root_of(spec), source.argument, OUTPUT_MAX)
+            return _text(scrubber.scrub(data), source.argument)
         case "env":
             if source.argument not in environment:
                 message = f"the step wrote no {source.argument} to $TAKO_ENV"
@@ -120,8 +141,8 @@ def root_of(spec: RunSpec) -> Path:
     return spec.source if spec.in_place else spec.paths.repo
 
 
-def read_lines(spec: RunSpec, file: Path, what: str) -> dict[str, str]:
-    """Read the `name=value` lines a step wrote; a missing file is no lines.
+def read_lines(spec: RunSpec, file: Path, what: str, scrubber: Scrubber = NOTHING) -> dict[str, str]:
+    """Read the `name=value` lines a step wrote, without secrets; a missing file is no lines.
 
     Raises `StepRefusedError` for a line of another form, or anything but a regular file of at most 64 KiB
     for each output.
@@ -136,7 +157,7 @@ def read_lines(spec: RunSpec, file: Path, what: str) -> dict[str, str]:
         raise StepRefusedError(message) from error
     found = {}
     # Not splitlines, which also takes form feeds and Unicode's own separators for the end of a line.
-    for line in data.decode("utf-8", "replace").split("\n"):
+    for line in scrubber.scrub(data).decode("utf-8", "replace").split("\n"):
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.removesuffix("\r"))
@@ -150,9 +171,9 @@ def read_lines(spec: RunSpec, file: Path, what: str) -> dict[str, str]:
     return found
 
 
-def read_environment(spec: RunSpec, step: Step) -> dict[str, str]:
+def read_environment(spec: RunSpec, step: Step, scrubber: Scrubber = NOTHING) -> dict[str, str]:
     """Read what a step wrote to `$TAKO_ENV`; raises `StepRefusedError` also for a name that tako keeps."""
-    wrote = read_lines(spec, spec.paths.step_environment(step.id), "$TAKO_ENV")
+    wrote = read_lines(spec, spec.paths.step_environment(step.id), "$TAKO_ENV", scrubber)
     problem = next(filter(None, map(env_name_problem, wrote)), "")
     if problem:
         message = f"$TAKO_ENV: {problem}"
@@ -160,12 +181,16 @@ def read_environment(spec: RunSpec, step: Step) -> dict[str, str]:
     return wrote
 
 
-def collect_artifacts(spec: RunSpec, step: Step) -> dict[str, tuple[CollectedFile, ...]]:
+def collect_artifacts(
+    spec: RunSpec, step: Step, scrubber: Scrubber = NOTHING
+) -> dict[str, tuple[CollectedFile, ...]]:
     """Copy the files that `produces.artifacts` names into the run's `artifacts/<artifact>/`."""
     collected = {}
     for artifact, globs in step.produces.artifacts.items():
         target = spec.paths.artifacts / checked_name(artifact, "artifact")
         paths = sorted({path for pattern in globs for path in _matches(spec, artifact, pattern)})
+        for path in paths if scrubber else ():
+            _refuse_secret(root_of(spec), path, scrubber)
         collected[artifact] = tuple(_collect(root_of(spec), path, target) for path in paths)
     return collected
 
@@ -180,6 +205,29 @@ def _matches(spec: RunSpec, artifact: str, pattern: str) -> list[str]:
         message = f"artifact {artifact!r}: no regular file matches {pattern!r}"
         raise StepRefusedError(message)
     return found
+
+
+def _refuse_secret(root: Path, path: str, scrubber: Scrubber) -> None:
+    """Raise `StepRefusedError` if a file, which nobody writes to any more, holds a secret."""
+    shown = scrubber.scrub_text(path)
+    try:
+        if shown == path and not scrubber.carried_by(_pieces(root, path)):
+            return
+    except BeneathError as error:
+        message = f"artifact file {shown!r}: {error}"
+        raise StepRefusedError(message) from error
+    where = "holds" if shown == path else "has in its name"
+    message = (
+        f"artifact file {shown!r} {where} the value of a secret of this run;"
+        " artifacts are kept and handed on: leave it out of the file"
+    )
+    raise StepRefusedError(message)
+
+
+def _pieces(root: Path, path: str) -> Iterator[bytes]:
+    with os.fdopen(open_beneath(root, path), "rb", buffering=0) as file:
+        while piece := file.read(_CHUNK):
+            yield piece
 
 
 def _collect(root: Path, path: str, target: Path) -> CollectedFile:

@@ -10,18 +10,19 @@ repeated. A full disk ends the run by the ladder and is written with the reserve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from tako.config.schema import Step
 from tako.engine import workspace
 from tako.engine.environment import base_environment, idempotency_key
 from tako.engine.produced import RUN_OUTPUTS_MAX
+from tako.engine.run_scope import run_scope
 from tako.engine.segment import FAN_OUT, FINISHED, RunSpec, Segment, SegmentEnd
+from tako.engine.step_sandbox import StepSandbox
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.shell import ShellStep
 from tako.errors import DiskFullError, MachineError, TakoError, UsageError
-from tako.expressions.text import rendered_all
 from tako.journal.fold import RUNNING, RunState
 from tako.journal.log import Writer
 from tako.journal.records import (
@@ -34,10 +35,13 @@ from tako.journal.records import (
     Record,
     RunFinished,
     RunStarted,
+    SandboxEntered,
     SegmentStarted,
     StepFinished,
     StepStarted,
 )
+from tako.journal.redaction import Scrubber
+from tako.sandbox.started import SandboxFailedError
 from tako.system.identity import own_identity
 from tako.version import VERSION
 
@@ -52,12 +56,16 @@ class Runner:
         *,
         clock: Callable[[], float] = time.time,
         on_step: Callable[[str], None] = lambda _step: None,
+        problem: str = "",
     ) -> None:
+        """`problem` is why the worker cannot keep what the segment promises: its run fails with it."""
         self._segment = segment
         self._spec: RunSpec = segment.run
         self._orders = orders
         self._clock = clock
         self._on_step = on_step
+        self._problem = problem
+        self._scrubber = Scrubber(segment.secrets.hidden)
         self._state = RunState()
 
     def run(self) -> SegmentEnd:
@@ -76,8 +84,12 @@ class Runner:
 
     def _execute(self) -> SegmentEnd:
         self._record(self._opening())
+        if self._problem:
+            raise SandboxFailedError(self._problem, hint="`tako doctor` shows what works here")
         workspace.prepare(self._spec, self._state)
-        self._base = base_environment(self._segment)
+        self._sandbox = StepSandbox(self._segment)
+        self._record(SandboxEntered(self._clock(), self._spec.isolation.level, self._sandbox.enforced()))
+        self._base = base_environment(self._spec, self._sandbox.seen, self._sandbox.temporary)
         for step in self._spec.workflow.steps:
             if self._orders.stop:
                 return self._finish(self._orders.stop)
@@ -104,7 +116,7 @@ class Runner:
             inputs=spec.inputs,
             source=str(spec.source),
             config_digest=spec.config_digest,
-            isolation=spec.isolation,
+            isolation=spec.isolation.level,
             identity=own_identity(),
             temporary=segment.temporary,
             version=VERSION,
@@ -139,7 +151,7 @@ class Runner:
             return True
         from tako.expressions.cel import compile_condition
 
-        scope = self._scope()
+        scope = run_scope(self._spec, self._state)
         try:
             # Without an event `has(event.type)` is false, so that one workflow can serve both causes.
             if compile_condition(step.condition, tuple({*scope, "event"})).evaluate(scope):
@@ -157,9 +169,16 @@ class Runner:
         attempt = self._state.step(step.id).attempts + 1
         key = idempotency_key(self._spec.run_id, step.id)
         self._record(StepStarted(self._clock(), step.id, attempt, key))
-        shell = ShellStep(self._segment, self._orders, on_started=self._on_step, clock=self._clock)
-        environment = {**self._base, **self._workflow_environment(), **self._state.environment}
-        result = shell.run(step, attempt, self._scope(), environment)
+        shell = ShellStep(
+            self._segment,
+            self._sandbox,
+            self._orders,
+            on_started=self._on_step,
+            clock=self._clock,
+            scrubber=self._scrubber,
+        )
+        scope = run_scope(self._spec, self._state)
+        result = shell.run(step, attempt, scope, {**self._base, **scope["env"]})
         for artifact, files in result.artifacts.items():
             self._record(ArtifactCollected(self._clock(), step.id, artifact, files))
         self._record(result.finished)
@@ -171,7 +190,8 @@ class Runner:
         from tako.engine.steps.fan_out import build_event
 
         try:
-            emitted = build_event(self._spec, step, self._state, self._scope(), clock=self._clock)
+            scope = run_scope(self._spec, self._state)
+            emitted = build_event(self._spec, step, self._state, scope, clock=self._clock)
         except (UsageError, ValueError) as error:
             self._record(
                 StepFinished(
@@ -194,28 +214,6 @@ class Runner:
         message = f"step {step.id}: {finished.message}"
         return self._finish(self._orders.stop or finished.status, message=message)
 
-    def _scope(self) -> dict[str, Any]:
-        steps = {}
-        for step in self._spec.workflow.steps:
-            state = self._state.step(step.id)
-            if state.finished is not None:
-                steps[step.id] = {
-                    "outputs": dict(self._state.outputs_of(step.id)),
-                    "status": state.finished.status,
-                    "exit_code": state.finished.exit_code,
-                }
-        scope: dict[str, Any] = {"inputs": dict(self._spec.inputs), "steps": steps}
-        if self._spec.event is not None:
-            scope["event"] = event_scope_of(self._spec)
-        scope["env"] = self._rendered_env(scope) | self._state.environment
-        return scope
-
-    def _rendered_env(self, scope: Mapping[str, Any]) -> dict[str, str]:
-        return rendered_all(self._spec.workflow.env, scope)
-
-    def _workflow_environment(self) -> dict[str, str]:
-        return dict(self._scope()["env"])
-
     def _give_up(self, message: str, kind: str, *, fault: bool) -> SegmentEnd:
         for step in list(self._state.steps.values()):
             if step.status == RUNNING:
@@ -233,7 +231,8 @@ class Runner:
         duration = round(max(0.0, now - started.at), 3) if started else 0.0
         self._record(RunFinished(now, status, duration, message, kind, outputs), final=True)
         self._journal.sync()
-        return SegmentEnd(FINISHED, status=status, machine_fault=fault, message=message)
+        told = self._scrubber.scrub_text(message)
+        return SegmentEnd(FINISHED, status=status, machine_fault=fault, message=told)
 
     def _run_outputs(self) -> dict[str, Any]:
         outputs: dict[str, Any] = {}
@@ -243,14 +242,6 @@ class Runner:
         return outputs
 
     def _record(self, record: Record, *, final: bool = False) -> None:
+        record = self._scrubber.scrub_record(record)
         self._journal.append(record, final=final)
         self._state.apply(record)
-
-
-def event_scope_of(spec: RunSpec) -> Mapping[str, Any]:
-    """The event that a run answers, as templates and conditions see it."""
-    from tako.engine.steps.fan_out import from_value
-    from tako.events.scope import event_scope
-
-    assert spec.event is not None
-    return event_scope(from_value(spec.event))

@@ -5,15 +5,18 @@ They are pickled into another process, so that all they hold are plain frozen va
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from tako.config.schema import Workflow
+from tako.config.schema import Step, Workflow
 from tako.layout import RunDirectory
-from tako.sandbox.policy import Limits
+from tako.sandbox.isolation import Isolation
+from tako.sandbox.policy import NAMESPACE, Limits, Mount
 from tako.values import FrozenValue
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Seconds between SIGTERM and SIGKILL of a step, while the root lives.
 GRACE_S = 10.0
+#: A secret that names a socket, which the sandbox has to show; the path itself is none.
+SSH_AGENT = "SSH_AUTH_SOCK"
 
 
 @frozen(eq=False, repr=False)
@@ -42,7 +47,7 @@ class RunSpec(FrozenValue):
     config_digest: str
     artifact_names: tuple[str, ...]
     inputs: Mapping[str, Any]
-    isolation: str
+    isolation: Isolation
     #: What the steps' environment is made from: the user's own, or what is left of it for a child.
     environment: Mapping[str, str]
     limits: Limits
@@ -55,6 +60,10 @@ class RunSpec(FrozenValue):
     #: The artifacts directory of the run whose event this run answers.
     received_from: Path | None = None
     git_identity: tuple[str, str] = ("", "")
+    #: What the user's settings let this repository's steps see and write beyond the workspace.
+    mounts: tuple[Mount, ...] = ()
+    #: The user's directories shown below HOME with changes of the run's own, each with its place there.
+    tool_caches: tuple[tuple[Path, str], ...] = ()
     tracked_changes: str = ""
 
     @property
@@ -63,9 +72,42 @@ class RunSpec(FrozenValue):
         return RunDirectory(self.directory)
 
     @property
+    def overlaid(self) -> bool:
+        """Whether the workspace is an overlay over its snapshot."""
+        wanted = self.workflow.workspace in ("auto", "overlay")
+        return wanted and self.isolation.overlays and not self.in_place
+
+    @property
+    def in_namespaces(self) -> bool:
+        """Whether its worker enters namespaces of its own."""
+        return not self.in_place and (self.isolation.level == NAMESPACE or self.overlaid)
+
+    @property
     def depth(self) -> int:
         """0 for the root run."""
         return len(self.ancestors)
+
+
+@frozen(eq=False, repr=False)
+class Secrets(FrozenValue):
+    """Values by name for one run; only the names are shown and compared."""
+
+    names: frozenset[str] = frozenset()
+    _values: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
+
+    def of(self, workflow: Workflow, step: Step) -> dict[str, str]:
+        """What one step gets, as environment variables."""
+        return {name: self._values[name] for name in (*workflow.secrets, *step.secrets)}
+
+    @property
+    def hidden(self) -> tuple[bytes, ...]:
+        """What must not be seen in anything that steps say."""
+        return tuple(os.fsencode(value) for name, value in self._values.items() if name != SSH_AGENT)
+
+
+def secrets_of(values: Mapping[str, str]) -> Secrets:
+    """Keep these values, by the names of their environment variables."""
+    return Secrets(frozenset(values), dict(values))
 
 
 @frozen(eq=False, repr=False)
@@ -78,6 +120,8 @@ class Segment(FrozenValue):
     #: A short private directory for TMPDIR, removed by the root when the segment is over.
     temporary: str
     grace_s: float = GRACE_S
+    #: Only here and in its worker's memory: a `RunSpec` is shown and recorded.
+    secrets: Secrets = field(factory=Secrets)
 
 
 #: How a segment can end: the run is finished, or a fan-out step was reached.
@@ -96,8 +140,17 @@ class SegmentEnd(FrozenValue):
     message: str = field(default="")
 
 
-def new_segment(spec: RunSpec, number: int, attempt: int, temporary: Path, serial: int) -> Segment:
-    """The next segment of a run, with a directory of its own for TMPDIR, named by `serial`."""
-    own = temporary / str(serial)
-    own.mkdir(mode=0o700)
-    return Segment(spec, number, attempt, str(own))
+class Segments:
+    """Makes the segments of one execution tree; for the root only, which works in one thread."""
+
+    def __init__(self, temporary: Path, secrets: Callable[[RunSpec], Secrets]) -> None:
+        """`temporary` is private and short; `secrets` gives what a run was found to have."""
+        self._temporary = temporary
+        self._secrets = secrets
+        self._serial = itertools.count()
+
+    def new(self, spec: RunSpec, number: int, attempt: int) -> Segment:
+        """The next segment of a run, with a directory of its own for TMPDIR."""
+        own = self._temporary / str(next(self._serial))
+        own.mkdir(mode=0o700)
+        return Segment(spec, number, attempt, str(own), secrets=self._secrets(spec))

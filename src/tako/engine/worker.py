@@ -19,6 +19,8 @@ from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.sentinel import arm
 from tako.system.signals import ignore_interrupts
 
+_not_entered = "the worker was not told to enter namespaces"
+
 
 def become_worker(sentinel: int | None = None) -> None:
     """Arm the death of this process with its owner's: the initializer of a cell's only worker.
@@ -40,11 +42,28 @@ def become_worker(sentinel: int | None = None) -> None:
     arm(sentinel)
 
 
+def enter_namespaces() -> None:
+    """Enter a user and a mount namespace of the worker's own, before it is given a segment.
+
+    A segment may hold secrets, and the worker can be read by others of its user for a moment. A failure is
+    raised by the segment that needs it: what is run here has nobody that waits for it.
+    """
+    from tako.system.namespaces import enter_own_namespaces
+
+    global _not_entered  # noqa: PLW0603 - a process is in one set of namespaces
+    try:
+        enter_own_namespaces()
+        _not_entered = ""
+    except OSError as error:
+        _not_entered = f"a worker cannot have namespaces of its own: {error.strerror}"
+
+
 def run_segment(segment: Segment) -> SegmentEnd:
     """Execute one segment; removes the workspace of a run that succeeded."""
     orders = Orders()
+    problem = _not_entered if segment.run.in_namespaces else ""
     try:
-        end = Runner(segment, orders, on_step=_title_setter(segment)).run()
+        end = Runner(segment, orders, on_step=_title_setter(segment), problem=problem).run()
     finally:
         orders.close()
     if end.kind == FINISHED and end.status == SUCCEEDED and not segment.run.keep:

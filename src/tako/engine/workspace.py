@@ -7,16 +7,23 @@ Fails with `MachineError` when the machine cannot (disk full, unreadable snapsho
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from tako.engine.segment import RunSpec
 from tako.errors import MachineError
 from tako.journal.fold import RunState
 from tako.journal.records import SUCCEEDED
-from tako.layout import RunDirectory
+from tako.layout import DEV_SHM, RunDirectory
 from tako.repositories.reference import parse_repository
+from tako.sandbox.policy import NAMESPACE
+from tako.sandbox.started import SandboxFailedError
+from tako.system.copying import can_share_blocks
 from tako.system.files import disk_full, is_full
 from tako.system.removal import remove_tree
 from tako.system.tree import copy_tree
+
+#: Of the private /dev/shm, where no limit of memory is known: half a gibibyte.
+_SHARED_MEMORY = 1 << 29
 
 
 def prepare(spec: RunSpec, state: RunState) -> None:
@@ -25,18 +32,34 @@ def prepare(spec: RunSpec, state: RunState) -> None:
     A half-made one of a dead attempt is replaced. Raises `DiskFullError` or another `MachineError`.
     """
     draft = spec.paths.draft
+    _check_kind(spec)
     try:
         remove_tree(draft.work)
         if not spec.paths.work.exists():
+            remove_tree(spec.paths.view)
             _make(spec, draft)
             os.replace(draft.work, spec.paths.work)
         elif state.fan_outs:
             _take_from_children(spec, state, draft)
+        _mount(spec)
     except OSError as error:
         if is_full(error):
             raise disk_full(error, spec.paths.work) from error
         message = f"the workspace of {spec.repository} cannot be made: {error}"
         raise MachineError(message) from error
+
+
+def _check_kind(spec: RunSpec) -> None:
+    """Raise `SandboxFailedError` where the workspace cannot be made as the workflow insists."""
+    wanted = spec.workflow.workspace
+    if spec.in_place or wanted in ("auto", "copy"):
+        return
+    if wanted == "overlay" and not spec.overlaid:
+        message = f"`workspace: overlay` is not possible at isolation level {spec.isolation.level} here"
+        raise SandboxFailedError(message, hint="`tako doctor` shows what works here")
+    if wanted == "reflink" and not can_share_blocks(spec.source, spec.directory):
+        message = "`workspace: reflink` is not possible here: the file system cannot share blocks of files"
+        raise SandboxFailedError(message, hint="use `workspace: auto`")
 
 
 def _make(spec: RunSpec, draft: RunDirectory) -> None:
@@ -48,7 +71,32 @@ def _make(spec: RunSpec, draft: RunDirectory) -> None:
         return
     draft.home.mkdir(mode=0o700)
     _write_git_identity(draft, spec.git_identity)
-    copy_tree(spec.source, draft.repo)
+    for directory in (spec.paths.view, spec.paths.upper, spec.paths.inner, spec.paths.shared_memory):
+        directory.mkdir(mode=0o700)
+    if spec.overlaid:
+        draft.repo.mkdir(mode=0o700)
+    else:
+        copy_tree(spec.source, draft.repo)
+
+
+def _mount(spec: RunSpec) -> None:
+    """Mount what only this worker and its steps see; the snapshot itself is never written."""
+    if not spec.in_namespaces:
+        return
+    from tako.system.namespaces import mount_memory, mount_overlay
+
+    paths = spec.paths
+    if spec.overlaid:
+        mount_overlay(spec.source, paths.upper, paths.inner, paths.repo)
+    # bubblewrap puts it where the step sees it; without, that is where it has to be.
+    shared = paths.shared_memory if spec.isolation.level == NAMESPACE else DEV_SHM
+    mount_memory(shared, spec.limits.memory or _SHARED_MEMORY)
+    for number, (cache, place) in enumerate(spec.tool_caches):
+        # Another process may write the lower directory meanwhile: at worst a stale file of a cache is seen.
+        upper, inner = paths.cache_view(number)
+        for directory in (upper, inner, paths.home / place):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mount_overlay(cache, upper, inner, paths.home / place)
 
 
 def _write_git_identity(draft: RunDirectory, identity: tuple[str, str]) -> None:
@@ -93,4 +141,12 @@ def _take(child: RunDirectory, repository: str, draft: RunDirectory) -> None:
 
 def dispose(spec: RunSpec) -> None:
     """Remove the workspace; one that is gone already is no error."""
+    if spec.in_namespaces:
+        from tako.system.namespaces import unmount
+
+        caches = (spec.paths.home / place for _, place in spec.tool_caches)
+        for mounted in (*caches, spec.paths.repo, spec.paths.shared_memory):
+            with suppress(OSError):
+                unmount(mounted)
     remove_tree(spec.paths.work)
+    remove_tree(spec.paths.view)

@@ -24,6 +24,7 @@ from tako.journal.records import (
     RunFinished,
     RunSettled,
     RunStarted,
+    SandboxEntered,
     SegmentStarted,
     StepFinished,
     StepStarted,
@@ -108,6 +109,7 @@ class RunState:
     fan_outs: dict[str, FanOutState] = field(factory=dict)
     artifacts: dict[str, ArtifactCollected] = field(factory=dict)
     environment: dict[str, str] = field(factory=dict)
+    sandbox: SandboxEntered | None = None
     notes: list[Noted] = field(factory=list)
     stop: StopRequested | None = None
     finished: RunFinished | None = None
@@ -223,6 +225,10 @@ def _run_settled(state: RunState, record: RunSettled) -> None:
     state.settled = record
 
 
+def _sandbox_entered(state: RunState, record: SandboxEntered) -> None:
+    state.sandbox = record
+
+
 def _noted(state: RunState, record: Noted) -> None:
     state.notes.append(record)
 
@@ -242,5 +248,6 @@ _APPLIERS: dict[type[Any], Callable[[RunState, Any], None]] = {
     StopRequested: _stop_requested,
     RunFinished: _run_finished,
     RunSettled: _run_settled,
+    SandboxEntered: _sandbox_entered,
     Noted: _noted,
 }

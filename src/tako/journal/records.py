@@ -254,6 +254,16 @@ class RunSettled(FrozenValue):
 
 
 @frozen(eq=False, repr=False)
+class SandboxEntered(FrozenValue):
+    """What a segment's steps were really held by; changes no state."""
+
+    at: float
+    level: str
+    #: Each a thing the kernel enforces, in words.
+    enforced: tuple[str, ...]
+
+
+@frozen(eq=False, repr=False)
 class Noted(FrozenValue):
     """Something worth reading that changes no state."""
 
@@ -277,10 +287,11 @@ Record = (
     | StopRequested
     | RunFinished
     | RunSettled
+    | SandboxEntered
     | Noted
 )
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Record)}
-_INERT = (Noted,)
+_INERT = (SandboxEntered, Noted)
 
 
 class UnknownRecordError(ValueError):

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from tako.values import FrozenValue
 
 #: The isolation levels, weakest first; each adds to the one before.
+AUTO = "auto"
 PROCESS, LANDLOCK, NAMESPACE = "process", "landlock", "namespace"
 LEVELS = (PROCESS, LANDLOCK, NAMESPACE)
 

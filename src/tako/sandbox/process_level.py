@@ -30,9 +30,17 @@ def launch(policy: Policy, command: Sequence[str]) -> Started:
     return start(policy, command, [die_with_parent, lambda: confine(policy.limits)])
 
 
-def start(policy: Policy, command: Sequence[str], preparations: Sequence[Callable[[], None]]) -> Started:
+def start(
+    policy: Policy,
+    command: Sequence[str],
+    preparations: Sequence[Callable[[], None]],
+    *,
+    directory: str = "",
+    descriptors: Sequence[int] = (),
+) -> Started:
     """Start `command` in its own session after `preparations` were called in its process.
 
+    It starts in `directory`, the policy's unless given, and inherits `descriptors` and nothing else.
     stdout and stderr are pipes, stdin reads /dev/null. Signals that the worker handles have their default
     action in the step (execve(2)); the worker ignores none.
     """
@@ -47,11 +55,12 @@ def start(policy: Policy, command: Sequence[str], preparations: Sequence[Callabl
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=policy.directory,
+            cwd=directory or policy.directory,
             env=dict(policy.environment),
             start_new_session=True,
             umask=policy.umask,
-            preexec_fn=prepare,
+            pass_fds=descriptors,
+            preexec_fn=prepare,  # noqa: PLW1509 - the worker has one thread
             bufsize=0,
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:

@@ -25,5 +25,8 @@ class Started:
         """Signal the step's process group; a group without members is no error."""
         signal_group(self.process.pid, number)
 
-    def check(self) -> None:
-        """After the end: raise `SandboxFailedError` if the step never ran. Closes what was held for this."""
+    def check(self, said: str) -> None:
+        """Raise `SandboxFailedError` after the end if the step never ran, for the reason `said` last.
+
+        Closes what was held to know it.
+        """

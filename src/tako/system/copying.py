@@ -6,6 +6,8 @@ import errno
 import fcntl
 import hashlib
 import os
+import tempfile
+from pathlib import Path
 
 # linux/fs.h: FICLONE is _IOW(0x94, 9, int).
 _FICLONE = 0x40049409
@@ -57,6 +59,20 @@ class Copier:
             digest.update(chunk)
             size += len(chunk)
         return digest.hexdigest(), size
+
+
+def can_share_blocks(source: Path, directory: Path) -> bool:
+    """Whether copies of what lies in `source` into `directory` can share its blocks (ioctl_ficlone(2))."""
+    if os.stat(source).st_dev != os.stat(directory).st_dev:
+        return False
+    with tempfile.TemporaryFile(dir=directory) as one, tempfile.TemporaryFile(dir=directory) as other:
+        one.write(b"x")
+        one.flush()
+        try:
+            fcntl.ioctl(other.fileno(), _FICLONE, one.fileno())
+        except OSError:
+            return False
+    return True
 
 
 def _copy_range(source: int, target: int, size: int) -> None:

@@ -64,6 +64,14 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def memory_file(name: str, data: bytes) -> int:
+    """Give an open file in memory that holds `data`, to be read from its start (memfd_create(2))."""
+    descriptor = os.memfd_create(name)
+    write_all(descriptor, data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
 def make_private(path: Path) -> None:
     """Make a directory and what is missing above it, each for the owner alone (0700).
 

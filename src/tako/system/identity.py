@@ -41,7 +41,8 @@ def _machine() -> str:
 
 
 @cache
-def _boot() -> str:
+def boot_id() -> str:
+    """The kernel's name for this boot (random(4))."""
     return _BOOT_ID.read_text().strip()
 
 
@@ -60,14 +61,14 @@ def identity_of(pid: int) -> Identity | None:
     start_time = start_time_of(pid)
     if start_time is None:
         return None
-    return Identity(_machine(), _boot(), os.readlink(_PID_NAMESPACE), pid, start_time)
+    return Identity(_machine(), boot_id(), os.readlink(_PID_NAMESPACE), pid, start_time)
 
 
 def own_identity() -> Identity:
     """The identity of the calling process."""
     start_time = start_time_of("self")
     assert start_time is not None
-    return Identity(_machine(), _boot(), os.readlink(_PID_NAMESPACE), os.getpid(), start_time)
+    return Identity(_machine(), boot_id(), os.readlink(_PID_NAMESPACE), os.getpid(), start_time)
 
 
 def open_pidfd(identity: Identity) -> int | None:
@@ -75,7 +76,7 @@ def open_pidfd(identity: Identity) -> int | None:
 
     The start time is read after the pidfd is open, so that it cannot belong to a successor.
     """
-    here = (_machine(), _boot(), os.readlink(_PID_NAMESPACE))
+    here = (_machine(), boot_id(), os.readlink(_PID_NAMESPACE))
     if (identity.machine, identity.boot, identity.pid_namespace) != here:
         return None
     try:

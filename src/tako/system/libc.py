@@ -20,7 +20,8 @@ _fallocate = getattr(_libc, "fallocate64", _libc.fallocate)
 _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
-def _check(result: int) -> None:
+def check(result: int) -> None:
+    """Raise the `OSError` of a call that did not give 0."""
     if result != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -28,17 +29,22 @@ def _check(result: int) -> None:
 
 def become_subreaper() -> None:
     """Make orphaned descendants children of this process: prctl(2), PR_SET_CHILD_SUBREAPER."""
-    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+    check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
 def forbid_dumps() -> None:
     """Keep other processes of the same user from reading this one's memory: prctl(2), PR_SET_DUMPABLE."""
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+    check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def allow_dumps() -> None:
+    """Undo `forbid_dumps`."""
+    check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0))
 
 
 def die_with_parent() -> None:
     """Be killed when the thread that started this process ends: prctl(2), PR_SET_PDEATHSIG."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
+    check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
 
 
 def reserve(descriptor: int, offset: int, length: int) -> None:
@@ -46,7 +52,7 @@ def reserve(descriptor: int, offset: int, length: int) -> None:
 
     Raises `OSError` ENOSPC or EDQUOT when there is no room, EOPNOTSUPP where the file system cannot.
     """
-    _check(_fallocate(descriptor, _FALLOC_FL_KEEP_SIZE, offset, length))
+    check(_fallocate(descriptor, _FALLOC_FL_KEEP_SIZE, offset, length))
 
 
 # openat2(2) and its flags, linux/openat2.h; the number is the same on every architecture since 5.6.
@@ -72,10 +78,10 @@ def open_beneath_by_kernel(directory: int, relative: str, flags: int, *, links: 
         ctypes.c_size_t(ctypes.sizeof(how)),
     )
     if descriptor < 0:
-        _check(-1)
+        check(-1)
     return int(descriptor)
 
 
 def sync_file_system(descriptor: int) -> None:
     """Write everything of the file system that holds an open file to its disk: syncfs(2)."""
-    _check(_libc.syncfs(descriptor))
+    check(_libc.syncfs(descriptor))

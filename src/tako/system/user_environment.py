@@ -8,7 +8,10 @@ what a helper may see: no secrets, and nothing that imports from a directory of 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import pwd
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
 #: How coverage.py finds its configuration in subprocesses (its documentation, "Subprocesses").
@@ -22,6 +25,19 @@ def user_environment() -> Mapping[str, str]:
     return os.environ if _put_aside is None else _put_aside
 
 
+def user_home(environment: Mapping[str, str]) -> Path:
+    """The user's home: $HOME, else what the password file says."""
+    return Path(environment.get("HOME") or os.path.expanduser("~"))
+
+
+def user_homes(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """$HOME, and the home in the password file, which may be another one."""
+    homes = [user_home(environment)]
+    with suppress(KeyError):
+        homes.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
+    return tuple(dict.fromkeys(home for home in homes if home != home.parent))
+
+
 def put_aside() -> None:
     """Reduce `os.environ` to what helper processes may see; the second call does nothing."""
     global _put_aside  # noqa: PLW0603 - there is one environment in a process, and this module owns it
@@ -30,6 +46,18 @@ def put_aside() -> None:
         helpers = helper_environment(_put_aside)
         os.environ.clear()
         os.environ.update(helpers)
+
+
+def withhold(names: Iterable[str], *, spare: Iterable[str] = ()) -> dict[str, str]:
+    """Give those of these variables that are set, and take them out of `user_environment`, but for `spare`.
+
+    So nothing that tako runs for itself (git, bubblewrap's probes) inherits them.
+    """
+    given = os.environ if _put_aside is None else _put_aside
+    taken = {name: given[name] for name in names if name in given}
+    for name in taken.keys() - set(spare):
+        del given[name]
+    return taken
 
 
 def helper_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -24,9 +24,9 @@ from tako.engine.produced import (
     collect_outputs,
     output_kinds,
     read_environment,
-    root_of,
 )
 from tako.engine.segment import Segment
+from tako.engine.step_sandbox import StepSandbox
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.process_tree import Ended, ProcessTree
 from tako.engine.steps.stream import Log, Stream
@@ -40,15 +40,12 @@ from tako.journal.records import (
     CollectedFile,
     StepFinished,
 )
-from tako.sandbox.policy import Policy
-from tako.sandbox.process_level import launch
-from tako.sandbox.started import Started
+from tako.journal.redaction import NOTHING, Scrubber
 from tako.system.files import disk_full, is_full, write_whole
 from tako.system.signals import name_of
 from tako.units import format_duration
 from tako.values import FrozenValue
 
-_SHELL = ("/bin/sh", "-e")
 _LIMIT_SIGNALS = {"SIGXCPU": "CPU time", "SIGXFSZ": "file size"}
 _SHELL_SIGNAL_BASE = 128
 
@@ -67,13 +64,17 @@ class ShellStep:
     def __init__(
         self,
         segment: Segment,
+        sandbox: StepSandbox,
         orders: Orders,
         *,
         on_started: Callable[[str], None] = lambda _step: None,
         clock: Callable[[], float] = time.time,
+        scrubber: Scrubber = NOTHING,
     ) -> None:
         self._segment = segment
+        self._scrubber = scrubber
         self._spec = segment.run
+        self._sandbox = sandbox
         self._orders = orders
         self._on_started = on_started
         self._clock = clock
@@ -101,10 +102,13 @@ class ShellStep:
         self, step: Step, blank: StepFinished, scope: Mapping[str, Any], environment: Mapping[str, str]
     ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
         own = rendered_all(step.env, scope)
-        script = self._write_script(step, render(step.run, scope))
+        self._write_script(step, render(step.run, scope))
         log = Log(self._spec.paths.log(step.id), most=self._spec.limits.file_size)
         try:
-            started = self._start(script, {**environment, **own, **step_words(self._spec, step.id)})
+            words = step_words(self._spec, self._sandbox.seen, step.id)
+            secrets = self._segment.secrets.of(self._spec.workflow, step)
+            variables = {**environment, **own, **secrets, **words}
+            started = self._sandbox.start(step, variables, self._spec.limits)
             out, err = self._streams(step, started.process, log)
             self._on_started(step.id)
             tree = ProcessTree(
@@ -116,7 +120,7 @@ class ShellStep:
                 grace_s=self._segment.grace_s,
             )
             ended = tree.run()
-            started.check()
+            started.check("\n".join(log.last_lines()))
         finally:
             log.close()
         if log.failure:
@@ -126,7 +130,7 @@ class ShellStep:
             return finished, {}
         return self._collect(step, finished, Streams(out.kept, err.kept, out.end), scope)
 
-    def _write_script(self, step: Step, text: str) -> str:
+    def _write_script(self, step: Step, text: str) -> None:
         path = self._spec.paths.script(step.id)
         try:
             for stale in (self._spec.paths.step_outputs(step.id), self._spec.paths.step_environment(step.id)):
@@ -135,21 +139,20 @@ class ShellStep:
         except OSError as error:
             message = f"the step cannot be prepared: {error}"
             raise StepRefusedError(message) from error
-        return str(path)
-
-    def _start(self, script: str, environment: Mapping[str, str]) -> Started:
-        spec = self._spec
-        umask = -1 if spec.in_place else 0o077
-        policy = Policy(environment, str(root_of(spec)), limits=spec.limits, umask=umask)
-        return launch(policy, (*_SHELL, script))
 
     def _streams(self, step: Step, process: subprocess.Popen[bytes], log: Log) -> tuple[Stream, Stream]:
         kinds = output_kinds(step)
         assert process.stdout is not None
         assert process.stderr is not None
         # Own copies: the Popen object closes its files whenever it is collected.
-        out = Stream(os.dup(process.stdout.fileno()), log, keep="stdout" in kinds, keep_end="regex" in kinds)
-        err = Stream(os.dup(process.stderr.fileno()), log, keep="stderr" in kinds)
+        out = Stream(
+            os.dup(process.stdout.fileno()),
+            log,
+            keep="stdout" in kinds,
+            keep_end="regex" in kinds,
+            scrubber=self._scrubber,
+        )
+        err = Stream(os.dup(process.stderr.fileno()), log, keep="stderr" in kinds, scrubber=self._scrubber)
         process.stdout.close()
         process.stderr.close()
         return out, err
@@ -159,9 +162,9 @@ class ShellStep:
     ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
         spec = self._spec
         try:
-            wrote = read_environment(spec, step)
-            outputs = collect_outputs(spec, step, streams, scope, wrote)
-            artifacts = collect_artifacts(spec, step)
+            wrote = read_environment(spec, step, self._scrubber)
+            outputs = collect_outputs(spec, step, streams, scope, wrote, scrubber=self._scrubber)
+            artifacts = collect_artifacts(spec, step, self._scrubber)
             return evolve(finished, outputs=outputs, environment=wrote, last_lines=()), artifacts
         except StepRefusedError as error:
             return evolve(finished, status=FAILED, message=str(error)), {}
@@ -191,6 +194,9 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
     if limit:
         return evolve(blank, limit=limit, message=f"over its limit of {limit}", **_code(ended.code))
     said = f"killed by {name_of(-ended.code)}" if ended.code < 0 else f"exit code {ended.code}"
+    if ended.code > _SHELL_SIGNAL_BASE and name_of(number).startswith("SIG"):
+        # Of a shell's own last command, or of the step itself, whose signal a sandbox tells in this way.
+        said = f"{said} ({name_of(number)})"
     return evolve(blank, message=said, **_code(ended.code))
 
 

@@ -1,8 +1,8 @@
 """A step's output on its way from the pipe to the log file, in constant memory.
 
 Whole lines go on as they come; a line without newline waits until it is 64 KiB long or the
-stream ends, so that lines of stdout and stderr do not mix and nothing is lost at the end. What
-every sink gets passes `Log.write`: that is the one place where secrets have to be replaced.
+stream ends, so that lines of stdout and stderr do not mix and nothing is lost at the end. Secrets are
+replaced right behind the pipe, before lines are made or anything is kept: so no sink can see one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tako.engine.produced import OUTPUT_MAX, REGEX_WINDOW, StepRefusedError
 from tako.errors import TakoError
+from tako.journal.redaction import NOTHING, Scrubber
 from tako.system.files import disk_full, is_full, write_all
 
 #: Bytes read at once: the default capacity of a pipe (pipe(7)).
@@ -78,7 +79,15 @@ class Log:
 class Stream:
     """One of stdout and stderr: splits at lines for the log, keeps what outputs need."""
 
-    def __init__(self, descriptor: int, log: Log, *, keep: bool, keep_end: bool = False) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        log: Log,
+        *,
+        keep: bool,
+        keep_end: bool = False,
+        scrubber: Scrubber = NOTHING,
+    ) -> None:
         self.descriptor = descriptor
         self.open = True
         self._log = log
@@ -86,6 +95,7 @@ class Stream:
         self._kept: bytearray | None = bytearray() if keep else None
         self._overflown = False
         self._end = bytearray() if keep_end else None
+        self._scrubbed = scrubber.stream()
         os.set_blocking(descriptor, False)
 
     def read(self) -> bool:
@@ -97,14 +107,15 @@ class Stream:
         if not data:
             self.finish()
             return False
-        self._keep(data)
-        self._pass_on(data)
+        self._take(self._scrubbed.feed(data) if self._scrubbed else data)
         return True
 
     def finish(self) -> None:
         """Write the line that has no newline, and stop reading."""
         if self.open:
             self.open = False
+            if self._scrubbed:
+                self._take(self._scrubbed.flush())
             if self._line:
                 self._log.write(self._line + b"\n")
 
@@ -117,6 +128,10 @@ class Stream:
     def end(self) -> bytes:
         """The last MiB, if it was to be kept."""
         return bytes((self._end or b"")[-REGEX_WINDOW:])
+
+    def _take(self, data: bytes) -> None:
+        self._keep(data)
+        self._pass_on(data)
 
     def _keep(self, data: bytes) -> None:
         if self._kept is not None and not self._overflown:

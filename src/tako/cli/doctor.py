@@ -1,0 +1,79 @@
+"""`tako doctor`: what of this machine tako can use, why not the rest, and how to get it.
+
+In: this machine, tried now. Out: a page for people, or JSON. Exit code 4 where children cannot run as
+`--isolation auto` would run them, or git is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from tako.errors import MachineError
+from tako.layout import Home
+from tako.sandbox.policy import LANDLOCK, NAMESPACE, PROCESS
+from tako.version import VERSION
+
+_LEVELS = {
+    NAMESPACE: "files, processes, network and users of its own: holds a malicious step",
+    LANDLOCK: "files only where allowed, no signals to outside: holds most of it",
+    PROCESS: "keeps mistakes apart; a step that means harm is free",
+}
+_OK, _NO = "yes", "no "
+
+
+@click.command("doctor")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(output: str) -> int:
+    """Show what of this machine tako can use: isolation levels, overlays, git."""
+    from tako.cli.options import open_home
+
+    home, settings = open_home()
+    found = _found(home, dict(os.environ), settings.isolation)
+    if output == "json":
+        click.echo(json.dumps(found, indent=1))
+    else:
+        _print(found)
+    return 0 if found["git"] and found["auto"] else MachineError.exit_code
+
+
+def _found(home: Home, environment: Mapping[str, str], isolation: str) -> dict[str, Any]:
+    from tako.sandbox import bubblewrap, levels
+
+    program = bubblewrap.find(environment)
+    findings = levels.probed(home, program, environment)
+    return {
+        "version": VERSION,
+        "python": platform.python_version(),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "home": str(home.path),
+        "git": shutil.which("git") or "",
+        "bubblewrap": program,
+        "levels": {level: findings.reason(level) for level in _LEVELS},
+        "overlay": findings.overlay,
+        "auto": findings.strongest,
+        "setting": isolation,
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    click.echo(f"tako {found['version']}, Python {found['python']}, {found['kernel']}")
+    click.echo(f"TAKO_HOME {found['home']}\n")
+    click.echo("isolation levels of children, strongest first:")
+    for level, meaning in _LEVELS.items():
+        reason = found["levels"][level]
+        click.echo(f"  {_NO if reason else _OK} {level:<10} {reason or meaning}")
+    auto = found["auto"] or "nothing: exec of a workflow with children ends with 4"
+    click.echo(f"  --isolation auto takes {auto}")
+    click.echo(f"  config.yml says {found['setting']}\n")
+    overlay = found["overlay"]
+    meaning = "are overlays over their snapshot" if not overlay else f"are copies: {overlay}"
+    click.echo(f"{_NO if overlay else _OK} workspaces {meaning}")
+    for name, remedy in (("git", "install git"), ("bubblewrap", "see level namespace")):
+        click.echo(f"{_OK if found[name] else _NO} {name} {found[name] or remedy}")

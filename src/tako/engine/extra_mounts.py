@@ -1,0 +1,68 @@
+"""What a repository's steps see and write beyond their workspace, by the user's settings.
+
+In: the settings, a repository, its workflow. Out: mounts. A tako.yml may only ask under `sandbox:`; the
+user answers for that repository under `sandbox.repositories` of config.yml. What is not granted is a
+`UsageError` before anything of the run started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tako.config.schema import Sandbox, Settings, Workflow
+from tako.errors import UsageError
+from tako.repositories.reference import Repository, parse_repository
+from tako.sandbox.policy import Mount
+from tako.system.user_environment import user_home
+
+
+def extra_mounts(
+    settings: Settings, environment: Mapping[str, str], repository: Repository, workflow: Workflow
+) -> tuple[Mount, ...]:
+    """The mounts of one run; paths that do not exist are left out, as a step would find them missing anyway.
+
+    Raises `UsageError` naming what the tako.yml asks for and config.yml does not grant.
+    """
+    home = user_home(environment)
+    asked = workflow.sandbox or Sandbox()
+    granted = _granted(settings, repository)
+    _check(asked.read, (*granted.read, *granted.write), "read", repository, home)
+    _check(asked.write, granted.write, "write", repository, home)
+    everybody = settings.sandbox
+    wanted = [(path, False) for path in (*everybody.read, *asked.read)]
+    wanted += [(path, True) for path in (*everybody.write, *asked.write)]
+    return tuple(_existing(wanted, home))
+
+
+def _granted(settings: Settings, repository: Repository) -> Sandbox:
+    for name, granted in settings.sandbox.repositories.items():
+        if parse_repository(name).key == repository.key:
+            return granted
+    return Sandbox()
+
+
+def _check(
+    asked: tuple[str, ...], granted: tuple[str, ...], how: str, repository: Repository, home: Path
+) -> None:
+    allowed = [_absolute(path, home) for path in granted]
+    for path in asked:
+        if not any(_absolute(path, home).is_relative_to(top) for top in allowed):
+            message = (
+                f"its tako.yml asks to {how} {path}, which config.yml does not grant to {repository.text}"
+            )
+            hint = (
+                f"sandbox: {{repositories: {{{repository.text}: {{{how}: [{path}]}}}}}} in config.yml would"
+            )
+            raise UsageError(message, hint=hint)
+
+
+def _existing(wanted: list[tuple[str, bool]], home: Path) -> Iterator[Mount]:
+    for text, writable in wanted:
+        path = _absolute(text, home)
+        if path.exists():
+            yield Mount(str(path), str(path), writable)
+
+
+def _absolute(text: str, home: Path) -> Path:
+    return home / text[2:] if text.startswith("~/") else Path(text)

@@ -1,0 +1,135 @@
+"""The sandbox of one segment: what its steps see, and how each of them is started.
+
+In: a segment whose workspace is in place, then steps. Out: `Started` steps. The policy is data made here from
+the run and the settings; the level's own module turns it into operations. Fails with `SandboxFailedError`.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from tako.config.schema import Step
+from tako.engine.segment import SSH_AGENT, RunSpec, Segment
+from tako.layout import DEV_SHM, RESOLV_CONF, RunDirectory, SeenDirectory, objects_of
+from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
+from tako.sandbox.started import SandboxFailedError, Started
+
+_SHELL = ("/bin/sh", "-e")
+
+
+class StepSandbox:
+    """Starts the steps of one segment at its level."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._spec: RunSpec = segment.run
+        self._level = segment.run.isolation.level
+        self._temporary = segment.temporary
+        inside = self._level == NAMESPACE
+        #: The run's directory as its steps see it.
+        self.seen: RunDirectory = _seen(self._spec) if inside else self._spec.paths
+        #: TMPDIR as they see it.
+        self.temporary: str = str(_seen(self._spec).temporary) if inside else segment.temporary
+
+    @property
+    def _words(self) -> dict[str, str]:
+        """What tools need to be told where paths stay but most are closed."""
+        if self._level != LANDLOCK or self._spec.isolation.machine is None:
+            return {}
+        # git takes a configuration that it may not read for an error.
+        return {"GIT_CONFIG_NOSYSTEM": "1"} | self._spec.isolation.machine.variables
+
+    @property
+    def directory(self) -> Path:
+        """Where steps start, as they see it."""
+        return self._spec.source if self._spec.in_place else self.seen.repo
+
+    def enforced(self) -> tuple[str, ...]:
+        """What holds the segment's steps, in words."""
+        found = ["session", "rlimits", "environment", "descriptors", "dies with its worker"]
+        if self._level == NAMESPACE:
+            found += ["mount, pid, ipc, uts, user and cgroup namespaces", "no capabilities", "seccomp filter"]
+        elif self._level == LANDLOCK:
+            from tako.sandbox import landlock_level
+
+            found += landlock_level.describe()
+        if not self._spec.in_place:
+            found.append("overlay over its snapshot" if self._spec.overlaid else "copy of its snapshot")
+        return tuple(found)
+
+    def start(self, step: Step, environment: Mapping[str, str], limits: Limits) -> Started:
+        """Start the step's script, which is in place; raises `SandboxFailedError`."""
+        command = (*_SHELL, str(self.seen.script(step.id)))
+        policy = Policy(
+            self._words | dict(environment),
+            str(self.directory),
+            mounts=tuple(self._mounts(step, environment)),
+            links=self._spec.isolation.machine.links if self._spec.isolation.machine else (),
+            network=step.network,
+            limits=limits,
+            umask=-1 if self._spec.in_place else 0o077,
+        )
+        if self._level == NAMESPACE:
+            from tako.sandbox import namespace_level
+
+            return namespace_level.launch(self._spec.isolation.bubblewrap, policy, command)
+        if self._level == LANDLOCK:
+            from tako.sandbox import landlock_level
+
+            return landlock_level.launch(policy, command)
+        if step.network != "default":
+            message = f"`network: {step.network}` is not kept at isolation level {self._level}"
+            raise SandboxFailedError(message, hint="use --isolation landlock or namespace")
+        from tako.sandbox import process_level
+
+        return process_level.launch(policy, command)
+
+    def _mounts(self, step: Step, environment: Mapping[str, str]) -> Iterator[Mount]:
+        """What the step sees: the machine first, then its own, which may lie below."""
+        machine = self._spec.isolation.machine
+        if machine is None:
+            return
+        yield from map(_same, (*machine.system, *machine.etc))
+        if machine.resolv_conf:
+            yield Mount(machine.resolv_conf, RESOLV_CONF)
+        yield from self._own()
+        yield from map(_same, (*machine.tools, *machine.authorities))
+        objects = objects_of(self._spec.source)
+        if objects is not None and objects.is_dir():
+            yield _same(str(objects))
+        yield from self._spec.mounts
+        agent = Path(environment.get(SSH_AGENT, ""))
+        if agent.is_socket():
+            yield _same(str(agent))
+        yield Mount(str(self._spec.paths.script(step.id)), str(self.seen.script(step.id)))
+
+    def _own(self) -> Iterator[Mount]:
+        """The run's own directories."""
+        paths, seen = self._spec.paths, self.seen
+        yield Mount(self._temporary, self.temporary, writable=True)
+        yield Mount(str(paths.home), str(seen.home), writable=True)
+        yield Mount(str(paths.repo), str(seen.repo), writable=True)
+        yield Mount(str(paths.exchange), str(seen.exchange), writable=True)
+        yield Mount(str(paths.received_children), str(seen.received_children))
+        if paths.received_artifacts.is_dir():
+            yield Mount(str(paths.received_artifacts), str(seen.received_artifacts))
+        if self._spec.in_namespaces:
+            shared = paths.shared_memory if self._level == NAMESPACE else DEV_SHM
+            yield Mount(str(shared), str(DEV_SHM), writable=True)
+
+
+def _same(path: str) -> Mount:
+    return Mount(path, path)
+
+
+def _seen(spec: RunSpec) -> SeenDirectory:
+    """HOME is where the password file says, because some programs ask that instead of $HOME."""
+    system = spec.isolation.machine.system if spec.isolation.machine else ()
+    with suppress(KeyError):
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+        if home.is_dir() and home != home.parent and not any(map(home.is_relative_to, system)):
+            return SeenDirectory(spec.directory, home)
+    return SeenDirectory(spec.directory)

@@ -1,0 +1,119 @@
+"""Chooses the isolation level of an execution tree.
+
+In: what was asked for, `TAKO_HOME`, the user's environment. Out: an `Isolation`. What works here is found
+by trying (`sandbox.probe`), and remembered per boot, user, file system and bubblewrap. A named level that
+does not work, and `auto` where only `process` would, are a `MachineError`: never a silent step down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import asdict, frozen
+
+from tako.errors import MachineError
+from tako.layout import Home
+from tako.sandbox.bubblewrap import find
+from tako.sandbox.isolation import Isolation
+from tako.sandbox.machine_view import machine_view
+from tako.sandbox.policy import AUTO, LANDLOCK, LEVELS, NAMESPACE, PROCESS
+from tako.system.files import write_whole
+from tako.system.identity import boot_id
+from tako.system.programs import run_program
+from tako.system.user_environment import helper_environment, user_home, user_homes
+from tako.values import FrozenValue
+from tako.version import VERSION
+
+_PROBED_WITHIN_S = 120.0
+
+
+@frozen(eq=False, repr=False)
+class Findings(FrozenValue):
+    """Why each level, and an overlay as workspace, does not work on this machine; empty if it does."""
+
+    landlock: str
+    namespace: str
+    overlay: str
+
+    def reason(self, level: str) -> str:
+        """Why a level does not work."""
+        return {PROCESS: "", LANDLOCK: self.landlock, NAMESPACE: self.namespace}[level]
+
+    @property
+    def strongest(self) -> str:
+        """The strongest level that works, above `process`; empty if there is none."""
+        return next((level for level in reversed(LEVELS[1:]) if not self.reason(level)), "")
+
+
+def choose(asked: str, home: Home, environment: Mapping[str, str]) -> Isolation:
+    """The isolation for children; raises `MachineError` if what was asked for does not work here."""
+    if asked == PROCESS:
+        return Isolation()
+    bubblewrap = find(environment)
+    findings = remembered(home, bubblewrap, environment)
+    return Isolation(
+        level=_level(asked, findings),
+        overlays=not findings.overlay,
+        bubblewrap=bubblewrap,
+        machine=machine_view(environment, user_homes(environment), (home.path, home.cache.path)),
+    )
+
+
+def _level(asked: str, findings: Findings) -> str:
+    if asked != AUTO:
+        if findings.reason(asked):
+            message = f"isolation level {asked} does not work here: {findings.reason(asked)}"
+            raise MachineError(message, hint="`tako doctor` shows what works, and how to get the rest")
+        return asked
+    if strongest := findings.strongest:
+        return strongest
+    message = "children cannot be isolated here:" + "".join(
+        f"\n  {level}: {findings.reason(level)}" for level in reversed(LEVELS[1:])
+    )
+    hint = "make one of these work (`tako doctor`), or accept less with `--isolation process`"
+    raise MachineError(message, hint=hint)
+
+
+def remembered(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> Findings:
+    """What works here, probed once for each boot, user, file system and bubblewrap."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        known = json.loads(home.isolation_probed.read_bytes())
+        if known["key"] == _key(home, bubblewrap):
+            return Findings(**known["findings"])
+    return probed(home, bubblewrap, environment)
+
+
+def probed(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> Findings:
+    """What works here, tried now and remembered; raises `MachineError` if it cannot be tried."""
+    findings = _tried(home, bubblewrap, environment)
+    known = {"key": _key(home, bubblewrap), "findings": asdict(findings)}
+    write_whole(home.isolation_probed, json.dumps(known).encode())
+    return findings
+
+
+def _tried(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> Findings:
+    own = helper_environment(environment) | {"HOME": str(user_home(environment))}
+    ended = run_program(
+        [sys.executable, "-m", "tako.sandbox.probe", str(home.path), bubblewrap],
+        environment=own,
+        cwd=Path("/"),
+        timeout_s=_PROBED_WITHIN_S,
+    )
+    try:
+        return Findings(**json.loads(ended.stdout))
+    except (ValueError, TypeError) as error:
+        message = f"the isolation levels cannot be tried: {ended.stderr.decode(errors='replace').strip()}"
+        raise MachineError(message) from error
+
+
+def _key(home: Home, bubblewrap: str) -> list[str | int]:
+    program: list[str | int] = [bubblewrap]
+    if bubblewrap:
+        found = os.stat(bubblewrap)
+        program += [found.st_ino, found.st_mtime_ns]
+    return [VERSION, boot_id(), os.getuid(), os.stat(home.path).st_dev, *program]

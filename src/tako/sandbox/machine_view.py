@@ -1,0 +1,148 @@
+"""What steps may see of the machine, read-only: the system, and the tools that PATH needs.
+
+In: the user's environment, their homes, directories that must stay hidden. Out: a `MachineView`
+of what exists. An allow-list: what is not named here is not there, `/etc/shadow`, `/run` and host keys among
+it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import frozen
+
+from tako.layout import ETC, RESOLV_CONF, VENV_CONFIG
+from tako.values import FrozenValue
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu")
+_ETC = (
+    "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "crypto-policies",
+    "debian_version", "fonts", "gai.conf", "group", "host.conf", "hosts", "inputrc", "java", "ld.so.cache",
+    "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.conf", "localtime", "magic", "mailcap", "maven",
+    "mime.types", "networks", "nsswitch.conf", "os-release", "passwd", "perl", "pki", "profile", "protocols",
+    "rpc", "services", "shells", "ssh/ssh_config", "ssh/ssh_config.d", "ssh/ssh_known_hosts", "ssl",
+    "terminfo", "timezone", "xattr.conf",
+)  # fmt: skip
+_ETC_PREFIXES = ("java-", "python3", "php", "clang")
+#: Known roots of tools below a home.
+_TOOLS = (
+    ".pyenv", ".rustup", ".cargo/bin", ".cargo/env", ".nvm", ".sdkman", ".volta", ".asdf", ".rbenv", ".jenv",
+    ".deno/bin", ".bun/bin", "go/bin", ".local/bin", ".local/lib", ".local/pipx", ".local/share/pipx",
+    ".local/share/mise", ".local/share/uv", ".ghcup", ".opam", ".nix-profile",
+)  # fmt: skip
+#: Variables that tell a tool where its root is, for when HOME is another one.
+_VARIABLES = {
+    ".pyenv": "PYENV_ROOT", ".rustup": "RUSTUP_HOME", ".nvm": "NVM_DIR", ".sdkman": "SDKMAN_DIR",
+    ".volta": "VOLTA_HOME", ".asdf": "ASDF_DIR",
+}  # fmt: skip
+#: Variables that name files or directories with certificates of authorities.
+AUTHORITIES = (
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+    "GIT_SSL_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE",
+)  # fmt: skip
+
+
+@frozen(eq=False, repr=False)
+class MachineView(FrozenValue):
+    """Absolute paths that exist; `links` are (path, what it points to)."""
+
+    system: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    etc: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    authorities: tuple[str, ...] = ()
+    #: The file that resolv.conf really is, often below /run; empty if there is none.
+    resolv_conf: str = ""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What tells tools where their roots are, when HOME is not what they lie below."""
+        names = ((_VARIABLES.get(os.path.basename(path)), path) for path in self.tools)  # noqa: PTH119 - texts
+        return {name: path for name, path in names if name}
+
+
+def machine_view(
+    environment: Mapping[str, str], homes: tuple[Path, ...], hidden: tuple[Path, ...]
+) -> MachineView:
+    """What is shown of this machine; nothing that is, holds or lies in one of `hidden`, or holds a home."""
+    present = [Path(path) for path in _SYSTEM if Path(path).is_dir()]
+    system = tuple(str(path) for path in present if not path.is_symlink())
+    kept_out = _Hidden(homes, hidden)
+    tools = _without_nested(path for path in _tools(environment, homes, system) if kept_out.allows(path))
+    etc = tuple(_etc())
+    shown = (*system, *etc, *tools)
+    authorities = (path for path in _authorities(environment) if kept_out.allows(path))
+    names = Path(RESOLV_CONF)
+    return MachineView(
+        system=system,
+        links=tuple((str(path), str(path.readlink())) for path in present if path.is_symlink()),
+        etc=etc,
+        tools=tools,
+        authorities=_without_nested(path for path in authorities if not _below(path, shown)),
+        resolv_conf=str(names.resolve()) if names.exists() else "",
+    )
+
+
+class _Hidden:
+    """Decides what may be shown at all."""
+
+    def __init__(self, homes: tuple[Path, ...], hidden: tuple[Path, ...]) -> None:
+        self._homes = tuple(str(path.resolve()) for path in homes)
+        self._hidden = tuple(str(path.resolve()) for path in hidden)
+
+    def allows(self, path: str) -> bool:
+        real = str(Path(path).resolve())
+        if any(_below(home, (real,)) for home in self._homes):
+            return False
+        return not any(_below(real, (one,)) or _below(one, (real,)) for one in self._hidden)
+
+
+def _below(path: str, tops: tuple[str, ...]) -> bool:
+    return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
+
+
+def _without_nested(paths: Iterator[str]) -> tuple[str, ...]:
+    """Each path once, in order, without those that lie in another of them."""
+    found = list(dict.fromkeys(paths))
+    return tuple(path for path in found if not _below(path, tuple(one for one in found if one != path)))
+
+
+def _etc() -> Iterator[str]:
+    top = ETC
+    wanted = {top / name for name in _ETC}
+    with suppress(OSError):
+        wanted |= {path for path in top.iterdir() if path.name.startswith(_ETC_PREFIXES)}
+    yield from sorted(str(path) for path in wanted if path.exists())
+
+
+def _tools(environment: Mapping[str, str], homes: tuple[Path, ...], system: tuple[str, ...]) -> Iterator[str]:
+    yield from (str(home / name) for home in homes for name in _TOOLS if (home / name).exists())
+    for directory in map(Path, environment.get("PATH", "").split(os.pathsep)):
+        real = str(directory.resolve())
+        if directory.is_absolute() and directory.is_dir() and not _below(real, system):
+            yield from (path for path in _needed_by(directory) if not _below(path, system))
+
+
+def _needed_by(directory: Path) -> Iterator[str]:
+    """A directory of PATH, or the virtual environment it belongs to with its interpreter's prefix."""
+    real = directory.resolve()
+    settings = real.parent / VENV_CONFIG
+    if not settings.is_file():
+        yield from dict.fromkeys((str(directory), str(real)))
+        return
+    yield str(directory.parent)
+    with suppress(OSError, UnicodeDecodeError):
+        for line in settings.read_text().splitlines():
+            name, _, value = line.partition("=")
+            if name.strip() == "home" and value.strip().startswith("/"):
+                yield str(Path(value.strip()).resolve().parent)
+
+
+def _authorities(environment: Mapping[str, str]) -> Iterator[str]:
+    for name in AUTHORITIES:
+        path = Path(environment.get(name, ""))
+        if path.is_absolute() and path.exists():
+            yield str(path)

@@ -1,0 +1,124 @@
+"""Level `namespace`: bubblewrap, with namespaces of its own for each step.
+
+In: a policy and a command, in a worker that is in its own user and mount namespace already. Out: a
+`Started` step. bubblewrap writes the pid of the sandbox's pid 1 to a pipe at once, and the step's exit
+code only if the step was reached (bwrap(1), --json-status-fd): so a sandbox that failed is told from a
+step that failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from tako.sandbox.policy import Policy
+from tako.sandbox.process_level import confine, start
+from tako.sandbox.seccomp import program
+from tako.sandbox.started import SandboxFailedError, Started
+from tako.system.files import memory_file
+from tako.system.processes import signal_group
+
+#: The sandbox itself, before anything of the machine is put into it.
+_WALLS = (
+    "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
+    "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev",
+)  # fmt: skip
+_SAYS_ITS_PID_WITHIN_MS = 2000
+
+
+def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
+    """Start `command` in a sandbox; raises `SandboxFailedError` if bubblewrap cannot be started."""
+    listen, say = os.pipe2(os.O_CLOEXEC)
+    filters = memory_file("seccomp", program())
+    words = [word for operation in operations(policy) for word in operation]
+    arguments = memory_file("arguments", b"\0".join(os.fsencode(word) for word in words) + b"\0")
+    given = {"--json-status-fd": say, "--seccomp": filters, "--args": arguments}
+    options = [word for name, descriptor in given.items() for word in (name, str(descriptor))]
+    try:
+        started = start(
+            policy,
+            (bubblewrap, *options, "--", *command),
+            [lambda: confine(policy.limits)],
+            directory="/",
+            descriptors=tuple(given.values()),
+        )
+    except SandboxFailedError:
+        os.close(listen)
+        raise
+    finally:
+        for descriptor in given.values():
+            os.close(descriptor)
+    return Sandboxed(started.process, listen)
+
+
+def operations(policy: Policy) -> Iterator[tuple[str, ...]]:
+    """What bubblewrap is to do, in order, each operation with its arguments (bwrap(1))."""
+    yield _WALLS
+    if policy.network == "none":
+        yield ("--unshare-net",)
+    for mount in policy.mounts:
+        yield ("--bind" if mount.writable else "--ro-bind", mount.source, mount.target)
+    for path, target in policy.links:
+        yield ("--symlink", target, path)
+    # The skeleton of the sandbox's root is memory of the machine that no limit would see.
+    for skeleton in ("/dev", "/"):
+        yield ("--remount-ro", skeleton)
+    yield ("--chdir", policy.directory)
+
+
+class Sandboxed(Started):
+    """bubblewrap, and behind it the step in a pid namespace."""
+
+    def __init__(self, process: subprocess.Popen[bytes], status: int) -> None:
+        super().__init__(process)
+        self._status = status
+        self._said = b""
+        self._inside: int | None = None
+
+    def signal(self, number: int) -> None:
+        """Signal the group of the step inside: bubblewrap itself would end at once and take it along.
+
+        pid 1 of the sandbox is in that group too; the kernel keeps from it all but SIGKILL and SIGSTOP
+        (pid_namespaces(7)). A sandbox that is not up yet is killed.
+        """
+        inside = self._find_inside()
+        if inside is None:
+            self.process.send_signal(signal.SIGKILL)
+        else:
+            signal_group(inside, number)
+
+    def check(self, said: str) -> None:
+        """Raise `SandboxFailedError` if the step was never reached; `said` is the end of its log."""
+        while self._read():
+            pass
+        os.close(self._status)
+        if "exit-code" not in self._reported() and (self.process.returncode or 0) > 0:
+            message = f"the sandbox could not be set up: {said or 'bubblewrap gave no reason'}"
+            raise SandboxFailedError(message, hint="`tako doctor` shows what works here")
+
+    def _find_inside(self) -> int | None:
+        if self._inside is None:
+            poll = select.poll()
+            poll.register(self._status, select.POLLIN)
+            while "child-pid" not in self._reported():
+                if not poll.poll(_SAYS_ITS_PID_WITHIN_MS) or not self._read():
+                    return None
+            self._inside = int(self._reported()["child-pid"])
+        return self._inside
+
+    def _read(self) -> bool:
+        data = os.read(self._status, 4096)
+        self._said += data
+        return bool(data)
+
+    def _reported(self) -> dict[str, int]:
+        reported: dict[str, int] = {}
+        for line in self._said.splitlines():
+            with suppress(ValueError):
+                reported |= json.loads(line)
+        return reported

@@ -1,0 +1,109 @@
+"""A user and a mount namespace of the calling process's own, and what it mounts there.
+
+The process keeps its uid and gid and gets all capabilities over its new namespaces only; what it
+mounts nobody else sees and is gone with the last process in there (user_namespaces(7), mount_namespaces(7)).
+Must be called while the process has one thread. Every function raises `OSError`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from tako.system.libc import allow_dumps, check, forbid_dumps
+
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
+_MS_NOSUID, _MS_NODEV = 2, 4
+_MS_REC, _MS_SLAVE = 0x4000, 0x80000
+_MNT_DETACH = 2
+
+#: What forbids user namespaces: a file, whether it must be above 0, and what to do.
+_SWITCHES = (
+    ("/proc/sys/user/max_user_namespaces", True, "set the sysctl user.max_user_namespaces above 0"),
+    (
+        "/proc/sys/kernel/unprivileged_userns_clone",
+        True,
+        "set the sysctl kernel.unprivileged_userns_clone",
+    ),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        False,
+        "give bwrap and python an AppArmor profile with `userns`, or clear the sysctl of that name",
+    ),
+)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def enter_own_namespaces() -> None:
+    """Move the calling process into a new user and a new mount namespace; ends not dumpable.
+
+    The map files belong to root while a process is not dumpable (proc(5)), so that it is for these few
+    instructions: whoever calls this holds no secret yet.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS))
+    allow_dumps()
+    try:
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{uid} {uid} 1")
+        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+    finally:
+        forbid_dumps()
+    # What others mount later comes in; nothing goes out.
+    _mount(None, "/", None, _MS_REC | _MS_SLAVE, None)
+
+
+def why_forbidden(error: OSError) -> str:
+    """Why `enter_own_namespaces` failed, and what to do about it (user_namespaces(7))."""
+    for switch, wanted, remedy in _SWITCHES:
+        with suppress(OSError, ValueError):
+            if (int(Path(switch).read_text()) > 0) is not wanted:
+                return f"user namespaces are not allowed here: {remedy}"
+    return f"user namespaces are not allowed here: {error.strerror}"
+
+
+def mount_overlay(lower: Path, upper: Path, inner: Path, target: Path) -> None:
+    """Show `lower` with the changes in `upper` at `target`; `inner` is the overlay's own work directory.
+
+    `userxattr` because `trusted.*` attributes need privilege over the whole machine (overlayfs.rst). One
+    upper directory must never be mounted twice at a time.
+    """
+    directories = {"lowerdir": lower, "upperdir": upper, "workdir": inner}
+    options = [f"{name}={_escaped(path)}" for name, path in directories.items()]
+    _mount("overlay", str(target), "overlay", _MS_NOSUID | _MS_NODEV, ",".join(["userxattr", *options]))
+
+
+def mount_memory(target: Path, size: int) -> None:
+    """Mount an empty tmpfs that holds at most `size` bytes (tmpfs(5))."""
+    _mount("tmpfs", str(target), "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode=1777,size={size}")
+
+
+def unmount(target: Path) -> None:
+    """Take a mount away, also while it is in use: umount2(2), MNT_DETACH."""
+    check(_libc.umount2(os.fsencode(target), _MNT_DETACH))
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None) -> None:
+    # The options of one mount are at most a page (mount(2)).
+    texts = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
+    check(_libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]))
+
+
+def _escaped(path: Path) -> str:
+    """A path inside the overlay's options: comma and colon separate there."""
+    text = str(path)
+    for character in ("\\", ",", ":"):
+        text = text.replace(character, "\\" + character)
+    return text

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import base64
+import html
+import itertools
+import json
+import shlex
+import shutil
+import subprocess
+import time
+from urllib.parse import quote, quote_plus
+
+import attrs
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tako.journal.disguises import printed
+from tako.journal.records import EventEmitted, RunFinished, StepFinished
+from tako.journal.redaction import NOTHING, ScrubbedStream, Scrubber
+from tests.support.records import T0, event
+
+TOKEN = b"ghp_a+b/c~d'e f9\"$X\\?"
+KEY = b"-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7\n  bWFueSBsaW5lcw==  \nx}\n-----END KEY-----\n"
+# A text of few letters, so that secrets meet, overlap and almost happen all the time.
+_LETTERS = st.text("ab\n", max_size=60).map(str.encode)
+_VALUES = st.lists(st.text("ab\n", min_size=1, max_size=9).map(str.encode), min_size=1, max_size=3)
+
+
+def _whole(stream: ScrubbedStream | None, pieces: list[bytes]) -> bytes:
+    assert stream is not None
+    return b"".join(map(stream.feed, pieces)) + stream.flush()
+
+
+def _split(text: bytes, places: list[int]) -> list[bytes]:
+    cuts = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(cuts)]
+
+
+def _masked(text: bytes, values: list[bytes]) -> bytes:
+    """Say the same as the scrubber, a byte at a time."""
+    forms = [form for value in values for form in printed(value)]
+    hidden = [False] * len(text)
+    for start in range(len(text)):
+        for form in forms:
+            if text.startswith(form, start):
+                hidden[start : start + len(form)] = [True] * len(form)
+    shown = bytearray()
+    for at, byte in enumerate(text):
+        if not hidden[at]:
+            shown.append(byte)
+        elif at == 0 or not hidden[at - 1]:
+            shown += b"***"
+    return bytes(shown)
+
+
+@given(_LETTERS, _VALUES, st.lists(st.integers(0, 100)))
+@example(b"aaaa", [b"aa", b"aaa"], [1, 2, 3])
+@example(b"abab", [b"ab"], [2])
+@settings(max_examples=400)
+def test_any_pieces_of_a_text_give_what_the_whole_gives(
+    text: bytes, values: list[bytes], places: list[int]
+) -> None:
+    scrubber = Scrubber(values)
+    expected = _masked(text, values)
+    assert scrubber.scrub(text) == expected
+    assert _whole(scrubber.stream(), _split(text, places)) == expected
+    assert _whole(scrubber.stream(), [bytes((byte,)) for byte in text]) == expected
+
+
+@given(
+    st.binary(max_size=40),
+    st.binary(max_size=40),
+    st.lists(st.binary(min_size=1, max_size=12).filter(lambda value: b"*" not in value), min_size=1),
+    st.data(),
+)
+def test_no_value_survives(before: bytes, after: bytes, values: list[bytes], data: st.DataObject) -> None:
+    chosen = data.draw(st.sampled_from(values))
+    scrubbed = Scrubber(values).scrub(before + chosen + after)
+    assert not any(value in scrubbed for value in values)
+
+
+@given(st.binary(), st.lists(st.integers(0, 1000)))
+def test_a_text_without_secrets_is_untouched(text: bytes, places: list[int]) -> None:
+    scrubber = Scrubber([b"a value that does not occur"])
+    assert scrubber.scrub(text) == text
+    assert _whole(scrubber.stream(), _split(text, places)) == text
+
+
+def test_only_what_may_be_the_beginning_of_a_secret_is_held_back() -> None:
+    stream = Scrubber([b"secret-value"]).stream()
+    assert stream is not None
+    assert stream.feed(b"prompt> ") == b"prompt> "
+    assert stream.feed(b"a sec") == b"a "
+    assert stream.feed(b"ond") == b"second"
+    assert stream.feed(b"secret-valu") == b""
+    assert stream.feed(b"e") == b"***"
+    assert stream.flush() == b""
+
+
+def test_neighbours_become_one_mask_wherever_the_stream_is_cut() -> None:
+    stream = Scrubber([b"abcdef", b"defghi"]).stream()
+    assert stream is not None
+    said = [stream.feed(piece) for piece in (b"<abc", b"defg", b"hi", b"abcdef", b">")]
+    assert b"".join(said) == b"<***>"
+
+
+def _echoed(shell: str, value: bytes) -> bytes:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"there is no {shell} here")
+    words = [program, "-xc", 'echo "$V" >/dev/null']
+    return subprocess.run(words, env={b"V": value}, capture_output=True, check=True).stderr
+
+
+@pytest.mark.parametrize("value", [TOKEN, KEY, b"it's ''quoted'' text", "pässwörd-ünd-mehr".encode()])
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash"])
+def test_what_a_shell_shows_of_its_commands_holds_no_secret(shell: str, value: bytes) -> None:
+    shown = Scrubber([value]).scrub(_echoed(shell, value))
+    assert b"***" in shown
+    for piece in (b"ghp", b"X\\", b"MIIE", b"bWFu", b"quoted", b"text", b"rd-", b"sw"):
+        assert piece not in shown
+
+
+def _around(encode: object, before: bytes, value: bytes, after: bytes) -> bytes:
+    assert callable(encode)
+    coded = encode(before + value + after)
+    assert isinstance(coded, bytes)
+    return coded
+
+
+@pytest.mark.parametrize("value", [TOKEN, b"four", b"hunter2", KEY, bytes(range(200, 256)) * 3])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("before", [b"", b"u", b"us", b"usr", b"user:"])
+@pytest.mark.parametrize("after", [b"", b"\n", b"\n\n", b"\nmore"])
+def test_base64_is_found_at_every_alignment(
+    encode: object, before: bytes, value: bytes, after: bytes
+) -> None:
+    coded = _around(encode, before, value, after)
+    shown = Scrubber([value]).scrub(b"<" + coded + b">")
+    assert b"***" in shown
+    # What is left around the mask has at most the bits of two bytes of the value.
+    left = shown.strip(b"<>").split(b"***")
+    assert len(left) == 2
+    assert len(left[0]) <= -(-4 * len(before) // 3) + 1
+    assert len(left[1].rstrip(b"=")) <= -(-4 * len(after) // 3) + 1
+
+
+@pytest.mark.parametrize("columns", [64, 76])
+@pytest.mark.parametrize("newline", [b"", b"\n"])
+def test_base64_that_is_broken_into_lines_is_found(columns: int, newline: bytes) -> None:
+    value = bytes(range(33, 127)) * 2
+    coded = base64.b64encode(value + newline)
+    lines = [coded[at : at + columns] for at in range(0, len(coded), columns)]
+    for end in (b"\n", b"\r\n"):
+        assert Scrubber([value]).scrub(b"<" + end.join(lines) + b">") == b"<***>"
+    quoted = b"\n".join(b"> " + line for line in lines)
+    assert set(Scrubber([value]).scrub(quoted).split(b"\n")[:-1]) == {b"> ***"}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        quote(TOKEN, safe=""),
+        quote(TOKEN),
+        quote_plus(TOKEN),
+        quote(TOKEN, safe="")
+        .replace("%2F", "%2f")
+        .replace("%5C", "%5c")
+        .replace("%2B", "%2b")
+        .replace("%3F", "%3f"),
+        json.dumps(TOKEN.decode())[1:-1],
+        shlex.quote(TOKEN.decode()),
+        html.escape(TOKEN.decode()),
+        repr(TOKEN),
+        repr(TOKEN.decode()),
+    ],
+)
+def test_a_value_that_is_escaped_is_found(form: str) -> None:
+    shown = Scrubber([TOKEN]).scrub_text(f"<{form}>")
+    assert "***" in shown
+    assert not any(piece in shown for piece in ("ghp", "c~d", "f9", "X"))
+
+
+def test_each_longer_line_of_a_value_is_found_alone() -> None:
+    scrubber = Scrubber([KEY])
+    for line in KEY.splitlines():
+        expected = b"> x}" if line == b"x}" else b"> ***"
+        assert scrubber.scrub(b"> " + line.strip()) == expected
+    assert scrubber.scrub(KEY.replace(b"\n", b"\r\n")).count(b"MIIE") == 0
+    assert scrubber.scrub(b"<" + b" ".join(KEY.split()) + b">") == b"<***>"
+
+
+def test_space_around_a_value_is_not_part_of_what_is_looked_for() -> None:
+    assert Scrubber([b" padded-value\n"]).scrub(b"<padded-value>") == b"<***>"
+
+
+@pytest.mark.parametrize("value", [b"x", b"xy", b"xyz", b"  x\n"])
+def test_a_short_value_is_found_as_itself_and_in_no_disguise(value: bytes) -> None:
+    short = value.strip()
+    assert Scrubber([value]).scrub(b"a" + short + b"c") == b"a***c"
+    coded = base64.b64encode(short) + b" " + base64.b64encode(b"a" + short)
+    assert Scrubber([value]).scrub(coded) == coded
+
+
+def test_text_is_scrubbed_also_where_it_is_no_text() -> None:
+    scrubber = Scrubber([b"\xff\xfe-binary"])
+    assert scrubber.scrub_text("<\udcff\udcfe-binary>") == "<***>"
+    assert Scrubber([b"half"]).scrub_text("\ud800 half \udfff") == "\ud800 *** \udfff"
+
+
+def test_json_is_scrubbed_in_names_and_values_and_keeps_its_types() -> None:
+    value = {"a-token": ["a-token", 12345678, 1, 1.5, True, None, {"b": ("x a-token",)}]}
+    assert Scrubber([b"a-token", b"12345678"]).scrub_value(value) == {
+        "***": ["***", "***", 1, 1.5, True, None, {"b": ("x ***",)}]
+    }
+
+
+def test_records_lose_what_steps_and_templates_could_put_into_them() -> None:
+    scrubber = Scrubber([b"hunter2"])
+    step = StepFinished(
+        T0, "build", 1, "failed", message="no hunter2", outputs={"a": "hunter2"},
+        environment={"B": "hunter2!"}, last_lines=("is hunter2",),
+    )  # fmt: skip
+    assert "hunter2" not in repr(scrubber.scrub_record(step))
+    run = RunFinished(T0, "failed", message="step build: hunter2", outputs={"x": "hunter2"})
+    assert scrubber.scrub_record(run) == attrs.evolve(run, message="step build: ***", outputs={"x": "***"})
+    emitted = EventEmitted(T0, "tell", attrs.evolve(event(), payload={"token": ["hunter2"]}))
+    scrubbed = scrubber.scrub_record(emitted)
+    assert isinstance(scrubbed, EventEmitted)
+    assert scrubbed.event.payload == {"token": ["***"]}
+
+
+def test_what_tako_itself_says_stays_readable_with_a_secret_of_one_letter() -> None:
+    finished = StepFinished(T0, "build", 1, "succeeded", message="exit code e")
+    scrubbed = Scrubber([b"e"]).scrub_record(finished)
+    assert scrubbed == attrs.evolve(finished, message="***xit cod*** ***")
+
+
+def test_without_secrets_everything_is_given_back_as_it_is() -> None:
+    data, value = b"anything", {"a": [1]}
+    record = RunFinished(T0, "failed", message="anything")
+    assert NOTHING.stream() is None
+    assert not NOTHING
+    assert NOTHING.scrub(data) is data
+    assert NOTHING.scrub_value(value) is value
+    assert NOTHING.scrub_record(record) is record
+    assert not NOTHING.carried_by([data])
+
+
+@given(st.binary(max_size=30), st.lists(st.integers(0, 100)), st.booleans())
+def test_a_file_that_carries_a_value_is_known_however_it_is_read(
+    around: bytes, places: list[int], coded: bool
+) -> None:
+    scrubber = Scrubber([b"hunter2-and-more"])
+    held = base64.b64encode(b"hunter2-and-more") if coded else b"hunter2-and-more"
+    assert scrubber.carried_by(_split(around + held + around, places))
+    assert not scrubber.carried_by(_split(around + held[:-8] + around, places))
+
+
+def test_values_that_any_larger_file_holds_by_chance_are_not_sought_in_files() -> None:
+    assert not Scrubber([b"abc"]).carried_by([b"abc"])
+    assert Scrubber([b"abcd"]).carried_by([b"<ab", b"cd>"])
+
+
+def test_a_flood_without_secrets_is_scrubbed_as_fast_as_it_is_read() -> None:
+    stream = Scrubber([TOKEN, b"another-value-0123456789"]).stream()
+    assert stream is not None
+    piece = (b"Compiling something v1.2.3, nothing secret about it at all\n" * 1200)[: 64 * 1024]
+    started = time.process_time()
+    for _ in range(800):
+        stream.feed(piece)
+    # 50 MB; the machine that this was written on takes 0.1 s.
+    assert time.process_time() - started < 5

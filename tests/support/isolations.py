@@ -1,0 +1,49 @@
+"""The isolation levels of this machine, as tests use them.
+
+A level that does not work here skips its test with the reason, and fails it in CI, where all must work.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tako.layout import Home
+from tako.sandbox import levels
+from tako.sandbox.bubblewrap import find
+from tako.sandbox.isolation import Isolation
+from tako.sandbox.machine_view import machine_view
+from tako.sandbox.policy import LANDLOCK, NAMESPACE, PROCESS
+from tako.system.user_environment import user_homes
+
+LEVELS = (PROCESS, LANDLOCK, NAMESPACE)
+ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
+
+
+@cache
+def findings() -> levels.Findings:
+    """Try all levels once."""
+    with tempfile.TemporaryDirectory() as home:
+        return levels.probed(Home(Path(home)), find(ENVIRONMENT), ENVIRONMENT)
+
+
+def need(level: str) -> None:
+    """Skip the calling test, or fail it in CI, where `level` does not work."""
+    reason = findings().reason(level)
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(f"level {level} must work in CI: {reason}")
+    if reason:
+        pytest.skip(f"level {level} does not work here: {reason}")
+
+
+def isolation(level: str, *, hidden: tuple[Path, ...] = ()) -> Isolation:
+    """Give a level of this machine as runs have it."""
+    need(level)
+    if level == PROCESS:
+        return Isolation()
+    machine = machine_view(ENVIRONMENT, user_homes(ENVIRONMENT), hidden)
+    return Isolation(level, not findings().overlay, find(ENVIRONMENT), machine)
