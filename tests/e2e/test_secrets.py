@@ -300,7 +300,7 @@ def test_the_socket_of_the_ssh_agent_is_a_path_and_shown_as_such(scene: Scene) -
     assert (run / "logs" / "named.log").read_text() == "agent at /tmp/agent.1\n"
 
 
-# Tries, as a hostile step would, to read what /proc gives of all processes below the one whose pid it is told.
+# Tries, as a hostile step would, to read what /proc gives of all processes below the one it is told.
 SPY = r"""
 import json, os, sys
 with open(sys.argv[1]) as fifo:
