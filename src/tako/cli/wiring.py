@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from tako.cli.cache_access import LazyCache
 from tako.cli.notes import Notes
@@ -35,7 +35,7 @@ from tako.errors import UsageError
 from tako.layout import Home
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation
-from tako.sandbox.policy import AUTO, PROCESS, Mount
+from tako.sandbox.policy import AUTO, PROCESS, Limits, Mount
 from tako.system.signals import STOPPING, SignalPipe
 from tako.system.user_environment import user_environment, user_home, withhold
 from tako.system.warden import Post
@@ -125,7 +125,7 @@ def _spec(parts: Parts, source: RootSource, isolation: Isolation, environment: M
         # The steps in the user's own checkout are trusted like any command the user types.
         isolation=Isolation() if source.in_place else isolation,
         environment=dict(environment) if source.in_place else parts.passed_on,
-        limits=machine_limits(parts.home.path, parts.jobs),
+        limits=_limits(parts, in_place=source.in_place),
         in_place=source.in_place,
         keep=parts.request.keep,
         tracked_changes=source.tracked_changes,
@@ -137,9 +137,19 @@ def _spec(parts: Parts, source: RootSource, isolation: Isolation, environment: M
     )
 
 
-def _mounts(parts: Parts, repository: Repository, workflow: Workflow) -> tuple[Mount, ...]:
-    from tako.engine.extra_mounts import extra_mounts
+def _limits(parts: Parts, *, in_place: bool) -> Limits:
+    """A run's share of the machine; the trusted steps in the user's checkout have what they declare."""
+    share = machine_limits(parts.home.path, parts.jobs)
+    return evolve(share, memory=None, disk=None, tasks=None) if in_place else share
 
+
+def _mounts(parts: Parts, repository: Repository, workflow: Workflow) -> tuple[Mount, ...]:
+    """What a run sees beyond its workspace; raises `TakoError` if it asks for more than it may have."""
+    from tako.engine.extra_mounts import extra_mounts
+    from tako.engine.limits import check_fits
+    from tako.engine.run_directory import whole_machine
+
+    check_fits(workflow, whole_machine(parts.home.path))
     return extra_mounts(parts.settings, user_environment(), repository, workflow)
 
 
@@ -205,7 +215,7 @@ def _factory(parts: Parts, spec: RunSpec, isolation: Isolation) -> ChildRunnerFa
 
     return ChildRunnerFactory(
         parts.passed_on,
-        spec.limits,
+        _limits(parts, in_place=False),
         isolation,
         parts.cache.git_identity,
         tool_caches=_tool_caches(parts, isolation),

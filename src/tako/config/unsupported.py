@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tako.config.schema import Resources, Step, Workflow
+from tako.config.schema import Step, Workflow
 from tako.config.steps import all_steps
-
-_LIMITS = ("cpu_limit", "mem_limit", "disk_limit", "process_limit", "address_space_limit")
 
 _OF_STEP: tuple[tuple[str, str, Callable[[Step], object]], ...] = (
     ("image", "image", lambda step: step.image),
@@ -29,15 +27,7 @@ def unsupported_keys(workflow: Workflow) -> list[tuple[str, str]]:
 
 
 def _unsupported(workflow: Workflow) -> Iterator[tuple[str, str]]:
-    yield from _limits(workflow.key, workflow.resources)
     for step in all_steps(workflow.steps):
         for name, what, asked in _OF_STEP:
             if asked(step):
                 yield f"{step.key}.{name}", what
-        yield from _limits(step.key, step.resources)
-
-
-def _limits(key: str, resources: Resources | None) -> Iterator[tuple[str, str]]:
-    for name in _LIMITS:
-        if getattr(resources, name, None) is not None:
-            yield f"{key}.resources.{name}", f"resources.{name}"

@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 
 from tako.config.inputs import resolve_inputs
 from tako.config.schema import Subscription, Workflow
+from tako.engine.limits import DoesNotFitError
 from tako.engine.run_ids import RunIds
 from tako.engine.runnable import runnable
 from tako.engine.segment import RunSpec
@@ -234,6 +235,8 @@ def kind_of(error: TakoError) -> str:
             return "inputs_invalid"
         case NotFoundError():
             return "not_found"
+        case DoesNotFitError():
+            return "limit_exceeded"
         case ConfigError() | UsageError():
             return "config_invalid"
         case _:

@@ -139,6 +139,7 @@ def _error(spec: RunSpec, state: RunState, status: str, reason: str) -> ChildExe
         exit_code=at_fault.exit_code if at_fault else None,
         signal=at_fault.signal if at_fault else "",
         limit=at_fault.limit if at_fault else "",
+        limit_value=at_fault.limit_value if at_fault else None,
         started=state.started.at if state.started else None,
         duration_s=finished.duration_s if finished else 0.0,
         attempts=state.attempts if state.started else 0,

@@ -11,9 +11,11 @@ from tako.layout import RunDirectory
 from tako.sandbox.policy import Limits
 from tako.system.files import disk_full, is_full
 from tako.system.processes import user_tasks
+from tako.system.usage import total_memory
 
 _FILE_SIZE_MIN = 1 << 30
 _PROCESSES = 4096
+_MEMORY_MIN = 1 << 29
 
 
 def make_directory(paths: RunDirectory) -> None:
@@ -33,8 +35,9 @@ def make_directory(paths: RunDirectory) -> None:
 
 
 def machine_limits(directory: Path, jobs: int) -> Limits:
-    """What one step gets of this machine when nothing is declared: the machine divided by the jobs.
+    """What a step of a child gets when nothing is declared: the machine divided by the jobs.
 
+    Never so little that ordinary builds would fail: 1 GiB of disk, half a GiB of memory.
     Open files are what the user's shell allows, because the root raises its own limit. RLIMIT_NPROC counts
     all tasks of the user, so that it is set relative to what runs already; it does not bind root
     (setrlimit(2), CAP_SYS_RESOURCE).
@@ -43,5 +46,18 @@ def machine_limits(directory: Path, jobs: int) -> Limits:
     file_size = max(_FILE_SIZE_MIN, disk.f_bavail * disk.f_frsize // jobs)
     processes = None if os.getuid() == 0 else user_tasks() + _PROCESSES
     return Limits(
-        file_size=file_size, open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0], processes=processes
+        file_size=file_size,
+        open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        processes=processes,
+        memory=max(_MEMORY_MIN, total_memory() // jobs),
+        disk=file_size,
+        tasks=_PROCESSES,
+    )
+
+
+def whole_machine(directory: Path) -> Limits:
+    """All that this machine has for runs in `directory`: memory, free disk, the CPUs this process may use."""
+    disk = os.statvfs(directory)
+    return Limits(
+        memory=total_memory(), disk=disk.f_bavail * disk.f_frsize, cpus=float(len(os.sched_getaffinity(0)))
     )

@@ -17,6 +17,7 @@ from tako.engine.segment import SSH_AGENT, RunSpec, Segment
 from tako.layout import DEV_SHM, RESOLV_CONF, RunDirectory, SeenDirectory, objects_of
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
 from tako.sandbox.started import SandboxFailedError, Started
+from tako.sandbox.watchdog import Watched, cpus_for
 
 _SHELL = ("/bin/sh", "-e")
 
@@ -28,6 +29,8 @@ class StepSandbox:
         self._spec: RunSpec = segment.run
         self._level = segment.run.isolation.level
         self._temporary = segment.temporary
+        # Another for each segment of the tree, so that not all sit on the same CPU.
+        self._serial = int(Path(segment.temporary).name) if Path(segment.temporary).name.isdigit() else 0
         inside = self._level == NAMESPACE
         #: The run's directory as its steps see it.
         self.seen: RunDirectory = _seen(self._spec) if inside else self._spec.paths
@@ -60,6 +63,18 @@ class StepSandbox:
             found.append("overlay over its snapshot" if self._spec.overlaid else "copy of its snapshot")
         return tuple(found)
 
+    def watched(self) -> Watched:
+        """Where the segment's steps can fill something; nothing of what they do in the user's checkout."""
+        spec, paths = self._spec, self._spec.paths
+        if spec.in_place:
+            return Watched()
+        changed = paths.upper if spec.overlaid else paths.repo
+        shared = paths.shared_memory if self._level == NAMESPACE else DEV_SHM
+        return Watched(
+            (changed, paths.home, paths.exchange, Path(self._temporary)),
+            shared if spec.in_namespaces else None,
+        )
+
     def start(self, step: Step, environment: Mapping[str, str], limits: Limits) -> Started:
         """Start the step's script, which is in place; raises `SandboxFailedError`."""
         command = (*_SHELL, str(self.seen.script(step.id)))
@@ -72,6 +87,10 @@ class StepSandbox:
             limits=limits,
             umask=-1 if self._spec.in_place else 0o077,
         )
+        cpus = cpus_for(limits, self._serial)
+        if cpus is not None:
+            # The worker's own too: it only waits for its steps.
+            os.sched_setaffinity(0, cpus)
         if self._level == NAMESPACE:
             from tako.sandbox import namespace_level
 

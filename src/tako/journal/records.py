@@ -37,6 +37,7 @@ class ChildExecutionError(FrozenValue):
     exit_code: int | None = None
     signal: str = ""
     limit: str = ""
+    limit_value: int | None = None
     started: float | None = None
     duration_s: float = 0.0
     attempts: int = 0
@@ -57,10 +58,17 @@ class EventValue(FrozenValue):
 
 @frozen(eq=False, repr=False)
 class Usage(FrozenValue):
-    """What a step used: CPU seconds and the largest single process in bytes (getrusage(2))."""
+    """What a step used: CPU seconds and the largest single process in bytes (getrusage(2)).
+
+    The others are the most that was seen of its whole tree at once: bytes of memory, tasks, bytes on disk;
+    0 of a step too short to be looked at.
+    """
 
     cpu_s: float = 0.0
     max_rss: int = 0
+    memory: int = 0
+    tasks: int = 0
+    disk: int = 0
 
 
 @frozen(eq=False, repr=False)
@@ -132,6 +140,7 @@ class StepFinished(FrozenValue):
     exit_code: int | None = None
     signal: str = ""
     limit: str = ""
+    limit_value: int | None = None
     message: str = ""
     tolerated: bool = False
     outputs: Mapping[str, Any] = attrs.field(factory=dict)

@@ -80,11 +80,19 @@ def _end_all(find: Callable[[], list[int]], timeout_s: float) -> list[int]:
         if left and time.monotonic() > deadline:
             return left
         for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _kill_with_its_group(pid)
         if left:
             _wait_for_any(left)
     return []
+
+
+def _kill_with_its_group(pid: int) -> None:
+    """SIGKILL a child and its group, which is one call: a bomb that forks faster than we count dies whole."""
+    with suppress(ProcessLookupError):
+        group = os.getpgid(pid)
+        if group != os.getpgrp():
+            os.killpg(group, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
 
 
 def wait_for_exit(pidfd: int, timeout_s: float) -> bool:

@@ -20,7 +20,9 @@ from tako.engine.steps.orders import Orders
 from tako.engine.steps.stream import Log, Stream
 from tako.journal.records import CANCELLED, TIMED_OUT, Usage
 from tako.sandbox.started import Started
+from tako.sandbox.watchdog import Breach, Watchdog
 from tako.system.processes import collect_orphans, end_descendants
+from tako.system.usage import children_cpu_s
 from tako.values import FrozenValue
 
 _TICK_S = 5.0
@@ -38,6 +40,8 @@ class Ended(FrozenValue):
     ordered: bool = False
     #: Pids that could not be killed (uninterruptible sleep).
     left: tuple[int, ...] = ()
+    #: The limit of the step's tree that was passed, for which everything was killed.
+    breach: Breach | None = None
 
 
 class ProcessTree:
@@ -52,6 +56,7 @@ class ProcessTree:
         *,
         timeout_s: float | None,
         grace_s: float,
+        watchdog: Watchdog,
     ) -> None:
         self._started = started
         self._process = started.process
@@ -61,6 +66,9 @@ class ProcessTree:
         self._grace_s = grace_s
         self._deadline = time.monotonic() + timeout_s if timeout_s is not None else None
         self._stopped = ""
+        self._watchdog = watchdog
+        self._breach: Breach | None = None
+        self._cpu_before_s = children_cpu_s()
 
     def run(self) -> Ended:
         """Return when the step and all it started are gone and their output is in the log."""
@@ -74,12 +82,13 @@ class ProcessTree:
             if self._orders.descriptor in ready:
                 self._obey()
             self._watch_time()
+            self._watch_use()
             collect_orphans(but_not=self._process.pid)
         os.close(pidfd)
         return self._finish()
 
     def _wait(self, poll: select.poll) -> set[int]:
-        wait_s = _TICK_S
+        wait_s = min(_TICK_S, self._watchdog.wait_s)
         if self._deadline is not None:
             wait_s = min(wait_s, max(0.0, self._deadline - time.monotonic()))
         return {descriptor for descriptor, _ in poll.poll(wait_s * 1000)}
@@ -110,6 +119,13 @@ class ProcessTree:
         else:
             self._stop(TIMED_OUT)
 
+    def _watch_use(self) -> None:
+        """End at once what uses too much: a grace would let it go on."""
+        if self._breach is None:
+            self._breach = self._watchdog.look()
+            if self._breach is not None:
+                self._started.signal(signal.SIGKILL)
+
     def _stop(self, why: str) -> None:
         self._stopped = why
         self._deadline = time.monotonic() + self._grace_s
@@ -126,5 +142,20 @@ class ProcessTree:
                 pass
             stream.finish()
             os.close(stream.descriptor)
-        usage = Usage(cpu_s=round(used.ru_utime + used.ru_stime, 3), max_rss=used.ru_maxrss * 1024)
-        return Ended(self._process.returncode, self._stopped, usage, bool(self._orders.stop), tuple(left))
+        self._breach = self._breach or self._watchdog.last_look()
+        peaks = self._watchdog.peaks
+        usage = Usage(
+            cpu_s=round(children_cpu_s() - self._cpu_before_s, 3),
+            max_rss=used.ru_maxrss * 1024,
+            memory=peaks.memory,
+            tasks=peaks.tasks,
+            disk=peaks.disk,
+        )
+        return Ended(
+            self._process.returncode,
+            self._stopped,
+            usage,
+            bool(self._orders.stop),
+            tuple(left),
+            self._breach,
+        )

@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 
 from tako.config.schema import Step
 from tako.engine.environment import step_words
+from tako.engine.limits import step_limits
 from tako.engine.produced import (
     StepRefusedError,
     Streams,
@@ -41,9 +42,10 @@ from tako.journal.records import (
     StepFinished,
 )
 from tako.journal.redaction import NOTHING, Scrubber
+from tako.sandbox.watchdog import Breach, Watchdog
 from tako.system.files import disk_full, is_full, write_whole
 from tako.system.signals import name_of
-from tako.units import format_duration
+from tako.units import format_bytes, format_duration
 from tako.values import FrozenValue
 
 _LIMIT_SIGNALS = {"SIGXCPU": "CPU time", "SIGXFSZ": "file size"}
@@ -103,12 +105,13 @@ class ShellStep:
     ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
         own = rendered_all(step.env, scope)
         self._write_script(step, render(step.run, scope))
-        log = Log(self._spec.paths.log(step.id), most=self._spec.limits.file_size)
+        limits = step_limits(self._spec.limits, self._spec.workflow, step)
+        log = Log(self._spec.paths.log(step.id), most=limits.file_size)
         try:
             words = step_words(self._spec, self._sandbox.seen, step.id)
             secrets = self._segment.secrets.of(self._spec.workflow, step)
             variables = {**environment, **own, **secrets, **words}
-            started = self._sandbox.start(step, variables, self._spec.limits)
+            started = self._sandbox.start(step, variables, limits)
             out, err = self._streams(step, started.process, log)
             self._on_started(step.id)
             tree = ProcessTree(
@@ -118,6 +121,7 @@ class ShellStep:
                 self._orders,
                 timeout_s=step.timeout_s,
                 grace_s=self._segment.grace_s,
+                watchdog=Watchdog(limits, self._sandbox.watched()),
             )
             ended = tree.run()
             started.check("\n".join(log.last_lines()))
@@ -184,6 +188,8 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
         return evolve(
             blank, status=CANCELLED, message="ended because the run was stopped", **_code(ended.code)
         )
+    if ended.breach is not None:
+        return _over_limit(blank, ended.breach)
     if ended.left:
         message = f"processes that cannot be killed are left: {', '.join(map(str, ended.left))}"
         return evolve(blank, message=message, **_code(ended.code))
@@ -198,6 +204,16 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
         # Of a shell's own last command, or of the step itself, whose signal a sandbox tells in this way.
         said = f"{said} ({name_of(number)})"
     return evolve(blank, message=said, **_code(ended.code))
+
+
+def _over_limit(blank: StepFinished, breach: Breach) -> StepFinished:
+    value, seen = (
+        (str(breach.value), str(breach.seen))
+        if breach.limit == "processes"
+        else (format_bytes(breach.value), format_bytes(breach.seen))
+    )
+    message = f"over its limit of {breach.limit}, {value} (used {seen})"
+    return evolve(blank, limit=breach.limit, limit_value=breach.value, message=message)
 
 
 def _code(code: int) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""Watches over a step's whole process tree: memory, tasks, disk.
+
+In: limits, the directories that count, moments of one clock. Out: the peaks, and a `Breach` once something is
+over its limit; whoever asked ends the step then. Cheap looks come first: exact memory is read only when the
+plain sum of resident sizes would matter, directories are walked early only when the file system has filled
+enough to matter.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+
+from tako.sandbox.policy import Limits
+from tako.system.usage import disk_use, processes, proportional, used_on
+from tako.values import FrozenValue
+
+_FIRST_S, _LAST_S = 0.02, 0.25
+#: A walk is not repeated within so many times of what it took.
+_REST = 10.0
+_WALK_EVERY_S = 1.0
+
+
+@frozen(eq=False, repr=False)
+class Watched(FrozenValue):
+    """Where a step can fill something: directories on disk, and its shared memory."""
+
+    directories: tuple[Path, ...] = ()
+    shared_memory: Path | None = None
+
+
+@frozen(eq=False, repr=False)
+class Breach(FrozenValue):
+    """A limit that was passed: its name, its value, and what was seen."""
+
+    limit: str
+    value: int
+    seen: int
+
+
+@frozen(eq=False, repr=False)
+class Peaks(FrozenValue):
+    """The most that was seen: bytes of memory, tasks, bytes on disk; 0 where nothing was."""
+
+    memory: int = 0
+    tasks: int = 0
+    disk: int = 0
+
+
+class Watchdog:
+    """Watches the descendants of the calling process, from its making on."""
+
+    def __init__(
+        self, limits: Limits, watched: Watched, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limits = limits
+        self._watched = watched
+        self._clock = clock
+        self._interval_s = _FIRST_S
+        self._next = clock() + _FIRST_S
+        self._memory = self._tasks = self._disk = 0
+        self._next_walk = clock() + _WALK_EVERY_S
+        #: What the file system held at the last walk, so that only what was added since can matter.
+        self._filled = self._used_of_disk()
+
+    @property
+    def peaks(self) -> Peaks:
+        """The most that was seen so far."""
+        return Peaks(self._memory, self._tasks, self._disk)
+
+    @property
+    def wait_s(self) -> float:
+        """How long until the next look is due."""
+        return max(0.0, self._next - self._clock())
+
+    def look(self) -> Breach | None:
+        """Look, if it is time."""
+        now = self._clock()
+        if now < self._next:
+            return None
+        self._interval_s = min(2 * self._interval_s, _LAST_S)
+        breach = self._look_at_processes() or self._look_at_disk(now)
+        # After the look: a machine that is slow to answer is not asked all the time.
+        self._next = self._clock() + self._interval_s
+        return breach
+
+    def last_look(self) -> Breach | None:
+        """What lies on the disk when the step has ended, if it may matter."""
+        return self._look_at_disk(self._clock(), at_end=True)
+
+    def _look_at_processes(self) -> Breach | None:
+        most = self._limits.tasks
+        found = processes(most=most if most is not None else 1 << 20)
+        self._tasks = max(self._tasks, found.tasks)
+        if most is not None and found.tasks > most:
+            return Breach("processes", most, found.tasks)
+        shared = used_on(self._watched.shared_memory) if self._watched.shared_memory else 0
+        if found.resident + shared <= self._memory:
+            return None
+        whole, mapped = proportional(found.pids)
+        memory = whole + max(0, shared - mapped)
+        self._memory = max(self._memory, memory)
+        limit = self._limits.memory
+        return Breach("memory", limit, memory) if limit is not None and memory > limit else None
+
+    def _look_at_disk(self, now: float, *, at_end: bool = False) -> Breach | None:
+        limit = self._limits.disk
+        used = self._used_of_disk()
+        added = max(0, used - self._filled)
+        may_matter = limit is not None and self._disk + added > limit
+        if not self._watched.directories or (now < self._next_walk and not may_matter):
+            return None
+        if not at_end and may_matter and now < self._next_walk - _WALK_EVERY_S:
+            # The last walk was a long one: rest.
+            return None
+        held = disk_use(self._watched.directories)
+        took = self._clock() - now
+        self._next_walk = self._clock() + _WALK_EVERY_S + _REST * took
+        self._filled, self._disk = used, max(self._disk, held)
+        return Breach("disk", limit, held) if limit is not None and held > limit else None
+
+    def _used_of_disk(self) -> int:
+        return used_on(self._watched.directories[0]) if self._watched.directories else 0
+
+
+def cpus_for(limits: Limits, serial: int) -> frozenset[int] | None:
+    """The CPUs a step may run on if it declared how many, rounded up; None leaves it all.
+
+    `serial` spreads steps over the machine.
+    """
+    if limits.cpus is None:
+        return None
+    present = sorted(os.sched_getaffinity(0))
+    count = min(len(present), max(1, int(-(-limits.cpus // 1))))
+    return frozenset(present[(serial + offset) % len(present)] for offset in range(count))

@@ -1,0 +1,139 @@
+"""What the processes below the calling one use: memory, tasks; and what lies below directories.
+
+Everything is read from /proc and the file system at one moment, so that a process that ends meanwhile counts
+as nothing. Sizes are bytes. Whoever calls this is the subreaper of what it measures (prctl(2)).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import frozen
+
+from tako.values import FrozenValue
+
+_PAGE = resource.getpagesize()
+_BLOCK = 512
+_KIB = 1024
+
+
+@frozen(eq=False, repr=False)
+class Processes(FrozenValue):
+    """All descendants: pids, tasks (threads count), resident memory with shared pages counted for each."""
+
+    pids: tuple[int, ...]
+    tasks: int
+    resident: int
+
+
+def descendants(*, most: int = 1 << 20) -> list[int]:
+    """The pids of all processes below this one, stopping soon after `most` (proc_pid_task(5))."""
+    found: list[int] = []
+    waiting = [os.getpid()]
+    while waiting and len(found) <= most:
+        below = _children(waiting.pop())
+        found += below
+        waiting += below
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def processes(*, most: int = 1 << 20) -> Processes:
+    """What runs below this process now."""
+    pids = descendants(most=most)
+    tasks = resident = 0
+    for pid in pids:
+        with suppress(OSError, IndexError):
+            with open(f"/proc/{pid}/statm", "rb") as file:
+                resident += int(file.read().split()[1]) * _PAGE
+            tasks += os.stat(f"/proc/{pid}/task").st_nlink - 2
+    return Processes(tuple(pids), tasks, resident)
+
+
+def proportional(pids: Iterable[int]) -> tuple[int, int]:
+    """Memory of processes with shared pages divided among them, and how much of it is shared memory.
+
+    PSS of smaps_rollup (proc_pid_smaps(5)); a process that may not be read counts with its resident size.
+    """
+    whole = shared = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+                lines = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
+            whole += int(lines[b"Pss"].split()[0]) * _KIB
+            shared += int(lines.get(b"Pss_Shmem", b"0").split()[0]) * _KIB
+        except (OSError, KeyError, ValueError):
+            with suppress(OSError, IndexError), open(f"/proc/{pid}/statm", "rb") as file:
+                whole += int(file.read().split()[1]) * _PAGE
+    return whole, shared
+
+
+def used_on(mount: Path) -> int:
+    """How much of a file system is used: statvfs(3)."""
+    held = os.statvfs(mount)
+    return (held.f_blocks - held.f_bfree) * held.f_frsize
+
+
+def disk_use(directories: Iterable[Path]) -> int:
+    """Blocks below directories: hard links once, no link followed, other file systems left out.
+
+    A directory that may not be read counts as empty: who closed it can also not fill it.
+    """
+    total = 0
+    seen: set[int] = set()
+    for top in directories:
+        with suppress(OSError):
+            device = os.lstat(top).st_dev
+            total += _below(str(top), device, seen)
+    return total
+
+
+def _below(top: str, device: int, seen: set[int]) -> int:
+    total = 0
+    waiting = [top]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    held = entry.stat(follow_symlinks=False)
+                    if held.st_dev != device or (held.st_nlink > 1 and held.st_ino in seen):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif held.st_nlink > 1:
+                        seen.add(held.st_ino)
+                    total += held.st_blocks * _BLOCK
+    return total
+
+
+def total_memory() -> int:
+    """The machine's memory (proc_meminfo(5))."""
+    return os.sysconf("SC_PHYS_PAGES") * _PAGE
+
+
+def oom_kills() -> int:
+    """How many processes of the whole machine the kernel has killed for memory since its start."""
+    with suppress(OSError), open("/proc/vmstat") as file:
+        for line in file:
+            name, _, value = line.partition(" ")
+            if name == "oom_kill":
+                return int(value)
+    return 0
+
+
+def children_cpu_s() -> float:
+    """CPU seconds of all collected descendants (getrusage(2))."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

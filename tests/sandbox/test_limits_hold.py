@@ -1,0 +1,92 @@
+"""Bombs of every kind, run as steps: each hits its limit, is told by name and value, and leaves nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tako.config.schema import Resources, Step
+from tako.journal.records import StepFinished
+from tests.support.isolations import LEVELS, isolation
+from tests.support.segments import run, run_spec
+
+every_level = pytest.mark.parametrize("level", LEVELS)
+MIB = 1 << 20
+
+
+def _ended(directory: Path, level: str, script: str, **resources: Any) -> StepFinished:  # noqa: ANN401 - limits
+    step = Step(id="bomb", run=script, resources=Resources(**resources), timeout_s=40)
+    ran = run(run_spec(directory, step, isolation=isolation(level)), grace_s=0.5)
+    assert ran.end.status == "failed"
+    return ran.step("bomb")
+
+
+@every_level
+def test_a_process_that_takes_too_much_memory_is_killed(tmp_path: Path, level: str) -> None:
+    script = "python3 -c \"import time; held = b'x' * (300 << 20); time.sleep(600)\""
+    ended = _ended(tmp_path, level, script, mem_limit=100 * MIB)
+    assert (ended.limit, ended.limit_value) == ("memory", 100 * MIB)
+    assert ended.message.startswith("over its limit of memory, 100.0 MiB (used ")
+    assert ended.usage.memory > 100 * MIB
+
+
+@every_level
+def test_many_small_processes_are_counted_together(tmp_path: Path, level: str) -> None:
+    one = "python3 -c \"import time; held = b'x' * (40 << 20); time.sleep(600)\" &"
+    ended = _ended(tmp_path, level, f"for i in 1 2 3 4 5; do {one} done; wait", mem_limit=120 * MIB)
+    assert (ended.limit, ended.limit_value) == ("memory", 120 * MIB)
+
+
+@pytest.mark.parametrize("level", LEVELS[2:])
+def test_shared_memory_counts_as_memory(tmp_path: Path, level: str) -> None:
+    ended = _ended(
+        tmp_path, level, "head -c 90000000 /dev/zero > /dev/shm/held; sleep 600", mem_limit=64 * MIB
+    )
+    assert ended.limit == "memory"
+
+
+@every_level
+@pytest.mark.parametrize(
+    "bomb", ["b() { b | b & }; b; sleep 600", "b() { setsid sh -c 'sleep 600' & }; while :; do b; done"]
+)
+def test_a_fork_bomb_is_killed(tmp_path: Path, level: str, bomb: str) -> None:
+    ended = _ended(tmp_path, level, bomb, process_limit=60)
+    assert (ended.limit, ended.limit_value) == ("processes", 60)
+
+
+@every_level
+def test_one_file_cannot_fill_the_disk(tmp_path: Path, level: str) -> None:
+    ended = _ended(tmp_path, level, "exec head -c 100000000 /dev/zero > big", disk_limit=20 * MIB)
+    assert ended.limit in ("file size", "disk")
+
+
+@every_level
+def test_many_files_cannot_fill_the_disk(tmp_path: Path, level: str) -> None:
+    script = "i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > f$i; done"
+    ended = _ended(tmp_path, level, script, disk_limit=20 * MIB)
+    assert (ended.limit, ended.limit_value) == ("disk", 20 * MIB)
+
+
+@every_level
+def test_the_temporary_directory_counts_too(tmp_path: Path, level: str) -> None:
+    script = "i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > $TMPDIR/f$i; done"
+    assert _ended(tmp_path, level, script, disk_limit=20 * MIB).limit == "disk"
+
+
+@every_level
+def test_what_a_step_used_is_recorded(tmp_path: Path, level: str) -> None:
+    script = "python3 -c \"import time; x = b'x' * (50 << 20); sum(range(3 * 10**6)); time.sleep(1)\""
+    ran = run(run_spec(tmp_path, script, isolation=isolation(level)))
+    used = ran.step().usage
+    assert used.memory > 50 * MIB
+    assert used.tasks >= 2
+    assert used.cpu_s > 0.05
+
+
+@every_level
+def test_a_step_that_declares_its_cpus_gets_no_more(tmp_path: Path, level: str) -> None:
+    step = Step(id="a", run="nproc", resources=Resources(cpu_limit=0.5))
+    ran = run(run_spec(tmp_path, step, isolation=isolation(level)))
+    assert ran.log("a") == "1\n"
