@@ -273,6 +273,86 @@ def root_memory(bench: Bench) -> Row:
     return Row("memory", what, many / few, 2, 1.2, many / 1e6, few / 1e6, "MB")
 
 
+_SANDBOXES = """
+import json, os, statistics, subprocess, sys, tempfile, time
+from pathlib import Path
+from tako.sandbox import bubblewrap, namespace_level
+from tako.sandbox.machine_view import machine_view
+from tako.sandbox.policy import Mount, Policy
+from tako.system.namespaces import enter_own_namespaces
+
+enter_own_namespaces()
+machine = machine_view(os.environ, (Path(os.environ["HOME"]),), ())
+directory = tempfile.mkdtemp(dir=sys.argv[1])
+own = Mount(directory, "/workspace", writable=True)
+mounts = (*(Mount(path, path) for path in (*machine.system, *machine.etc)), own)
+policy = Policy({"PATH": os.defpath}, "/workspace", mounts=mounts, links=machine.links)
+program = bubblewrap.find(os.environ)
+words = [word for operation in namespace_level.operations(policy) for word in operation]
+command = ("/bin/sh", "-e", "-c", "true")
+
+def ours():
+    started = namespace_level.launch(program, policy, command)
+    started.process.communicate()
+    started.check("")
+
+def bare():
+    environment = {"PATH": os.defpath}
+    subprocess.run([program, *words, "--", *command], check=True, capture_output=True, env=environment)
+
+def timed(run):
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+pairs = [(timed(ours), timed(bare)) for _ in range(int(sys.argv[2]) + 1)][1:]
+ratio = statistics.median(one / other for one, other in pairs)
+json.dump([ratio, *(statistics.median(times) for times in zip(*pairs))], sys.stdout)
+"""
+
+
+def sandbox(bench: Bench) -> Row:
+    """A step at level `namespace` over a bare `bwrap` with the same options."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SANDBOXES, str(bench.scratch), str(3 * bench.rounds)],
+        env=bench.environment("home"),
+        check=True,
+        capture_output=True,
+    )
+    ratio, measured, reference = json.loads(done.stdout)
+    return Row("sandbox", "a sandboxed step / bare bwrap, same options", ratio, 1.5, 1.1, measured, reference)
+
+
+def _workspace_s(bench: Bench, checkout: Path, home: str) -> float:
+    """Give how long the workspace of the one child took: from its first record to the one before its step."""
+    bench.run([bench.tako, "exec", "release", "--keep"], home, checkout)
+    journal = max((bench.scratch / home).glob("workspaces/*/children/*/journal.jsonl"), key=os.path.getmtime)
+    at = {record["kind"]: record["at"] for record in map(json.loads, journal.read_text().splitlines())}
+    return float(at["SandboxEntered"] - at["RunStarted"])
+
+
+def workspace(bench: Bench) -> Row:
+    """The workspace of a 20,000-file repository over that of one with 10 files."""
+    parent = bench.repository("workspaces", PARENT)
+    subprocess.run(
+        ["git", "remote", "set-url", "origin", "https://example.invalid/bench/parent.git"],
+        cwd=parent,
+        check=True,
+    )
+    for home, count in (("few", 10), ("many", 20_000)):
+        bench.known_children(home, 1)
+        checkout = bench.scratch / home / "cache" / "repos" / "bench" / "child-0" / "main"
+        for number in range(count):
+            place = checkout / f"d{number // 200}" / f"f{number}"
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(f"{number}\n")
+    ratio, measured, reference = side_by_side(
+        bench.rounds, lambda: _workspace_s(bench, parent, "many"), lambda: _workspace_s(bench, parent, "few")
+    )
+    what = "workspace of a repository of 20,000 files / 10 files"
+    return Row("workspace", what, ratio, 1.5, 1.1, measured, reference)
+
+
 def loud_step(bench: Bench) -> Row:
     """Peak memory of any tako process while a step prints 1 GB over one that prints nothing."""
     command = [bench.tako, "exec", "one"]
@@ -291,6 +371,8 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "children": children,
     "memory": root_memory,
     "output": loud_step,
+    "sandbox": sandbox,
+    "workspace": workspace,
 }
 
 

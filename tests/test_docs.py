@@ -178,7 +178,7 @@ def test_every_table_of_keys_is_compared() -> None:
 def test_every_key_that_is_refused_at_run_time_is_listed() -> None:
     listed = {word.split(":")[0] for word in first_column(table_after(REFERENCE, "unsupported"))}
     refused = {name for name, _, _ in unsupported._OF_STEP}
-    assert listed == refused | {"resources"}
+    assert listed == refused
 
 
 def test_every_key_of_config_yml_is_in_its_table_and_no_other() -> None:

@@ -19,11 +19,6 @@ def _keys(workflow: str) -> list[tuple[str, str]]:
         ("cache_key_files: [a]", "cache_key_files"),
         ("retry: {}", "retry"),
         ("rerun: never", "rerun"),
-        ("resources: {cpu_limit: 1}", "resources.cpu_limit"),
-        ("resources: {mem_limit: 1}", "resources.mem_limit"),
-        ("resources: {disk_limit: 1}", "resources.disk_limit"),
-        ("resources: {process_limit: 1}", "resources.process_limit"),
-        ("resources: {address_space_limit: 1}", "resources.address_space_limit"),
     ],
 )
 def test_a_key_without_behaviour_is_named(step: str, key: str) -> None:
@@ -34,11 +29,6 @@ def test_steps_after_a_failure_are_looked_at_too() -> None:
     assert _keys("steps: [{run: x, on_failure: [{run: y, image: z}]}]") == [
         ("workflows.w.steps[0].on_failure[0].image", "image")
     ]
-
-
-def test_keys_of_the_workflow_itself_are_named() -> None:
-    found = _keys("steps: [{run: x}], resources: {cpu_limit: 1}")
-    assert found == [("workflows.w.resources.cpu_limit", "resources.cpu_limit")]
 
 
 def test_a_fan_out_may_not_be_idempotent_yet() -> None:

@@ -139,7 +139,6 @@ def test_all_wrong_inputs_are_named_at_once(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"resources": {"mem_limit": "512Mi"}}, "resources"),
         ({"steps": [{"run": "true", "retry": {"max_attempts": 2}}]}, "retry"),
         ({"steps": [{"run": "true", "image": "alpine"}]}, "image"),
         ({"steps": [{"run": "true", "long_running": True}]}, "long_running"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tako.sandbox.policy import NAMESPACE
+from tests.support.isolations import need
 from tests.support.runner import GENEROUS_S, Finished
 from tests.support.scenes import FAN_OUT, Scene, children, errors, fan_out, records, tako_yml, workflow
 from tests.support.search import occurrences
@@ -298,6 +301,31 @@ def test_the_socket_of_the_ssh_agent_is_a_path_and_shown_as_such(scene: Scene) -
     assert result.code == 0, result.stderr
     (run,) = scene.runs()
     assert (run / "logs" / "named.log").read_text() == "agent at /tmp/agent.1\n"
+
+
+@pytest.mark.parametrize("way", ["workflow", "step", "file"])
+def test_only_the_user_can_show_a_child_the_socket_of_an_agent(
+    scene: Scene, tmp_path: Path, way: str
+) -> None:
+    need(NAMESPACE)
+    path = tmp_path / "agent"
+    looks = f"! test -S '{path}'"
+    asks = {"env": {"SSH_AUTH_SOCK": str(path)}}
+    step = {"id": "looks", "run": looks, **(asks if way == "step" else {})}
+    first = f"echo 'SSH_AUTH_SOCK={path}' >> $TAKO_ENV" if way == "file" else "true"
+    scene.subscriber("acme/app", first, step, **(asks if way == "workflow" else {}))
+    granted = {"run": f"test \"$SSH_AUTH_SOCK\" = '{path}' && test -S '{path}'", "secrets": ["SSH_AUTH_SOCK"]}
+    scene.subscriber("acme/web", granted)
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(os.path.relpath(path))
+        result = _run(
+            scene,
+            scene.library(FAN_OUT),
+            *("--output", "json", "--grant", "SSH_AUTH_SOCK=acme/web", "--isolation", NAMESPACE),
+            env={"SSH_AUTH_SOCK": str(path)},
+        )
+    statuses = {name: child["status"] for name, child in children(result.json).items()}
+    assert statuses == {"acme/app": "succeeded", "acme/web": "succeeded"}, result.stdout
 
 
 # Tries, as a hostile step would, to read what /proc gives of all processes below the one it is told.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import evolve, field, frozen
 
-from tako.config.schema import Artifact, Config, Input, Resources, Step, Subscription, Workflow
+from tako.config.schema import Artifact, Config, Input, Step, Subscription, Workflow
 from tako.engine.fanout import CHILDREN_MAX, FanOutExecutor, FanOutPlan, PlannedChild, kind_of
 from tako.engine.run_ids import RunIds
 from tako.engine.segment import RunSpec
@@ -244,12 +244,13 @@ def test_a_workflow_that_does_not_run_on_events_is_refused(parent: RunSpec) -> N
 
 
 def test_what_is_not_supported_yet_is_refused_and_named(parent: RunSpec) -> None:
-    workflows = {"check": evolve(CHECK, resources=Resources(cpu_limit=1, mem_limit=1))}
+    steps = (evolve(CHECK.steps[0], image="debian", rerun="never"),)
+    workflows = {"check": evolve(CHECK, steps=steps)}
     kind, message = _error(_plan(parent, *_candidates("acme/app", _subscription(), workflows=workflows)))
     assert kind == "config_invalid"
     assert message.splitlines() == [
-        "tako.yml:1:1: workflows.check.resources.cpu_limit: resources.cpu_limit is not supported yet",
-        "tako.yml:1:1: workflows.check.resources.mem_limit: resources.mem_limit is not supported yet",
+        "tako.yml:1:1: k.image: image is not supported yet",
+        "tako.yml:1:1: k.rerun: rerun: never is not supported yet",
     ]
 
 

@@ -72,11 +72,12 @@ def test_every_step_with_all_that_is_known_of_it(told: RunDirectory) -> None:
         "exit_code": 0,
         "signal": "",
         "limit": "",
+        "limit_value": None,
         "message": "",
         "duration_s": 0.34,
         "tolerated": False,
         "outputs": {"v": "1.2.3 ✓"},
-        "usage": {"cpu_s": 0.1, "max_rss": 2048},
+        "usage": {"cpu_s": 0.1, "max_rss": 2048, "memory": 0, "tasks": 0, "disk": 0},
         "artifacts": {"wheel": [{"path": "lib.whl", "sha256": "ab12", "size": 4096}]},
     }
     assert steps["lint"]["tolerated"]

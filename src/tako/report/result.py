@@ -84,6 +84,7 @@ def _step(view: RunView, step: StepState) -> Iterator[str]:
             "exit_code": finished.exit_code if finished else None,
             "signal": finished.signal if finished else "",
             "limit": finished.limit if finished else "",
+            "limit_value": finished.limit_value if finished else None,
             "message": finished.message if finished else "",
             "duration_s": finished.duration_s if finished else None,
             "tolerated": finished.tolerated if finished else False,

@@ -132,16 +132,20 @@ def _own_failure(view: RunView) -> ChildExecutionError | None:
     step = blamed_step(view.state)
     if step is not None and step.step in view.state.fan_outs and step.counts:
         return None
+    kind = finished.status if finished.status != "failed" else "step_failed"
+    if step is not None and step.limit:
+        kind = "limit_exceeded"
     return ChildExecutionError(
         repository=started.repository,
         workflow=started.workflow,
         run_id=started.run_id,
-        kind=finished.error_kind or (finished.status if finished.status != "failed" else "step_failed"),
+        kind=finished.error_kind or kind,
         message=step.message if step else finished.message,
         step=step.step if step else "",
         exit_code=step.exit_code if step else None,
         signal=step.signal if step else "",
         limit=step.limit if step else "",
+        limit_value=step.limit_value if step else None,
         started=started.at,
         duration_s=finished.duration_s,
         attempts=view.state.attempts,

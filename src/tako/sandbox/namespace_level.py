@@ -15,12 +15,15 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 from tako.sandbox.policy import Policy
 from tako.sandbox.process_level import confine, start
 from tako.sandbox.seccomp import program
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.system.files import memory_file
+from tako.system.landlock import keep_inside
+from tako.system.privileges import forbid_new_privileges
 from tako.system.processes import signal_group
 
 #: The sandbox itself, before anything of the machine is put into it.
@@ -43,7 +46,7 @@ def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
         started = start(
             policy,
             (bubblewrap, *options, "--", *command),
-            [lambda: confine(policy.limits)],
+            [partial(confine, policy.limits), forbid_new_privileges, keep_inside],
             directory="/",
             descriptors=tuple(given.values()),
         )

@@ -54,7 +54,8 @@ class Policy(FrozenValue):
     a level that cannot move paths (landlock) allows each source where it is.
     """
 
-    environment: Mapping[str, str]
+    #: Not shown: it may hold secrets.
+    environment: Mapping[str, str] = field(repr=False)
     directory: str
     mounts: tuple[Mount, ...] = ()
     #: Symbolic links as (path, what it points to), for instance /bin to usr/bin.

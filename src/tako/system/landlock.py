@@ -84,6 +84,23 @@ def restrict(allowed: Iterable[Allowed], *, network: str = "default") -> None:
         os.close(descriptor)
 
 
+def keep_inside() -> None:
+    """Let signals and abstract sockets of this process reach only what it starts, where the kernel can.
+
+    Forbids no files, so that mounts stay possible. Needs `forbid_new_privileges` before. Raises `OSError`.
+    """
+    if abi() < ABI_SCOPES:
+        return
+    ruleset = _Ruleset(0, 0, _SCOPES)
+    descriptor = _call(_SYS_CREATE_RULESET, ctypes.byref(ruleset), ctypes.sizeof(ruleset), 0)
+    if descriptor < 0:
+        check(-1)
+    try:
+        check(_call(_SYS_RESTRICT_SELF, descriptor, 0))
+    finally:
+        os.close(descriptor)
+
+
 def _allow(ruleset: int, one: Allowed, known: int) -> None:
     target = os.open(one.path, os.O_PATH | os.O_CLOEXEC)
     try:

@@ -26,11 +26,11 @@ from tako.engine.produced import (
     output_kinds,
     read_environment,
 )
-from tako.engine.segment import Segment
+from tako.engine.segment import SSH_AGENT, Segment
 from tako.engine.step_sandbox import StepSandbox
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.process_tree import Ended, ProcessTree
-from tako.engine.steps.stream import Log, Stream
+from tako.engine.steps.stream import Log, OutputTooLargeError, Stream
 from tako.errors import UsageError
 from tako.expressions.text import render, rendered_all
 from tako.journal.records import (
@@ -92,6 +92,10 @@ class ShellStep:
         blank = StepFinished(at=0.0, step=step.id, attempt=attempt, status=FAILED)
         try:
             finished, artifacts = self._run(step, blank, scope, environment)
+        except OutputTooLargeError as error:
+            most = step_limits(self._spec.limits, self._spec.workflow, step).file_size
+            finished = evolve(blank, message=str(error), limit="file size", limit_value=most)
+            artifacts = {}
         except (UsageError, StepRefusedError) as error:
             finished, artifacts = evolve(blank, message=str(error)), {}
         tolerated = step.continue_on_error and finished.status in (FAILED, TIMED_OUT)
@@ -109,9 +113,8 @@ class ShellStep:
         log = Log(self._spec.paths.log(step.id), most=limits.file_size)
         try:
             words = step_words(self._spec, self._sandbox.seen, step.id)
-            secrets = self._segment.secrets.of(self._spec.workflow, step)
-            variables = {**environment, **own, **secrets, **words}
-            started = self._sandbox.start(step, variables, limits)
+            variables = self._with_secrets(step, {**environment, **own})
+            started = self._sandbox.start(step, {**variables, **words}, limits)
             out, err = self._streams(step, started.process, log)
             self._on_started(step.id)
             tree = ProcessTree(
@@ -133,6 +136,14 @@ class ShellStep:
         if finished.status != SUCCEEDED:
             return finished, {}
         return self._collect(step, finished, Streams(out.kept, err.kept, out.end), scope)
+
+    def _with_secrets(self, step: Step, variables: dict[str, str]) -> dict[str, str]:
+        if not self._spec.in_place:
+            # The sandbox shows the socket of this name: a tako.yml could ask for any by its `env`.
+            variables.pop(SSH_AGENT, None)
+            if SSH_AGENT in self._spec.environment:
+                variables[SSH_AGENT] = self._spec.environment[SSH_AGENT]
+        return variables | self._segment.secrets.of(self._spec.workflow, step)
 
     def _write_script(self, step: Step, text: str) -> None:
         path = self._spec.paths.script(step.id)

@@ -24,6 +24,10 @@ LAST_LINES = 20
 _LINE_SHOWN_MAX = 500
 
 
+class OutputTooLargeError(StepRefusedError):
+    """The log of a step would grow beyond the step's limit of file size."""
+
+
 class Log:
     """The log file of one step; keeps its end for the report of a failure."""
 
@@ -50,7 +54,7 @@ class Log:
             return
         if len(data) > self._room:
             data = data[: int(self._room)]
-            self.failure = StepRefusedError("its output is larger than its limit of file size")
+            self.failure = OutputTooLargeError("its output is larger than its limit of file size")
         self._room -= len(data)
         try:
             write_all(self._fd, data)
