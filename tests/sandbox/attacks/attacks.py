@@ -246,9 +246,8 @@ ATTACKS = (
 @contextlib.contextmanager
 def targets(directory: Path) -> Iterator[Range]:
     """Give what is to be hurt, and take it away again."""
-    shared = Path(tempfile.mkstemp(dir="/dev/shm")[1])
     with contextlib.ExitStack() as stack:
-        stack.callback(shared.unlink)
+        shared = Path(stack.enter_context(tempfile.NamedTemporaryFile(dir="/dev/shm")).name)
         made = subprocess.run(["ipcmk", "-M", "4096"], capture_output=True, check=True, text=True)
         segment = re.findall(r"\d+", made.stdout)[-1]
         stack.callback(subprocess.run, ["ipcrm", "-m", segment], capture_output=True, check=False)
