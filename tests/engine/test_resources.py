@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tako.engine.resources import Claim, ResourceManager
+from tako.engine.resources import Amounts, Claim, ResourceManager
 
 
 def _claim(run_id: str, turn: str = "", place: str = "", depth: int = 1, *, goes_on: bool = False) -> Claim:
@@ -107,6 +107,29 @@ def test_giving_back_what_is_not_held_is_no_error() -> None:
     assert (resources.running, resources.waiting, resources.grant()) == (0, 0, [])
 
 
+CAPACITY = 10
+
+
+def test_a_big_one_is_not_starved_by_small_ones() -> None:
+    resources = ResourceManager(4, Amounts(4000, 100, 100))
+    for name, memory in (("a", 30), ("b", 30), ("big", 90), ("small", 1)):
+        resources.want(Claim(name, "", "", 1, goes_on=False, needs=Amounts(0, memory, 0)))
+    assert resources.grant() == ["a", "b"]
+    resources.release("a")
+    assert resources.grant() == []
+    resources.release("b")
+    assert resources.grant() == ["big", "small"]
+
+
+def test_undeclared_is_a_slots_share() -> None:
+    resources = ResourceManager(4, Amounts(4000, 100, 100))
+    for name, memory in (("a", 60), ("b", None), ("c", None), ("d", 1)):
+        resources.want(Claim(name, "", "", 1, goes_on=False, needs=Amounts(0, memory, 0)))
+    assert resources.grant() == ["a", "b"]
+    resources.release("a")
+    assert resources.grant() == ["c", "d"]
+
+
 @define
 class Oracle:
     """The same without cleverness: looks through all that waits, best first."""
@@ -130,10 +153,16 @@ class Oracle:
         most = self.limits.get(claim.place, 10**6)
         return len(self.held) < self.slots and claim.turn not in turns and places.count(claim.place) < most
 
+    def fits(self, claim: Claim) -> bool:
+        held = sum(other.needs.memory or 0 for other in self.held.values())
+        return not self.held or held + (claim.needs.memory or 0) <= CAPACITY
+
     def grant(self) -> list[str]:
         granted = []
         for entry in sorted(self.waiting, key=lambda entry: entry[0]):
             if self.may_start(entry[1]):
+                if not self.fits(entry[1]):
+                    break
                 self.waiting.remove(entry)
                 self.held[entry[1].run_id] = entry[1]
                 granted.append(entry[1].run_id)
@@ -145,7 +174,7 @@ class AgainstTheOracle(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.resources = ResourceManager(3)
+        self.resources = ResourceManager(3, Amounts(1000, CAPACITY, 1 << 40))
         self.oracle = Oracle(3, {"one": 1, "two": 2})
         for place, most in self.oracle.limits.items():
             self.resources.limit(place, most)
@@ -156,10 +185,11 @@ class AgainstTheOracle(RuleBasedStateMachine):
         place=st.sampled_from(["", "one", "two", "free"]),
         depth=st.integers(0, 3),
         goes_on=st.booleans(),
+        memory=st.integers(0, 10),
     )
-    def want(self, turn: str, place: str, depth: int, goes_on: bool) -> None:
+    def want(self, turn: str, place: str, depth: int, goes_on: bool, memory: int) -> None:
         self.number += 1
-        claim = Claim(f"run {self.number}", turn, place, depth, goes_on)
+        claim = Claim(f"run {self.number}", turn, place, depth, goes_on, Amounts(0, memory, 0))
         self.resources.want(claim)
         self.oracle.want(claim)
 

@@ -27,7 +27,7 @@ from tako.config.schema import Settings, Workflow
 from tako.engine.environment import scrubbed
 from tako.engine.forked_cell import ForkedCell
 from tako.engine.root_source import RootSource
-from tako.engine.run_directory import machine_limits
+from tako.engine.run_directory import machine_limits, whole_machine
 from tako.engine.run_ids import RunIds
 from tako.engine.secrets import SecretKeeper, read_grants
 from tako.engine.segment import SSH_AGENT, RunSpec, Segments
@@ -147,7 +147,6 @@ def _mounts(parts: Parts, repository: Repository, workflow: Workflow) -> tuple[M
     """What a run sees beyond its workspace; raises `TakoError` if it asks for more than it may have."""
     from tako.engine.extra_mounts import extra_mounts
     from tako.engine.limits import check_fits
-    from tako.engine.run_directory import whole_machine
 
     check_fits(workflow, whole_machine(parts.home.path))
     return extra_mounts(parts.settings, user_environment(), repository, workflow)
@@ -178,6 +177,7 @@ def _run(parts: Parts, spec: RunSpec, isolation: Isolation, cell: ForkedCell) ->
 
     from tako.engine.child_workflow_executor import ChildWorkflowExecutor
     from tako.engine.driver import Driver, raise_open_files
+    from tako.engine.limits import amounts
     from tako.report.summary import report
 
     gc.freeze()
@@ -194,6 +194,7 @@ def _run(parts: Parts, spec: RunSpec, isolation: Isolation, cell: ForkedCell) ->
         segments=segments,
         signals=signals,
         observers=_observers(parts.request),
+        capacity=amounts(whole_machine(parts.home.path)),
     )
     result = driver.run((segment, runner.adopt(segment, cell)))
     if not result.at_once:

@@ -26,7 +26,9 @@ from tako.config.schema import Step
 from tako.engine import happenings as h
 from tako.engine import instructions as i
 from tako.engine.journals import Journals
+from tako.engine.limits import needs_of
 from tako.engine.machine import WORKER_DEATHS_MAX, Machine
+from tako.engine.resources import BOUNDLESS, Amounts
 from tako.engine.results import child_finished, step_closed
 from tako.engine.run_directory import make_directory
 from tako.engine.segment import GRACE_S, RunSpec, Segment, SegmentEnd, Segments
@@ -92,6 +94,7 @@ class Driver:
         segments: Segments,
         signals: SignalPipe,
         observers: Sequence[Observer] = (),
+        capacity: Amounts = BOUNDLESS,
     ) -> None:
         """`planner` and `factory` are called at the first fan-out."""
         self._root = root
@@ -103,7 +106,7 @@ class Driver:
         self._segments = segments
         self._signals = signals
         self._observers = observers
-        self._machine = Machine(runner.slots)
+        self._machine = Machine(runner.slots, capacity)
         self._specs: dict[str, RunSpec] = {root.run_id: root}
         self._journals = Journals(self._machine_fault)
         self._reached: dict[str, EventEmitted] = {}
@@ -435,7 +438,7 @@ class Driver:
 
 def _new_run(spec: RunSpec) -> h.NewRun:
     turn = "" if spec.workflow.parallel else spec.repository.lower()
-    return h.NewRun(spec.run_id, turn, spec.workflow.timeout_s)
+    return h.NewRun(spec.run_id, turn, spec.workflow.timeout_s, needs=needs_of(spec.workflow))
 
 
 def _step_of(spec: RunSpec, step_id: str) -> Step:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 
+from tako.engine.resources import Amounts
 from tako.values import FrozenValue
 
 
@@ -16,6 +17,7 @@ class NewRun(FrozenValue):
     timeout_s: float | None = None
     #: A child that failed before it could run: its error is recorded already.
     failed: bool = False
+    needs: Amounts = field(factory=Amounts)
 
 
 @frozen(eq=False, repr=False)

@@ -5,15 +5,19 @@ Pure. What nobody declares is the run's share of the machine: the machine divide
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 from attrs import evolve
 
 from tako.config.schema import Step, Workflow
 from tako.config.steps import all_steps
+from tako.engine.resources import Amounts
 from tako.errors import MachineError
 from tako.sandbox.policy import Limits
 from tako.units import format_bytes
+
+_MILLI = 1000
 
 
 class DoesNotFitError(MachineError):
@@ -35,6 +39,22 @@ def step_limits(share: Limits, workflow: Workflow, step: Step) -> Limits:
         tasks=tasks if tasks is not None else share.tasks,
         cpus=cpus,
     )
+
+
+def needs_of(workflow: Workflow) -> Amounts:
+    """What a segment of the workflow declares: for each resource the most that one of its steps may use."""
+
+    def most(name: str) -> Any:  # noqa: ANN401 - a size or CPUs
+        declared = (_declared(name, workflow, step) for step in all_steps(workflow.steps))
+        return max((value for value in declared if value is not None), default=None)
+
+    cpus = most("cpu_limit")
+    return Amounts(None if cpus is None else ceil(cpus * _MILLI), most("mem_limit"), most("disk_limit"))
+
+
+def amounts(machine: Limits) -> Amounts:
+    """What a whole machine has."""
+    return Amounts(int((machine.cpus or 0) * _MILLI), machine.memory, machine.disk)
 
 
 def check_fits(workflow: Workflow, machine: Limits) -> None:

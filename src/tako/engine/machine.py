@@ -34,7 +34,7 @@ from tako.engine.instructions import (
     StartSegment,
     Tally,
 )
-from tako.engine.resources import Claim, ResourceManager
+from tako.engine.resources import BOUNDLESS, Amounts, Claim, ResourceManager
 from tako.engine.tree_state import FanOut, Run
 from tako.errors import BugError
 from tako.journal.records import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
@@ -46,9 +46,9 @@ WORKER_DEATHS_MAX = 3
 class Machine:
     """All unsettled runs of one tree; `handle` is the only way to change it."""
 
-    def __init__(self, slots: int) -> None:
-        """`slots` is how many segments may run at once."""
-        self._resources = ResourceManager(slots)
+    def __init__(self, slots: int, capacity: Amounts = BOUNDLESS) -> None:
+        """`slots` is how many segments may run at once, `capacity` what they may declare together."""
+        self._resources = ResourceManager(slots, capacity)
         self._runs: dict[str, Run] = {}
         self._timed: dict[str, Run | FanOut] = {}
         self._stopping = False
@@ -106,7 +106,7 @@ class Machine:
 
     def _claim(self, run: Run, *, goes_on: bool) -> Claim:
         place = run.parent.place if run.parent else ""
-        return Claim(run.run_id, run.new.turn, place, run.depth, goes_on)
+        return Claim(run.run_id, run.new.turn, place, run.depth, goes_on, run.new.needs)
 
     def _queue(self, run: Run, *, goes_on: bool) -> None:
         run.phase = "queued"

@@ -1,4 +1,4 @@
-"""What may start now: free slots, a repository's turn, a place in the fan-out.
+"""What may start now: free slots, a repository's turn, a place in the fan-out, room for what is declared.
 
 Pure bookkeeping, no I/O. Ready segments are ordered: a run that goes on before a new child, a
 deep one before a shallow one, else first come, first served. What is blocked waits aside with what
@@ -10,10 +10,20 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
+from operator import add, le, sub
 
-from attrs import frozen
+from attrs import field, frozen
 
 from tako.values import FrozenValue
+
+
+@frozen(eq=False, repr=False)
+class Amounts(FrozenValue):
+    """Thousandths of a CPU, bytes of memory and disk; None is undeclared: a slot's share of what there is."""
+
+    cpu: int | None = None
+    memory: int | None = None
+    disk: int | None = None
 
 
 @frozen(eq=False, repr=False)
@@ -25,14 +35,28 @@ class Claim(FrozenValue):
     place: str
     depth: int
     goes_on: bool
+    needs: Amounts = field(factory=Amounts)
+
+
+#: For a tree without declared amounts.
+BOUNDLESS = Amounts(0, 0, 0)
+_ENDLESS = 1 << 62
+
+
+def _plain(capacity: Amounts) -> tuple[int, ...]:
+    """What there is, each as a number; 0 everywhere is without bounds."""
+    amounts = (capacity.cpu or 0, capacity.memory or 0, capacity.disk or 0)
+    return amounts if any(amounts) else (_ENDLESS, _ENDLESS, _ENDLESS)
 
 
 class ResourceManager:
     """Hands out slots, turns and places; a waiting run holds none of them."""
 
-    def __init__(self, slots: int) -> None:
-        """`slots` bounds the segments that run at once over the whole tree."""
+    def __init__(self, slots: int, capacity: Amounts = BOUNDLESS) -> None:
+        """`slots` bounds the segments that run at once over the whole tree, `capacity` what they declare."""
         self._slots = slots
+        self._capacity = _plain(capacity)
+        self._used: tuple[int, ...] = (0, 0, 0)
         self._ready: list[tuple[tuple[bool, int, int], Claim]] = []
         self._count = 0
         self._held: dict[str, Claim] = {}
@@ -71,6 +95,10 @@ class ResourceManager:
                 heapq.heappush(self._aside[blocked_by], entry)
                 self._wake_for(claim)
                 continue
+            if not self._fits(claim):
+                # What is freed from now on is kept for it: small ones that pass would starve a big one.
+                heapq.heappush(self._ready, entry)
+                break
             self._hold(claim)
             granted.append(claim.run_id)
         return granted
@@ -80,6 +108,7 @@ class ResourceManager:
         claim = self._held.pop(run_id, None)
         if claim is None:
             return
+        self._used = tuple(map(sub, self._used, self._needs(claim)))
         self._turns.discard(claim.turn)
         self._places[claim.place] -= 1
         self._wake_for(claim)
@@ -113,8 +142,21 @@ class ResourceManager:
         most = self._limits.get(claim.place)
         return most is not None and self._places[claim.place] >= most
 
+    def _needs(self, claim: Claim) -> tuple[int, ...]:
+        declared = (claim.needs.cpu, claim.needs.memory, claim.needs.disk)
+        shares = (there_is // self._slots for there_is in self._capacity)
+        return tuple(
+            share if amount is None else amount for amount, share in zip(declared, shares, strict=True)
+        )
+
+    def _fits(self, claim: Claim) -> bool:
+        """Whether there is room; alone anything fits, what never can was refused before."""
+        wanted = map(add, self._used, self._needs(claim))
+        return not self._held or all(map(le, wanted, self._capacity))
+
     def _hold(self, claim: Claim) -> None:
         self._held[claim.run_id] = claim
+        self._used = tuple(map(add, self._used, self._needs(claim)))
         if claim.turn:
             self._turns.add(claim.turn)
         self._places[claim.place] += 1
