@@ -190,7 +190,8 @@ def test_no_network_means_none(tmp_path: Path, level: str) -> None:
 
 @hiding_level
 def test_no_privilege_is_left_and_none_can_be_had(tmp_path: Path, level: str) -> None:
-    script = "grep -E '^(Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):' /proc/self/status; unshare -Ur true 2>/dev/null || echo no"
+    shown = "grep -E '^(Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):' /proc/self/status"
+    script = f"{shown}; unshare -Ur true 2>/dev/null || echo no"
     *status, last = _lines(_run(tmp_path, level, script))
     held = dict(line.split(":\t") for line in status if ":\t" in line)
     assert {held["CapPrm"], held["CapEff"], held["CapAmb"]} == {"0" * 16}

@@ -84,7 +84,7 @@ class TreeResult(FrozenValue):
 class Driver:
     """Drives one execution tree to its end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a tree is wired to
         self,
         root: RunSpec,
         runner: WorkflowRunner,
