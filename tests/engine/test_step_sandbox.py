@@ -143,7 +143,7 @@ def test_what_the_run_received_and_its_script_are_read_only(tmp_path: Path, leve
     tries = 'w=$TAKO_ARTIFACTS/wheel/w; echo x > "$w"; touch "$TAKO_CHILDREN/x"; echo true > "$0"; cat "$w"'
     ran = _run(tmp_path, level, f"set +e; {tries}", received_from=received, event=event())
     assert ran.end.status == "succeeded"
-    assert ran.log().splitlines()[-1] == "w"
+    assert "w" in ran.log().splitlines()
     assert ran.log().count("cannot create") + ran.log().count("cannot touch") == 3
 
 

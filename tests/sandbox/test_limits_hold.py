@@ -9,6 +9,7 @@ import pytest
 
 from tako.config.schema import Resources, Step
 from tako.journal.records import StepFinished
+from tako.system.cgroups import make_bound, remove
 from tests.support.isolations import LEVELS, isolation
 from tests.support.segments import run, run_spec
 
@@ -54,6 +55,23 @@ def test_shared_memory_counts_as_memory(tmp_path: Path, level: str) -> None:
 def test_a_fork_bomb_is_killed(tmp_path: Path, level: str, bomb: str) -> None:
     ended = _ended(tmp_path, level, bomb, process_limit=60)
     assert (ended.limit, ended.limit_value) == ("processes", 60)
+
+
+def test_a_fork_bomb_of_roots_meets_a_wall_and_leaves_no_group(tmp_path: Path) -> None:
+    group = make_bound(30)
+    if group is None:
+        pytest.skip("control groups with a bound on tasks cannot be made here")
+    try:
+        assert (group / "pids.max").read_text() == "30\n"
+    finally:
+        remove(group)
+    assert not group.exists()
+    step = Step(
+        id="a", run="for i in $(seq 300); do sleep 60 & done; true", resources=Resources(process_limit=90)
+    )
+    ran = run(run_spec(tmp_path, step, isolation=isolation(LEVELS[0])))
+    assert "fork" in ran.log("a").lower() or ran.step("a").limit == "processes"
+    assert not list(group.parent.glob("tako-*"))
 
 
 @every_level

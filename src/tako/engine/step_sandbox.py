@@ -18,8 +18,11 @@ from tako.layout import DEV_SHM, RESOLV_CONF, RunDirectory, SeenDirectory, objec
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watched, cpus_for
+from tako.system.cgroups import make_bound, remove
 
 _SHELL = ("/bin/sh", "-e")
+#: Tasks of the sandbox itself, and so many that the watchdog sees a bomb before it meets the wall.
+_ROOM = 64
 
 
 class StepSandbox:
@@ -28,6 +31,7 @@ class StepSandbox:
     def __init__(self, segment: Segment) -> None:
         self._spec: RunSpec = segment.run
         self._level = segment.run.isolation.level
+        self._group: Path | None = None
         self._temporary = segment.temporary
         # Another for each segment of the tree, so that not all sit on the same CPU.
         self._serial = int(Path(segment.temporary).name) if Path(segment.temporary).name.isdigit() else 0
@@ -86,6 +90,7 @@ class StepSandbox:
             network=step.network,
             limits=limits,
             umask=-1 if self._spec.in_place else 0o077,
+            group=str(self._bound(limits) or ""),
         )
         cpus = cpus_for(limits, self._serial)
         if cpus is not None:
@@ -105,6 +110,18 @@ class StepSandbox:
         from tako.sandbox import process_level
 
         return process_level.launch(policy, command)
+
+    def _bound(self, limits: Limits) -> Path | None:
+        """A wall against fork bombs of root's, well above what the watchdog allows."""
+        if os.getuid() == 0 and limits.tasks is not None:
+            self._group = make_bound(2 * limits.tasks + _ROOM)
+        return self._group
+
+    def ended(self) -> None:
+        """The last step that was started is gone, and all it started."""
+        if self._group is not None:
+            remove(self._group)
+            self._group = None
 
     def _mounts(self, step: Step, environment: Mapping[str, str]) -> Iterator[Mount]:
         """What the step sees: the machine first, then its own, which may lie below."""

@@ -100,7 +100,7 @@ class Sandboxed(Started):
         while self._read():
             pass
         os.close(self._status)
-        if "exit-code" not in self._reported() and (self.process.returncode or 0) > 0:
+        if "exit-code" not in self._reported() and (self.process.returncode or 0) >= 0:
             message = f"the sandbox could not be set up: {said or 'bubblewrap gave no reason'}"
             raise SandboxFailedError(message, hint="`tako doctor` shows what works here")
 

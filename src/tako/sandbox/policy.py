@@ -64,3 +64,5 @@ class Policy(FrozenValue):
     limits: Limits = field(factory=Limits)
     #: -1 keeps the user's own, for the steps of a root run in the user's checkout.
     umask: int = 0o077
+    #: A control group that the step's processes are born in; empty for none.
+    group: str = ""

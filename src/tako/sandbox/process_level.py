@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from tako.sandbox.policy import Limits, Policy
 from tako.sandbox.started import SandboxFailedError, Started
+from tako.system.cgroups import enter
 from tako.system.libc import die_with_parent
 
 _CPU_KILL_AFTER_S = 5
@@ -46,6 +47,8 @@ def start(
     """
 
     def prepare() -> None:
+        if policy.group:
+            enter(policy.group)
         for preparation in preparations:
             preparation()
 

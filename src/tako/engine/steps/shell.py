@@ -127,6 +127,7 @@ class ShellStep:
                 watchdog=Watchdog(limits, self._sandbox.watched()),
             )
             ended = tree.run()
+            self._sandbox.ended()
             started.check("\n".join(log.last_lines()))
         finally:
             log.close()

