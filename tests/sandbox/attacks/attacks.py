@@ -151,7 +151,11 @@ _PTRACE = "import ctypes, os; c = ctypes.CDLL(None); exit(c.ptrace(16, {pid}, 0,
 
 ATTACKS = (
     Attack("read an ssh key", "cat {key}", _read_it),
-    Attack("read it by `..` from the workspace", "cd .. && cat ./../../../../../../../..{key}", _read_it),
+    Attack(
+        "read it by `..` from the workspace",
+        "cat ./../../../../../../../../../../../../../../..{key}",
+        _read_it,
+    ),
     Attack("read it through a link in the workspace", "ln -s {key} link && cat link", _read_it),
     Attack("read it through `/proc/PID/root`", "cat /proc/{pid}/root{key}", _read_it),
     Attack("read it through `/proc/PID/cwd`", "cat /proc/{pid}/cwd/home/.ssh/id_ed25519", _read_it),
@@ -214,7 +218,11 @@ ATTACKS = (
         "(setsid sh -c ': {mark}; kill -STOP $$; sleep 600' > /dev/null 2>&1 &); sleep 0.2",
         _left_a_process,
     ),
-    Attack("use a descriptor of tako's", "ls /proc/$$/fd | grep -qx '[3-9]' && echo got through", _said_so),
+    Attack(
+        "use a descriptor of tako's",
+        "for n in 3 4 5 6 7 8 9; do {{ true <&$n; }} 2>/dev/null && echo got through; done; true",
+        _said_so,
+    ),
     Attack("read a terminal's input (TIOCSTI)", "script -qc true /dev/tty && echo got through", _said_so),
     Attack(
         "a fork bomb",
