@@ -22,7 +22,7 @@ from tako.journal.records import CANCELLED, TIMED_OUT, Usage
 from tako.sandbox.started import Started
 from tako.sandbox.watchdog import Breach, Watchdog
 from tako.system.processes import collect_orphans, end_descendants
-from tako.system.usage import children_cpu_s
+from tako.system.usage import children_cpu_s, oom_kills
 from tako.values import FrozenValue
 
 _TICK_S = 5.0
@@ -42,6 +42,8 @@ class Ended(FrozenValue):
     left: tuple[int, ...] = ()
     #: The limit of the step's tree that was passed, for which everything was killed.
     breach: Breach | None = None
+    #: The kernel killed something on this machine for memory meanwhile: of the step, if that was killed.
+    oom_kill: bool = False
 
 
 class ProcessTree:
@@ -69,6 +71,7 @@ class ProcessTree:
         self._watchdog = watchdog
         self._breach: Breach | None = None
         self._cpu_before_s = children_cpu_s()
+        self._oom_kills_before = oom_kills()
 
     def run(self) -> Ended:
         """Return when the step and all it started are gone and their output is in the log."""
@@ -158,4 +161,5 @@ class ProcessTree:
             bool(self._orders.stop),
             tuple(left),
             self._breach,
+            oom_kills() > self._oom_kills_before,
         )

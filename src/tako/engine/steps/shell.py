@@ -8,6 +8,7 @@ whose outputs cannot be taken is a failed step; only a full disk leaves as an ex
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -215,6 +216,8 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
     if ended.code > _SHELL_SIGNAL_BASE and name_of(number).startswith("SIG"):
         # Of a shell's own last command, or of the step itself, whose signal a sandbox tells in this way.
         said = f"{said} ({name_of(number)})"
+    if number == signal.SIGKILL and ended.oom_kill:
+        said = f"{said}, probably by the kernel for lack of memory"
     return evolve(blank, message=said, **_code(ended.code))
 
 
