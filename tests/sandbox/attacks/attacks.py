@@ -288,9 +288,11 @@ def targets(directory: Path) -> Iterator[Range]:
 
 
 def _end(victim: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(victim.pid, signal.SIGKILL)
-    victim.wait()
+    # One that an attack has ended is collected already: its pid may be another's by now.
+    if victim.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(victim.pid, signal.SIGKILL)
+        victim.wait()
 
 
 def outcome(attack: Attack, level: str, directory: Path) -> str:
