@@ -273,7 +273,8 @@ def targets(directory: Path) -> Iterator[Range]:
         held.write(CANARY.encode())
         held.flush()
         victim = subprocess.Popen(
-            ["sh", "-c", ": got through; sleep 600"],
+            ["got through", "600"],
+            executable="/bin/sleep",
             env={"CANARY": CANARY},
             stdin=held,
             cwd=directory,
