@@ -17,8 +17,6 @@ def _keys(workflow: str) -> list[tuple[str, str]]:
         ("image: x", "image"),
         ("long_running: true", "long_running"),
         ("cache_key_files: [a]", "cache_key_files"),
-        ("retry: {}", "retry"),
-        ("rerun: never", "rerun"),
     ],
 )
 def test_a_key_without_behaviour_is_named(step: str, key: str) -> None:

@@ -257,6 +257,7 @@ def test_the_journal_of_a_killed_attempt_tells_of_both(scene: Scene) -> None:
         "RunStarted",
         "SandboxEntered",
         "StepStarted",
+        "StepFinished",
         "WorkerDied",
         "SegmentStarted",
         "SandboxEntered",
@@ -264,7 +265,9 @@ def test_the_journal_of_a_killed_attempt_tells_of_both(scene: Scene) -> None:
         "StepFinished",
         "RunFinished",
     ]
+    ended = [(end["attempt"], end["status"]) for end in records(child) if end["kind"] == "StepFinished"]
     assert [record["attempt"] for record in records(child) if record["kind"] == "StepStarted"] == [1, 2]
+    assert ended == [(1, "interrupted"), (2, "succeeded")]
 
 
 def test_a_worker_that_gets_sigterm_is_a_lost_worker_not_a_cancelled_run(scene: Scene) -> None:

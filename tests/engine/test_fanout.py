@@ -8,7 +8,8 @@ import pytest
 from attrs import evolve, field, frozen
 
 from tako.config.schema import Artifact, Config, Input, Step, Subscription, Workflow
-from tako.engine.fanout import CHILDREN_MAX, FanOutExecutor, FanOutPlan, PlannedChild, kind_of
+from tako.engine.deliveries import CHILDREN_MAX
+from tako.engine.fanout import FanOutExecutor, FanOutPlan, PlannedChild, kind_of
 from tako.engine.run_ids import RunIds
 from tako.engine.segment import RunSpec
 from tako.errors import (
@@ -24,7 +25,7 @@ from tako.errors import (
 from tako.journal.records import EventEmitted
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
-from tako.repositories.reference import Reference, parse_repository
+from tako.repositories.reference import Reference, Repository, parse_repository
 from tests.support.records import T0, event
 from tests.support.segments import run_spec
 
@@ -66,6 +67,9 @@ class FakeRepositories:
         if reference.repository.text in self.vanished:
             raise self.vanished[reference.repository.text]
         return Resolved(reference.repository, reference.branch or "main", "beef", "commit")
+
+    def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
+        return Resolved(repository, branch, commit, "commit")
 
     def snapshot(self, resolved: Resolved) -> Path:
         return Path("/snapshots", resolved.repository.text, resolved.commit)
@@ -244,13 +248,13 @@ def test_a_workflow_that_does_not_run_on_events_is_refused(parent: RunSpec) -> N
 
 
 def test_what_is_not_supported_yet_is_refused_and_named(parent: RunSpec) -> None:
-    steps = (evolve(CHECK.steps[0], image="debian", rerun="never"),)
+    steps = (evolve(CHECK.steps[0], image="debian", long_running=True),)
     workflows = {"check": evolve(CHECK, steps=steps)}
     kind, message = _error(_plan(parent, *_candidates("acme/app", _subscription(), workflows=workflows)))
     assert kind == "config_invalid"
     assert message.splitlines() == [
         "tako.yml:1:1: k.image: image is not supported yet",
-        "tako.yml:1:1: k.rerun: rerun: never is not supported yet",
+        "tako.yml:1:1: k.long_running: long_running is not supported yet",
     ]
 
 
@@ -310,7 +314,7 @@ def test_the_number_of_children_is_limited_over_the_whole_tree(
     parent: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert CHILDREN_MAX == 10_000
-    monkeypatch.setattr("tako.engine.fanout.CHILDREN_MAX", 3)
+    monkeypatch.setattr("tako.engine.deliveries.CHILDREN_MAX", 3)
     executor, _ = _executor(*_candidates("acme/a", _subscription()), *_candidates("acme/b", _subscription()))
     executor.plan(parent, EventEmitted(T0, "fan", event()))
     with pytest.raises(UsageError, match="more than 3 children"):

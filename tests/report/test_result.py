@@ -69,6 +69,7 @@ def test_every_step_with_all_that_is_known_of_it(told: RunDirectory) -> None:
         "id": "build",
         "status": "succeeded",
         "attempts": 1,
+        "earlier": [],
         "exit_code": 0,
         "signal": "",
         "limit": "",

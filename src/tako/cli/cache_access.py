@@ -14,7 +14,7 @@ from tako.layout import CONFIG_NAME, Home
 if TYPE_CHECKING:
     from tako.repositories.cache import Cache, Resolved
     from tako.repositories.discovery import Candidate
-    from tako.repositories.reference import Reference
+    from tako.repositories.reference import Reference, Repository
 
 
 class LazyCache:
@@ -49,6 +49,10 @@ class LazyCache:
     def resolve(self, reference: Reference) -> Resolved:
         """Pin what will run."""
         return self._opened().resolve(reference)
+
+    def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
+        """What was pinned in an earlier session."""
+        return self._opened().pinned(repository, branch, commit)
 
     def snapshot(self, resolved: Resolved) -> Path:
         """The immutable tree of what was pinned."""

@@ -24,9 +24,12 @@ _KEYS = (
     "id", "name", "if", "run", "uses", "with", "env", "secrets", "timeout", "retry", "rerun", "resources",
     "network", "image", "long_running", "cache_key_files", "continue_on_error", "produces", "on_failure",
 )  # fmt: skip
-_RUN_ONLY = ("env", "secrets", "network", "image", "long_running", "cache_key_files", "produces")
+_RUN_ONLY = (
+    "env", "secrets", "network", "image", "long_running", "cache_key_files", "produces", "retry", "rerun",
+)  # fmt: skip
 _RETRY_KEYS = ("max_attempts", "backoff", "on", "clean")
 _NAME_MAX = 100
+_ATTEMPTS_MAX = 100
 
 
 @frozen(eq=False, repr=False)
@@ -126,7 +129,7 @@ def _with(table: Table, uses: str, scope: _Scope) -> dict[str, object]:
 def _retry(value: Value) -> Retry:
     table = value.table(_RETRY_KEYS)
     return Retry(
-        max_attempts=table.get("max_attempts", lambda found: found.integer(1), 1),
+        max_attempts=table.get("max_attempts", lambda found: found.integer(1, _ATTEMPTS_MAX), 1),
         backoff_s=table.get("backoff", duration, 1.0),
         on=table.get("on", lambda found: tuple(item.integer(1, 255) for item in found.filled_items()), ()),
         clean=table.get("clean", Value.boolean, False),

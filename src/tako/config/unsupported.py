@@ -15,8 +15,6 @@ _OF_STEP: tuple[tuple[str, str, Callable[[Step], object]], ...] = (
     ("image", "image", lambda step: step.image),
     ("long_running", "long_running", lambda step: step.long_running),
     ("cache_key_files", "cache_key_files", lambda step: step.cache_key_files),
-    ("retry", "retry", lambda step: step.retry is not None),
-    ("rerun", "rerun: never", lambda step: step.rerun == "never"),
     ("with.idempotent", "idempotent: true", lambda step: step.with_.get("idempotent")),
 )
 

@@ -22,29 +22,26 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from tako.config.schema import Step
 from tako.engine import happenings as h
 from tako.engine import instructions as i
-from tako.engine.journals import Journals
-from tako.engine.limits import needs_of
 from tako.engine.machine import WORKER_DEATHS_MAX, Machine
+from tako.engine.planning import Planning
 from tako.engine.resources import BOUNDLESS, Amounts
-from tako.engine.results import child_finished, step_closed
+from tako.engine.results import child_finished
 from tako.engine.run_directory import make_directory
 from tako.engine.segment import GRACE_S, RunSpec, Segment, SegmentEnd, Segments
+from tako.engine.taking_up import Resumption, TakingUp
+from tako.engine.tree import Tree
 from tako.engine.workflow_runner import WorkerLostError, WorkflowRunner
 from tako.errors import DiskFullError, MachineError, NotFoundError, TakoError
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import RUNNING, RunState, fold
 from tako.journal.log import read_records
 from tako.journal.records import (
     CANCELLED,
     FAILED,
+    INTERRUPTED,
     SUCCEEDED,
     TIMED_OUT,
-    ChildFinished,
-    EventEmitted,
-    FanOutPlanned,
-    Noted,
     Record,
     RunFinished,
     RunSettled,
@@ -58,10 +55,8 @@ from tako.values import FrozenValue
 
 if TYPE_CHECKING:
     # A run without fan-out never needs them.
-    from concurrent.futures import ThreadPoolExecutor
-
     from tako.engine.child_runner_factory import ChildRunnerFactory
-    from tako.engine.fanout import FanOutExecutor, FanOutPlan, PlannedChild
+    from tako.engine.fanout import FanOutExecutor
     from tako.engine.observer import Observer
 
 _KILL_SLACK_S = 10.0
@@ -95,28 +90,33 @@ class Driver:
         signals: SignalPipe,
         observers: Sequence[Observer] = (),
         capacity: Amounts = BOUNDLESS,
+        resumption: Resumption | None = None,
     ) -> None:
         """`planner` and `factory` are called at the first fan-out."""
         self._root = root
         self._runner = runner
-        self._make_planner = planner
-        self._planner: FanOutExecutor | None = None
-        self._make_factory = factory
-        self._factory: ChildRunnerFactory | None = None
         self._segments = segments
         self._signals = signals
         self._observers = observers
         self._machine = Machine(runner.slots, capacity)
-        self._specs: dict[str, RunSpec] = {root.run_id: root}
-        self._journals = Journals(self._machine_fault)
-        self._reached: dict[str, EventEmitted] = {}
+        self._tree = Tree(root, self._machine_fault)
+        self._specs, self._journals = self._tree.specs, self._tree.journals
+        self._taking_up = TakingUp(self._tree, resumption)
+        self._planning = Planning(
+            self._tree,
+            self._taking_up,
+            planner=planner,
+            factory=factory,
+            observers=observers,
+            post=self._post,
+            on_error=self._not_planned,
+        )
         self._running: dict[str, Segment] = {}
         self._never_started: dict[str, str] = {}
         #: What the journals of finished children said, until they are reported to their parents.
         self._finished: dict[str, RunState] = {}
         self._kill_at: dict[str, float] = {}
         self._mail: deque[Callable[[], h.Happening | None]] = deque()
-        self._planning: ThreadPoolExecutor | None = None
         self._stopped_by = 0
         self._fault = ""
         self._bug = ""
@@ -125,8 +125,13 @@ class Driver:
     # --- the loop ---
 
     def run(self, first: tuple[Segment, Future[SegmentEnd]] | None = None) -> TreeResult:
-        """Return when everything has settled; `first` is the root's first segment if it runs already."""
-        new = _new_run(self._root)
+        """Return when everything has settled; `first` is the root's first segment if it runs already.
+
+        Raises `TakoError` if a root run that is to be taken up cannot be.
+        """
+        new, state = self._taking_up.enter(self._root)
+        if state is not None:
+            self._planning.stand(self._root, new, state)
         self._do(self._machine.handle(h.Began(new, time.monotonic(), running=first is not None)))
         if first is not None:
             self._journals.hand_over(self._root.paths)
@@ -138,8 +143,7 @@ class Driver:
             self._journals.sync()
             for observer in self._observers:
                 observer.turn()
-        if self._planning:
-            self._planning.shutdown(wait=not self._result.at_once, cancel_futures=True)
+        self._planning.close(at_once=self._result.at_once)
         return self._result
 
     def _wait(self) -> None:
@@ -212,10 +216,10 @@ class Driver:
             case i.CancelSegment(run_id, status):
                 self._runner.cancel(run_id, timed_out=status == TIMED_OUT)
                 self._kill_at[run_id] = time.monotonic() + GRACE_S + _KILL_SLACK_S
-            case i.PlanFanOut(run_id, step):
-                self._plan(run_id, step)
+            case i.PlanFanOut():
+                self._planning.plan(instruction)
             case i.CloseFanOut():
-                self._close_fan_out(instruction)
+                self._planning.close_fan_out(instruction)
             case i.ReportChild():
                 self._report_child(instruction)
             case i.FinishRun():
@@ -282,12 +286,15 @@ class Driver:
             self._fault = self._fault or future.result().message
         if state.finished is not None:
             return h.SegmentEnded(spec.run_id, status=state.finished.status, machine_fault=fault)
-        reached = [step for step, fan_out in state.fan_outs.items() if state.step(step).finished is None]
-        if reached:
-            self._reached[spec.run_id] = state.fan_outs[reached[0]].emitted
-            return h.SegmentEnded(spec.run_id, step=reached[0])
+        if state.restarting:
+            return h.SegmentEnded(spec.run_id, restarted=True)
+        for step in state.fan_outs:
+            if state.step(step).status == RUNNING:
+                self._planning.reached(spec, step, state)
+                return h.SegmentEnded(spec.run_id, step=step)
         message = str(error) if error else "the worker ended without an end of the run in its journal"
         if isinstance(error, WorkerLostError):
+            self._record_cut_off(spec, state)
             self._record(spec.run_id, WorkerDied(time.time(), segment.attempt, message))
             for observer in self._observers:
                 observer.worker_lost(spec, message)
@@ -300,81 +307,23 @@ class Driver:
         self._record(spec.run_id, RunFinished(time.time(), FAILED, message=message, error_kind="worker_died"))
         return h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
 
-    # --- fan-outs ---
+    def _record_cut_off(self, spec: RunSpec, state: RunState) -> None:
+        """End the attempt of the step that ran when its worker died: each that started has one end."""
+        for step in state.steps.values():
+            if step.status == RUNNING:
+                ended = StepFinished(
+                    time.time(), step.id, step.attempts, INTERRUPTED, message="its worker died"
+                )
+                self._record(spec.run_id, ended)
 
-    def _plan(self, run_id: str, step: str) -> None:
-        """Plan in a thread: reading repositories must not keep the loop from signals and deadlines."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        self._planning = self._planning or ThreadPoolExecutor(1, thread_name_prefix="planning")
-        self._planner = self._planner or self._make_planner()
-        plan = self._planning.submit(self._planner.plan, self._specs[run_id], self._reached[run_id])
-        plan.add_done_callback(lambda done: self._post(partial(self._planned, run_id, step, done)))
-
-    def _planned(self, run_id: str, step: str, done: Future[FanOutPlan]) -> h.Happening:
-        spec, emitted = self._specs[run_id], self._reached[run_id]
-        error = done.exception()
-        if error is not None:
-            return self._not_planned(spec, step, error)
-        plan = done.result()
-        try:
-            self._record_plan(spec, emitted, plan)
-        except DiskFullError as full:
-            return self._not_planned(spec, step, full)
-        for observer in self._observers:
-            observer.planned(spec, step, plan)
-        return h.FanOutPlanned(
-            run_id=run_id,
-            step=step,
-            children=tuple(self._adopt(spec, emitted, child) for child in plan.children),
-            now=time.monotonic(),
-            wait=emitted.wait_for_children,
-            timeout_s=emitted.timeout_s,
-            limit=emitted.concurrency_limit,
-            on_child_failure=emitted.on_child_failure,
-        )
-
-    def _not_planned(self, spec: RunSpec, step: str, error: BaseException) -> h.Happening:
+    def _not_planned(self, error: BaseException) -> None:
+        """Take in why a fan-out could not be planned, if that is more than its step's failure."""
         if isinstance(error, DiskFullError):
             self._machine_fault(error)
             # At once: not even the run's next segment may start.
             self._do(self._machine.handle(h.StopAsked()))
         elif not isinstance(error, TakoError):
             self._bug = self._bug or f"{type(error).__name__}: {error}"
-        tolerated = _step_of(spec, step).continue_on_error
-        finished = StepFinished(time.time(), step, 1, FAILED, message=str(error), tolerated=tolerated)
-        with suppress(DiskFullError):
-            self._record(spec.run_id, finished, final=True)
-        return h.FanOutFailed(spec.run_id, step)
-
-    def _adopt(self, spec: RunSpec, emitted: EventEmitted, child: PlannedChild) -> h.NewRun:
-        if child.error is not None:
-            return h.NewRun(child.record.run_id, "", failed=True)
-        self._factory = self._factory or self._make_factory()
-        made = self._factory.spec(spec, emitted, child)
-        self._specs[made.run_id] = made
-        return _new_run(made)
-
-    def _record_plan(self, spec: RunSpec, emitted: EventEmitted, plan: FanOutPlan) -> None:
-        now = time.time()
-        for warning in plan.warnings:
-            self._record(spec.run_id, Noted(now, warning, emitted.step))
-        for filtered in plan.filtered:
-            self._record(spec.run_id, filtered)
-        for child in plan.children:
-            self._record(spec.run_id, child.record)
-            if child.error is not None:
-                ended = ChildFinished(now, emitted.step, child.record.run_id, FAILED, error=child.error)
-                self._record(spec.run_id, ended)
-        planned = FanOutPlanned(now, emitted.step, plan.found, len(plan.children))
-        self._record(spec.run_id, planned)
-
-    def _close_fan_out(self, order: i.CloseFanOut) -> None:
-        spec = self._specs[order.run_id]
-        emitted = self._reached.pop(order.run_id)
-        step = _step_of(spec, order.step)
-        record = step_closed(emitted, order.status, order.tally, step, now=time.time())
-        self._record(order.run_id, record)
 
     def _report_child(self, order: i.ReportChild) -> None:
         spec = self._specs.pop(order.run_id)
@@ -433,16 +382,7 @@ class Driver:
             self._post(h.StopAsked)
 
     def _record(self, run_id: str, record: Record, *, final: bool = False) -> None:
-        self._journals.record(self._specs[run_id].paths, record, final=final)
-
-
-def _new_run(spec: RunSpec) -> h.NewRun:
-    turn = "" if spec.workflow.parallel else spec.repository.lower()
-    return h.NewRun(spec.run_id, turn, spec.workflow.timeout_s, needs=needs_of(spec.workflow))
-
-
-def _step_of(spec: RunSpec, step_id: str) -> Step:
-    return next(step for step in spec.workflow.steps if step.id == step_id)
+        self._tree.record(run_id, record, final=final)
 
 
 def raise_open_files() -> None:

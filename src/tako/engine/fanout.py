@@ -7,28 +7,32 @@ repository that vanished, a cycle) is a failed child in the plan, never a failed
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from attrs import evolve, frozen
 
 from tako.config.inputs import resolve_inputs
-from tako.config.schema import Subscription, Workflow
+from tako.config.loader import load_config_file
+from tako.config.schema import Config, Subscription, Workflow
+from tako.engine.deliveries import Deliveries
 from tako.engine.limits import DoesNotFitError
 from tako.engine.run_ids import RunIds
 from tako.engine.runnable import runnable
 from tako.engine.segment import RunSpec
 from tako.engine.steps.fan_out import from_value
 from tako.errors import ConfigError, DiskFullError, InputsInvalidError, NotFoundError, TakoError, UsageError
-from tako.events.event import Event, fingerprint
+from tako.events.event import Event
 from tako.events.matching import Filtered, match
 from tako.events.scope import event_scope
 from tako.expressions.cel import evaluate_condition
 from tako.expressions.templates import render_value
+from tako.journal.fold import FanOutState
 from tako.journal.records import ChildExecutionError, ChildPlanned, EventEmitted, SubscriptionFiltered
+from tako.layout import CONFIG_NAME
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
 from tako.repositories.reference import Reference, Repository, parse_repository
@@ -37,7 +41,6 @@ from tako.values import FrozenValue
 
 DEPTH_MAX = 10
 DEPTH_WARNING = 7
-CHILDREN_MAX = 10_000
 
 
 class Repositories(Protocol):
@@ -48,6 +51,9 @@ class Repositories(Protocol):
 
     def resolve(self, reference: Reference) -> Resolved:
         """Pin what will run."""
+
+    def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
+        """What was pinned when the run was planned."""
 
     def snapshot(self, resolved: Resolved) -> Path:
         """The immutable tree of what was pinned."""
@@ -74,6 +80,8 @@ class FanOutPlan(FrozenValue):
     children: tuple[PlannedChild, ...]
     filtered: tuple[SubscriptionFiltered, ...]
     warnings: tuple[str, ...] = ()
+    #: Only the children of an earlier plan that have not ended.
+    again: bool = False
 
 
 class FanOutExecutor:
@@ -87,19 +95,19 @@ class FanOutExecutor:
         mounts: Callable[[Repository, Workflow], tuple[Mount, ...]] = lambda _repository, _workflow: (),
         secrets: Callable[[Repository, Workflow], object] = lambda _repository, _workflow: None,
         clock: Callable[[], float] = time.time,
+        deliveries: Deliveries | None = None,
     ) -> None:
         """`mounts` says what a run sees beyond its workspace; raises `TakoError` for what is not granted.
 
         `secrets` raises it for a secret that the run may or can not have; what it gives is not looked at.
+        `deliveries` holds what a tree that is taken up again has planned before.
         """
         self._repositories = repositories
         self._mounts = mounts
         self._secrets = secrets
         self._run_ids = run_ids
         self._clock = clock
-        self._delivered: set[tuple[str, str, str, int]] = set()
-        self._children = 0
-        self._lock = threading.Lock()
+        self._deliveries = deliveries or Deliveries()
 
     def plan(self, parent: RunSpec, emitted: EventEmitted) -> FanOutPlan:
         """Decide who runs; may be called from any thread.
@@ -113,19 +121,68 @@ class FanOutExecutor:
         found = 0
         for candidate in self._repositories.discover(event.source, event.artifact, event.type):
             found += 1
-            outcome = self._consider(parent, emitted, event, candidate)
+            record = self._record(emitted.step, candidate, self._run_ids.new())
+            outcome = self._consider(parent, event, candidate, record)
             if isinstance(outcome, PlannedChild):
                 children.append(outcome)
             else:
                 filtered.append(outcome)
         if not found:
             warnings.append(f"nobody subscribes to {event.type} of {event.source}:{event.artifact}")
-        with self._lock:
-            self._children += len(children)
-            if self._children > CHILDREN_MAX:
-                message = f"this run would have more than {CHILDREN_MAX} children"
-                raise UsageError(message)
+        self._deliveries.count(len(children))
         return FanOutPlan(found, tuple(children), tuple(filtered), tuple(warnings))
+
+    def plan_again(self, parent: RunSpec, fan_out: FanOutState) -> FanOutPlan:
+        """Give the children of an earlier plan that have not ended, at the commits they were pinned to.
+
+        Those that could not be pinned then are now. Raises `TakoError` as `plan` does.
+        """
+        assert fan_out.planned is not None
+        left = [child.plan for child in fan_out.children.values() if child.finished is None]
+        event = from_value(fan_out.emitted.event)
+        candidates = {}
+        if any(not plan.commit for plan in left):
+            found = self._repositories.discover(event.source, event.artifact, event.type)
+            candidates = {_key(candidate): candidate for candidate in found}
+        children = [
+            self._guarded(plan, partial(self._pin_again, plan))
+            if plan.commit
+            else self._reconsider(parent, event, plan, candidates)
+            for plan in left
+        ]
+        return FanOutPlan(fan_out.planned.found, tuple(children), (), again=True)
+
+    def _pin_again(self, plan: ChildPlanned) -> PlannedChild:
+        repository = parse_repository(plan.repository)
+        resolved = self._repositories.pinned(repository, plan.branch, plan.commit)
+        source = self._repositories.snapshot(resolved)
+        config = load_config_file(source / CONFIG_NAME)
+        workflow = runnable(config, plan.workflow, "event")
+        self._secrets(repository, workflow)
+        return _planned(plan, workflow, source, config, self._mounts(repository, workflow))
+
+    def _reconsider(
+        self,
+        parent: RunSpec,
+        event: Event,
+        plan: ChildPlanned,
+        candidates: Mapping[tuple[str, str, int], Candidate],
+    ) -> PlannedChild:
+        """Plan a child anew that could not be planned, under the id that it has."""
+        key = (parse_repository(plan.repository).key, plan.workflow, plan.subscription)
+        # One whose tako.yml could not be read had no workflow yet.
+        candidate = candidates.get(key) or next(
+            (found for known, found in candidates.items() if not plan.workflow and known[0] == key[0]), None
+        )
+        if candidate is None:
+            error = NotFoundError("its repository does not subscribe to the event any more")
+            return PlannedChild(plan, error=self._error(plan, error))
+        record = self._record(plan.step, candidate, plan.run_id)
+        outcome = self._consider(parent, event, candidate, record, again=True)
+        if isinstance(outcome, PlannedChild):
+            return outcome
+        error = NotFoundError(f"it does not match any more: {outcome.reason}")
+        return PlannedChild(plan, error=self._error(plan, error))
 
     def _check_depth(self, parent: RunSpec) -> list[str]:
         depth = parent.depth + 1
@@ -137,10 +194,15 @@ class FanOutExecutor:
         )
 
     def _consider(
-        self, parent: RunSpec, emitted: EventEmitted, event: Event, candidate: Candidate
+        self,
+        parent: RunSpec,
+        event: Event,
+        candidate: Candidate,
+        record: ChildPlanned,
+        *,
+        again: bool = False,
     ) -> PlannedChild | SubscriptionFiltered:
         subscription = candidate.subscription
-        record = self._record(emitted.step, candidate)
         if candidate.error or candidate.config is None or subscription is None:
             error = candidate.error or NotFoundError("its tako.yml cannot be read")
             return PlannedChild(record, error=self._error(record, error))
@@ -149,44 +211,38 @@ class FanOutExecutor:
             if matched.failed:
                 return PlannedChild(record, error=self._error(record, UsageError(matched.reason)))
             return self._filtered(record, matched.reason)
-        if not self._first_delivery(event, record, candidate):
+        if not again and not self._deliveries.is_first(event, record):
             return self._filtered(record, "the same event reached it already in this run", skipped=True)
+        return self._guarded(record, partial(self._prepare, parent, event, candidate, subscription, record))
+
+    def _guarded(self, record: ChildPlanned, prepare: Callable[[], PlannedChild]) -> PlannedChild:
+        """Turn what goes wrong for one child into a child that failed."""
         try:
-            return self._prepare(parent, event, candidate, subscription, record)
+            return prepare()
         except DiskFullError:
             # Not this child's failure: the whole tree stops.
             raise
         except TakoError as error:
             return PlannedChild(record, error=self._error(record, error))
 
-    def _record(self, step: str, candidate: Candidate) -> ChildPlanned:
+    def _record(self, step: str, candidate: Candidate, run_id: str) -> ChildPlanned:
         workflow = candidate.subscription.workflow if candidate.subscription else ""
         return ChildPlanned(
             at=self._clock(),
             step=step,
-            run_id=self._run_ids.new(),
+            run_id=run_id,
             repository=candidate.repository.text,
             branch=candidate.branch,
             commit="",
             workflow=workflow,
             inputs={},
+            subscription=_position(candidate),
         )
 
     def _filtered(self, record: ChildPlanned, reason: str, *, skipped: bool = False) -> SubscriptionFiltered:
         return SubscriptionFiltered(
             self._clock(), record.step, record.repository, record.workflow, reason, skipped
         )
-
-    def _first_delivery(self, event: Event, record: ChildPlanned, candidate: Candidate) -> bool:
-        assert candidate.config is not None
-        assert candidate.subscription is not None
-        position = candidate.config.subscriptions.index(candidate.subscription)
-        key = (fingerprint(event), candidate.repository.key, record.workflow, position)
-        with self._lock:
-            if key in self._delivered:
-                return False
-            self._delivered.add(key)
-        return True
 
     def _prepare(
         self,
@@ -209,14 +265,8 @@ class FanOutExecutor:
         self._secrets(candidate.repository, workflow)
         resolved = self._repositories.resolve(Reference(candidate.repository, candidate.branch))
         source = self._repositories.snapshot(resolved)
-        return PlannedChild(
-            evolve(record, commit=resolved.commit, branch=resolved.branch, inputs=inputs),
-            workflow=workflow,
-            source=source,
-            config_digest=config.digest,
-            artifact_names=tuple(config.artifacts),
-            mounts=mounts,
-        )
+        pinned = evolve(record, commit=resolved.commit, branch=resolved.branch, inputs=inputs)
+        return _planned(pinned, workflow, source, config, mounts)
 
     def _error(self, record: ChildPlanned, error: TakoError) -> ChildExecutionError:
         return ChildExecutionError(
@@ -226,6 +276,31 @@ class FanOutExecutor:
             kind=kind_of(error),
             message=error.message,
         )
+
+
+def _planned(
+    record: ChildPlanned, workflow: Workflow, source: Path, config: Config, mounts: tuple[Mount, ...]
+) -> PlannedChild:
+    return PlannedChild(
+        record,
+        workflow=workflow,
+        source=source,
+        config_digest=config.digest,
+        artifact_names=tuple(config.artifacts),
+        mounts=mounts,
+    )
+
+
+def _key(candidate: Candidate) -> tuple[str, str, int]:
+    workflow = candidate.subscription.workflow if candidate.subscription else ""
+    return candidate.repository.key, workflow, _position(candidate)
+
+
+def _position(candidate: Candidate) -> int:
+    """Which of its tako.yml's subscriptions it is; 0 where that cannot be read."""
+    if candidate.config is None or candidate.subscription is None:
+        return 0
+    return candidate.config.subscriptions.index(candidate.subscription)
 
 
 def kind_of(error: TakoError) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from tako.engine.instructions import Tally
 from tako.engine.resources import Amounts
 from tako.values import FrozenValue
 
 
 @frozen(eq=False, repr=False)
 class NewRun(FrozenValue):
-    """A run that may be scheduled; `turn` is empty if its workflow waives the repository's turn."""
+    """A run that may be scheduled; `turn` is empty if its workflow waives the repository's turn.
+
+    The fields after `needs` say where a run stands that is taken up again.
+    """
 
     run_id: str
     turn: str
@@ -18,6 +22,16 @@ class NewRun(FrozenValue):
     #: A child that failed before it could run: its error is recorded already.
     failed: bool = False
     needs: Amounts = field(factory=Amounts)
+    #: The number of its next segment.
+    segment: int = 0
+    #: The fan-out that it waits at.
+    fan_out: str = ""
+    #: Fan-outs nobody waits for that have children left.
+    open_fan_outs: tuple[str, ...] = ()
+    #: How its own steps ended, if only its subtree is not settled.
+    finished: str = ""
+    #: Its time runs already: `timeout_s` is what is left of it.
+    begun: bool = False
 
 
 @frozen(eq=False, repr=False)
@@ -31,11 +45,12 @@ class Began(FrozenValue):
 
 @frozen(eq=False, repr=False)
 class SegmentEnded(FrozenValue):
-    """The worker ended and the journal says how: finished with `status`, or at fan-out `step`."""
+    """The worker ended, the journal says how: finished with `status`, at fan-out `step`, or `restarted`."""
 
     run_id: str
     status: str = ""
     step: str = ""
+    restarted: bool = False
     #: The machine is at fault (disk full): everything stops.
     machine_fault: bool = False
 
@@ -59,14 +74,19 @@ class FanOutPlanned(FrozenValue):
     timeout_s: float | None = None
     limit: int | None = None
     on_child_failure: str = "fail"
+    #: Children that have ended before the run was taken up again.
+    ended: Tally = field(factory=Tally)
+    #: The step is recorded as ended already: one that nobody waits for, taken up again.
+    closed: bool = False
 
 
 @frozen(eq=False, repr=False)
 class FanOutFailed(FrozenValue):
-    """The fan-out could not be planned; its step is recorded as failed."""
+    """The fan-out could not be planned; its step is recorded as failed, unless it was `closed` already."""
 
     run_id: str
     step: str
+    closed: bool = False
 
 
 @frozen(eq=False, repr=False)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from attrs import evolve
+
 from tako.engine.happenings import (
     Began,
     FanOutFailed,
@@ -32,7 +34,6 @@ from tako.engine.instructions import (
     ReportChild,
     SettleTree,
     StartSegment,
-    Tally,
 )
 from tako.engine.resources import BOUNDLESS, Amounts, Claim, ResourceManager
 from tako.engine.tree_state import FanOut, Run
@@ -68,7 +69,7 @@ class Machine:
             case FanOutPlanned():
                 self._fan_out_planned(happening)
             case FanOutFailed():
-                self._go_on(self._runs[happening.run_id])
+                self._fan_out_failed(happening)
             case TimePassed():
                 self._time_passed(happening.now)
             case StopAsked():
@@ -97,7 +98,24 @@ class Machine:
             self._resources.grant()
             self._runs_now(run)
         else:
-            self._queue(run, goes_on=False)
+            self._enter(run)
+
+    def _enter(self, run: Run) -> None:
+        """Let a new run begin, or one that is taken up again go on from where it stands."""
+        new = run.new
+        run.segment = new.segment
+        if new.begun:
+            self._start_clock(run)
+        for step in new.open_fan_outs:
+            run.reopening.add(step)
+            self._out.append(PlanFanOut(run.run_id, step))
+        if new.finished:
+            self._finished(run, new.finished)
+        elif new.fan_out:
+            run.phase = "planning"
+            self._out.append(PlanFanOut(run.run_id, new.fan_out))
+        else:
+            self._queue(run, goes_on=new.segment > 0)
 
     def _add(self, new: NewRun, parent: FanOut | None) -> Run:
         run = Run(new, parent)
@@ -120,6 +138,9 @@ class Machine:
 
     def _runs_now(self, run: Run) -> None:
         run.phase = "running"
+        self._start_clock(run)
+
+    def _start_clock(self, run: Run) -> None:
         if run.new.timeout_s is not None and run.deadline is None and not run.doomed:
             run.deadline = self._now + run.new.timeout_s
             self._timed[run.run_id] = run
@@ -133,6 +154,8 @@ class Machine:
             self._finished(run, happening.status)
         elif run.doomed:
             self._end_without_worker(run)
+        elif happening.restarted:
+            self._go_on(run)
         else:
             run.phase = "planning"
             self._out.append(PlanFanOut(run.run_id, happening.step))
@@ -166,7 +189,7 @@ class Machine:
         run.phase, run.status = "finished", run.doomed or status
         run.deadline = None
         self._timed.pop(run.run_id, None)
-        if not run.fan_outs:
+        if not run.has_open_children:
             self._settled(run)
 
     # --- fan-outs ---
@@ -181,18 +204,20 @@ class Machine:
         if happening.timeout_s is not None:
             fan_out.deadline = happening.now + happening.timeout_s
             self._timed[fan_out.place] = fan_out
+        run.reopening.discard(happening.step)
         ready = [new for new in happening.children if not new.failed]
         for new in ready:
             fan_out.open[new.run_id] = self._add(new, fan_out)
-        fan_out.tally = Tally(failed=len(happening.children) - len(ready))
+        ended = happening.ended
+        fan_out.tally = evolve(ended, failed=ended.failed + len(happening.children) - len(ready))
         for child in list(fan_out.open.values()):
-            self._queue(child, goes_on=False)
+            self._enter(child)
         self._after_planning(run, fan_out)
 
     def _after_planning(self, run: Run, fan_out: FanOut) -> None:
         if fan_out.planned.wait:
             run.phase = "waiting"
-        else:
+        elif not fan_out.planned.closed:
             self._out.append(CloseFanOut(run.run_id, fan_out.planned.step, SUCCEEDED, fan_out.tally))
             self._go_on(run)
         if run.doomed:
@@ -200,6 +225,16 @@ class Machine:
         elif fan_out.tally.failed:
             self._fail_fast(fan_out)
         self._close_if_settled(fan_out)
+
+    def _fan_out_failed(self, happening: FanOutFailed) -> None:
+        run = self._runs[happening.run_id]
+        if not happening.closed:
+            self._go_on(run)
+            return
+        run.reopening.discard(happening.step)
+        run.late_failure = True
+        if run.phase == "finished" and not run.has_open_children:
+            self._settled(run)
 
     def _fail_fast(self, fan_out: FanOut) -> None:
         # Once only: each child that this ends comes back here, for thousands as many calls deep.
@@ -235,7 +270,7 @@ class Machine:
             return
         if self._outcome(fan_out) != SUCCEEDED:
             run.late_failure = True
-        if run.phase == "finished" and not run.fan_outs:
+        if run.phase == "finished" and not run.has_open_children:
             self._settled(run)
 
     def _outcome(self, fan_out: FanOut) -> str:
@@ -272,6 +307,9 @@ class Machine:
         """End a run and its subtree: by the ladder what runs, at once what has not started."""
         for fan_out in list(run.fan_outs.values()):
             self._doom_all(fan_out.open.values(), status)
+        if run.phase == "finished" and run.reopening:
+            # For the children that are being found.
+            run.doomed = run.doomed or status
         if run.doomed or run.phase == "finished" or run.run_id not in self._runs:
             return
         run.doomed = status

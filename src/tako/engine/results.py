@@ -16,6 +16,7 @@ from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.records import (
     CANCELLED,
     FAILED,
+    INTERRUPTED,
     SUCCEEDED,
     TIMED_OUT,
     ChildExecutionError,
@@ -78,7 +79,9 @@ def _duration(fan_out: FanOutState, finished: StepFinished | None, ended: list[C
     return round(max(0.0, last - fan_out.emitted.at), 3)
 
 
-def step_closed(emitted: EventEmitted, status: str, tally: Tally, step: Step, *, now: float) -> StepFinished:
+def step_closed(
+    emitted: EventEmitted, status: str, tally: Tally, step: Step, *, now: float, attempt: int = 1
+) -> StepFinished:
     """The record that ends a fan-out step."""
     messages = {
         FAILED: f"{tally.not_well} of {tally.not_well + tally.succeeded} children did not succeed",
@@ -87,7 +90,7 @@ def step_closed(emitted: EventEmitted, status: str, tally: Tally, step: Step, *,
     return StepFinished(
         at=now,
         step=emitted.step,
-        attempt=1,
+        attempt=attempt,
         status=status,
         duration_s=round(max(0.0, now - emitted.at), 3),
         message=messages.get(status, ""),
@@ -126,7 +129,10 @@ def child_finished(
 def _error(spec: RunSpec, state: RunState, status: str, reason: str) -> ChildExecutionError:
     at_fault = blamed_step(state)
     finished = state.finished
-    message = reason or (at_fault.message if at_fault else "") or (finished.message if finished else "")
+    said = finished.message if finished else ""
+    # Of a step that was cut off the run's end says more.
+    blamed = at_fault.message if at_fault and at_fault.status != INTERRUPTED else ""
+    message = reason or blamed or said
     if finished and finished.status == SUCCEEDED and status == FAILED:
         message = "a fan-out that it did not wait for failed"
     return ChildExecutionError(
@@ -144,6 +150,7 @@ def _error(spec: RunSpec, state: RunState, status: str, reason: str) -> ChildExe
         duration_s=finished.duration_s if finished else 0.0,
         attempts=state.attempts if state.started else 0,
         last_lines=at_fault.last_lines if at_fault else (),
+        earlier=tuple(state.step(at_fault.step).earlier) if at_fault else (),
     )
 
 

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
+
 from tako.config.schema import Step
-from tako.engine import workspace
+from tako.engine import retries, workspace
 from tako.engine.environment import base_environment, idempotency_key
 from tako.engine.produced import RUN_OUTPUTS_MAX
 from tako.engine.run_scope import run_scope
-from tako.engine.segment import FAN_OUT, FINISHED, RunSpec, Segment, SegmentEnd
+from tako.engine.segment import FAN_OUT, FINISHED, RESTARTED, RunSpec, Segment, SegmentEnd
 from tako.engine.step_sandbox import StepSandbox
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.shell import ShellStep
@@ -32,16 +34,20 @@ from tako.journal.records import (
     SUCCEEDED,
     TIMED_OUT,
     ArtifactCollected,
+    Noted,
     Record,
     RunFinished,
+    RunRestarted,
     RunStarted,
     SandboxEntered,
     SegmentStarted,
     StepFinished,
     StepStarted,
+    WorkspaceRebuilt,
 )
 from tako.journal.redaction import Scrubber
 from tako.sandbox.started import SandboxFailedError
+from tako.system.files import size_of
 from tako.system.identity import own_identity
 from tako.version import VERSION
 
@@ -87,6 +93,8 @@ class Runner:
         if self._problem:
             raise SandboxFailedError(self._problem, hint="`tako doctor` shows what works here")
         workspace.prepare(self._spec, self._state)
+        if self._state.rebuilds:
+            self._record(WorkspaceRebuilt(self._clock()))
         self._sandbox = StepSandbox(self._segment)
         self._record(SandboxEntered(self._clock(), self._spec.isolation.level, self._sandbox.enforced()))
         self._base = base_environment(self._spec, self._sandbox.seen, self._sandbox.temporary)
@@ -126,24 +134,50 @@ class Runner:
             ancestors=spec.ancestors,
             tracked_changes=spec.tracked_changes,
             steps=tuple(step.id for step in spec.workflow.steps),
+            in_place=spec.in_place,
+            keep=spec.keep,
         )
 
     def _step(self, step: Step) -> SegmentEnd | None:
         """Take one step; gives an end where the segment stops at it."""
-        state = self._state.step(step.id)
-        failed_before = state.finished is not None and state.finished.status in (FAILED, TIMED_OUT, CANCELLED)
-        if not failed_before:
+        finished = self._state.step(step.id).finished
+        if finished is None or finished.status not in (FAILED, TIMED_OUT, CANCELLED):
             if not self._wanted(step):
                 return self._after_failure(step) if self._failed(step) else None
             if step.uses:
                 return self._fan_out(step)
             self._shell(step)
-        if self._state.step(step.id).lets_go_on:
-            return None
-        return self._after_failure(step)
+        while self._is_tried_again(step):
+            if retries.starts_over(step, self._spec):
+                return self._restart(step)
+            self._shell(step)
+        return self._after_failure(step) if self._failed(step) else None
 
     def _failed(self, step: Step) -> bool:
         return not self._state.step(step.id).lets_go_on
+
+    def _is_tried_again(self, step: Step) -> bool:
+        """Whether a failed step has an attempt left; returns when it is time for it."""
+        wait_s = retries.wait_s(step, self._state.step(step.id))
+        if wait_s is None or self._orders.stop:
+            return False
+        refusal = retries.refusal(step, self._spec, self._state)
+        if refusal:
+            self._record(Noted(self._clock(), refusal, step.id))
+            return False
+        self._record(
+            Noted(self._clock(), retries.announcement(step, self._state.step(step.id), wait_s), step.id)
+        )
+        self._orders.wait(wait_s)
+        return not self._orders.stop
+
+    def _restart(self, step: Step) -> SegmentEnd:
+        """Have the whole run begin again: its next segment makes the workspace anew."""
+        finished = self._state.step(step.id).finished
+        assert finished is not None
+        self._record(RunRestarted(self._clock(), step.id, finished.message))
+        self._journal.sync()
+        return SegmentEnd(RESTARTED, step=step.id)
 
     def _wanted(self, step: Step) -> bool:
         """Decide the step's `if:`; a step that is left out, or whose condition fails, is recorded so."""
@@ -166,9 +200,15 @@ class Runner:
         return False
 
     def _shell(self, step: Step) -> None:
+        """Run one attempt of a step, unless the last one was cut off and it may not run twice."""
         attempt = self._state.step(step.id).attempts + 1
+        if retries.may_not_run_twice(step, self._state.step(step.id)):
+            refused = StepFinished(self._clock(), step.id, attempt - 1, FAILED, message=retries.CUT_OFF)
+            self._record(refused)
+            return
         key = idempotency_key(self._spec.run_id, step.id)
-        self._record(StepStarted(self._clock(), step.id, attempt, key))
+        offset = size_of(self._spec.paths.log(step.id))
+        self._record(StepStarted(self._clock(), step.id, attempt, key, offset))
         shell = ShellStep(
             self._segment,
             self._sandbox,
@@ -181,7 +221,11 @@ class Runner:
         result = shell.run(step, attempt, scope, {**self._base, **scope["env"]})
         for artifact, files in result.artifacts.items():
             self._record(ArtifactCollected(self._clock(), step.id, artifact, files))
-        self._record(result.finished)
+        finished = result.finished
+        if finished.tolerated and retries.has_attempts_left(step, self._state.step(step.id), finished):
+            # Only the last failure is tolerated: a worker that dies before the next attempt must not go on.
+            finished = evolve(finished, tolerated=False)
+        self._record(finished)
         if step.id != self._spec.workflow.steps[-1].id:
             # The run's own end is synced right after its last step.
             self._journal.sync()
@@ -211,6 +255,8 @@ class Runner:
             for cleanup in step.on_failure:
                 if not self._state.step(cleanup.id).lets_go_on and self._wanted(cleanup):
                     self._shell(cleanup)
+                    while self._is_tried_again(cleanup):
+                        self._shell(cleanup)
         message = f"step {step.id}: {finished.message}"
         return self._finish(self._orders.stop or finished.status, message=message)
 

@@ -124,8 +124,8 @@ class Segment(FrozenValue):
     secrets: Secrets = field(factory=Secrets)
 
 
-#: How a segment can end: the run is finished, or a fan-out step was reached.
-FINISHED, FAN_OUT = "finished", "fan_out"
+#: How a segment can end: the run is finished, a fan-out step was reached, or the run starts over.
+FINISHED, FAN_OUT, RESTARTED = "finished", "fan_out", "restarted"
 
 
 @frozen(eq=False, repr=False)

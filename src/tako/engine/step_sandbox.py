@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tako.config.schema import Step
 from tako.engine.segment import SSH_AGENT, RunSpec, Segment
+from tako.engine.workspace import COPIED, OVERLAID
 from tako.layout import DEV_SHM, RESOLV_CONF, RunDirectory, SeenDirectory, objects_of
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
 from tako.sandbox.started import SandboxFailedError, Started
@@ -64,7 +65,7 @@ class StepSandbox:
 
             found += landlock_level.describe()
         if not self._spec.in_place:
-            found.append("overlay over its snapshot" if self._spec.overlaid else "copy of its snapshot")
+            found.append(OVERLAID if self._spec.overlaid else COPIED)
         return tuple(found)
 
     def watched(self) -> Watched:

@@ -25,6 +25,8 @@ class Run:
     doomed: str = ""
     #: Fan-outs with unsettled children, by step.
     fan_outs: dict[str, FanOut] = field(factory=dict)
+    #: Fan-outs nobody waits for whose children are being found again.
+    reopening: set[str] = field(factory=set)
     status: str = ""
     late_failure: bool = False
 
@@ -32,6 +34,11 @@ class Run:
     def run_id(self) -> str:
         """Its id."""
         return self.new.run_id
+
+    @property
+    def has_open_children(self) -> bool:
+        """Whether something below it has not settled, or may still turn up."""
+        return bool(self.fan_outs or self.reopening)
 
     @property
     def depth(self) -> int:

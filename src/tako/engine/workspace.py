@@ -19,6 +19,7 @@ from tako.sandbox.policy import NAMESPACE
 from tako.sandbox.started import SandboxFailedError
 from tako.system.copying import can_share_blocks
 from tako.system.files import disk_full, is_full
+from tako.system.identity import boot_id
 from tako.system.removal import remove_tree
 from tako.system.tree import copy_tree
 
@@ -35,11 +36,15 @@ def prepare(spec: RunSpec, state: RunState) -> None:
     _check_kind(spec)
     try:
         remove_tree(draft.work)
+        if state.rebuilds:
+            # Artifacts too: an attempt that does not produce one must not hand on that of an earlier one.
+            remove_tree(spec.paths.work)
+            remove_tree(spec.paths.artifacts)
         if not spec.paths.work.exists():
             remove_tree(spec.paths.view)
             _make(spec, draft)
             os.replace(draft.work, spec.paths.work)
-        elif state.fan_outs:
+        if state.fan_outs:
             _take_from_children(spec, state, draft)
         _mount(spec)
     except OSError as error:
@@ -47,6 +52,28 @@ def prepare(spec: RunSpec, state: RunState) -> None:
             raise disk_full(error, spec.paths.work) from error
         message = f"the workspace of {spec.repository} cannot be made: {error}"
         raise MachineError(message) from error
+
+
+OVERLAID, COPIED = "overlay over its snapshot", "copy of its snapshot"
+
+
+def why_lost(spec: RunSpec, state: RunState) -> str:
+    """Why the workspace is not what the journal says, so that the run has to start over; empty if it is.
+
+    The user's own checkout is never ours to make anew.
+    """
+    if spec.in_place:
+        return ""
+    if not spec.paths.work.exists():
+        return "its workspace was removed"
+    if state.rebuilds:
+        return "its workspace was about to be made anew"
+    if state.identity is not None and state.identity.boot != boot_id():
+        return "the machine was restarted, and what was not on its disk yet is lost"
+    made = state.sandbox.enforced if state.sandbox else ()
+    if (OVERLAID if not spec.overlaid else COPIED) in made:
+        return "its workspace was made in another way than is possible now"
+    return ""
 
 
 def _check_kind(spec: RunSpec) -> None:

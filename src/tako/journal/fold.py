@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from tako.journal.records import (
+    FAILED,
+    INTERRUPTED,
     SKIPPED,
     SUCCEEDED,
+    TIMED_OUT,
     ArtifactCollected,
+    Attempt,
+    CheckoutSeen,
     ChildFinished,
     ChildPlanned,
     EventEmitted,
@@ -22,6 +27,8 @@ from tako.journal.records import (
     Noted,
     Record,
     RunFinished,
+    RunRestarted,
+    RunResumed,
     RunSettled,
     RunStarted,
     SandboxEntered,
@@ -31,6 +38,7 @@ from tako.journal.records import (
     StopRequested,
     SubscriptionFiltered,
     WorkerDied,
+    WorkspaceRebuilt,
 )
 from tako.system.identity import Identity
 
@@ -47,6 +55,12 @@ class StepState:
     attempts: int = 0
     started: float | None = None
     finished: StepFinished | None = None
+    #: The attempts before the present one.
+    earlier: list[Attempt] = field(factory=list)
+    #: How many attempts failed since the run was begun or taken up: what `retry` counts.
+    failures: int = 0
+    #: Where the present attempt's output begins in the log, in bytes.
+    log_offset: int = 0
 
     @property
     def status(self) -> str:
@@ -61,6 +75,25 @@ class StepState:
         return self.finished is not None and (
             self.finished.status in (SUCCEEDED, SKIPPED) or self.finished.tolerated
         )
+
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether it was started and nobody knows how far it came."""
+        if self.finished is None:
+            return self.started is not None
+        return self.finished.status == INTERRUPTED
+
+    def put_back(self, at: float) -> None:
+        """Forget how it ended, so that it runs again."""
+        if self.finished is not None and self.finished.status != SKIPPED:
+            self.earlier.append(_attempt(self.finished))
+        elif self.finished is None and self.started is not None:
+            self.earlier.append(Attempt(self.attempts, at, INTERRUPTED, "its worker died"))
+        self.finished = self.started = None
+
+
+def _attempt(ended: StepFinished) -> Attempt:
+    return Attempt(ended.attempt, ended.at, ended.status, ended.message, ended.exit_code, ended.signal)
 
 
 @define
@@ -79,6 +112,8 @@ class FanOutState:
     filtered: list[SubscriptionFiltered] = field(factory=list)
     planned: FanOutPlanned | None = None
     children: dict[str, ChildState] = field(factory=dict)
+    #: When its time began.
+    since: float = 0.0
 
     @property
     def outputs(self) -> dict[str, Any]:
@@ -108,13 +143,25 @@ class RunState:
     steps: dict[str, StepState] = field(factory=dict)
     fan_outs: dict[str, FanOutState] = field(factory=dict)
     artifacts: dict[str, ArtifactCollected] = field(factory=dict)
-    environment: dict[str, str] = field(factory=dict)
     sandbox: SandboxEntered | None = None
     notes: list[Noted] = field(factory=list)
     stop: StopRequested | None = None
     finished: RunFinished | None = None
     settled: RunSettled | None = None
+    #: How often it was taken up after an end.
+    resumes: int = 0
+    #: How often it had ended because its workers died.
+    given_up: int = 0
+    #: It asked to be run again from its first step, and no worker has taken it on since.
+    restarting: bool = False
+    #: The workspace has to be made anew before a step runs.
+    rebuilds: bool = False
+    #: When its time began, and when nobody was there: (from, to).
+    since: float = 0.0
+    gaps: list[tuple[float, float]] = field(factory=list)
     last_at: float = 0.0
+    #: When the last thing happened before a record said `interrupted`.
+    interrupted_at: float | None = None
 
     @property
     def status(self) -> str:
@@ -125,9 +172,24 @@ class RunState:
 
     @property
     def attempts(self) -> int:
-        """How many workers took the run on: those that died, and the one that did not."""
-        gave_up = self.finished is not None and self.finished.error_kind == WORKER_DIED
-        return len(self.deaths) + (0 if gave_up else 1)
+        """How often the run was taken on: by workers that died, by the one that did not, after an end."""
+        return len(self.deaths) + self.resumes + 1 - self.given_up - self.gave_up
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether it ended because its workers died too often."""
+        return self.finished is not None and self.finished.error_kind == WORKER_DIED
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the steps wrote to `$TAKO_ENV`, a later one over an earlier one."""
+        ended = (step.finished for step in self.steps.values() if step.finished)
+        return {name: value for end in ended for name, value in end.environment.items()}
+
+    def active_s(self, since: float, now: float) -> float:
+        """Seconds from one moment to another in which somebody was there to go on."""
+        away = sum(max(0.0, end - max(start, since)) for start, end in self.gaps if end > since)
+        return max(0.0, now - since - away)
 
     def step(self, step_id: str) -> StepState:
         """The step's state, made when first named."""
@@ -142,6 +204,8 @@ class RunState:
 
     def apply(self, record: Record) -> None:
         """Take one more record into account."""
+        if getattr(record, "status", "") == INTERRUPTED and self.interrupted_at is None:
+            self.interrupted_at = self.last_at
         self.last_at = record.at
         _APPLIERS[type(record)](self, record)
 
@@ -158,11 +222,74 @@ def _run_started(state: RunState, record: RunStarted) -> None:
     state.started = record
     state.identity = record.identity
     state.temporary = record.temporary
+    state.since = record.at
     for step in record.steps:
         state.step(step)
 
 
+def _run_resumed(state: RunState, record: RunResumed) -> None:
+    state.given_up += state.gave_up
+    state.resumes += 1
+    _pin(state, record.commit, record.config_digest, record.tracked_changes)
+    state.settled = state.stop = state.interrupted_at = None
+    if state.finished is not None and state.finished.status != SUCCEEDED:
+        state.finished = None
+    state.gaps.append((record.interrupted_at, record.at))
+    state.since = record.at if record.time_anew else state.since
+    state.rebuilds = state.rebuilds or record.starts_over
+    for name in record.reset:
+        _put_back(state, name, record)
+    again = set(record.children)
+    for fan_out in state.fan_outs.values():
+        for run_id in again & fan_out.children.keys():
+            fan_out.children[run_id].finished = None
+
+
+def _put_back(state: RunState, name: str, record: RunResumed) -> None:
+    step = state.step(name)
+    fan_out = state.fan_outs.get(name)
+    if fan_out is not None and not step.was_cut_off:
+        fan_out.since = record.at
+    step.put_back(record.at)
+    step.failures = 0
+    if fan_out is not None and not record.starts_over:
+        # It waits for its children again.
+        step.started = record.at
+    _forget_artifacts(state, name)
+
+
+def _forget_artifacts(state: RunState, step: str) -> None:
+    state.artifacts = {name: kept for name, kept in state.artifacts.items() if kept.step != step}
+
+
+def _pin(state: RunState, commit: str, config_digest: str, tracked_changes: str) -> None:
+    """Take over what the user's checkout was found to be; empty texts where nothing is told."""
+    if state.started is not None and (commit or config_digest):
+        state.started = evolve(
+            state.started,
+            commit=commit or state.started.commit,
+            config_digest=config_digest or state.started.config_digest,
+            tracked_changes=tracked_changes,
+        )
+
+
+def _run_restarted(state: RunState, record: RunRestarted) -> None:
+    state.restarting = state.rebuilds = True
+    for step in state.steps.values():
+        step.put_back(record.at)
+    state.artifacts = {}
+
+
+def _workspace_rebuilt(state: RunState, _record: WorkspaceRebuilt) -> None:
+    state.rebuilds = False
+
+
+def _checkout_seen(state: RunState, record: CheckoutSeen) -> None:
+    _pin(state, record.commit, "", record.tracked_changes)
+
+
 def _segment_started(state: RunState, record: SegmentStarted) -> None:
+    state.restarting, state.interrupted_at = False, None
     state.segment, state.attempt = record.segment, record.attempt
     state.identity = record.identity
     state.temporary = record.temporary
@@ -170,16 +297,17 @@ def _segment_started(state: RunState, record: SegmentStarted) -> None:
 
 def _step_started(state: RunState, record: StepStarted) -> None:
     step = state.step(record.step)
+    step.put_back(record.at)
     step.attempts = record.attempt
     step.started = record.at
-    step.finished = None
+    step.log_offset = record.log_offset
 
 
 def _step_finished(state: RunState, record: StepFinished) -> None:
     step = state.step(record.step)
     step.attempts = max(step.attempts, record.attempt)
     step.finished = record
-    state.environment.update(record.environment)
+    step.failures += record.status in (FAILED, TIMED_OUT)
 
 
 def _artifact_collected(state: RunState, record: ArtifactCollected) -> None:
@@ -187,7 +315,12 @@ def _artifact_collected(state: RunState, record: ArtifactCollected) -> None:
 
 
 def _event_emitted(state: RunState, record: EventEmitted) -> None:
-    state.fan_outs[record.step] = FanOutState(record)
+    known = state.fan_outs.get(record.step)
+    if known is not None and known.planned is not None and known.emitted.event == record.event:
+        # A run that starts over has come to the same event again: who has answered it has answered it.
+        known.emitted = record
+    else:
+        state.fan_outs[record.step] = FanOutState(record, since=record.at)
     step = state.step(record.step)
     step.started = record.at
     step.attempts = max(step.attempts, 1)
@@ -235,6 +368,10 @@ def _noted(state: RunState, record: Noted) -> None:
 
 _APPLIERS: dict[type[Any], Callable[[RunState, Any], None]] = {
     RunStarted: _run_started,
+    RunResumed: _run_resumed,
+    RunRestarted: _run_restarted,
+    WorkspaceRebuilt: _workspace_rebuilt,
+    CheckoutSeen: _checkout_seen,
     SegmentStarted: _segment_started,
     StepStarted: _step_started,
     StepFinished: _step_finished,

@@ -25,6 +25,18 @@ INTERRUPTED = "interrupted"
 
 
 @frozen(eq=False, repr=False)
+class Attempt(FrozenValue):
+    """How one try of a step ended that was not the last one; `at` is when it ended."""
+
+    attempt: int
+    at: float
+    status: str
+    message: str = ""
+    exit_code: int | None = None
+    signal: str = ""
+
+
+@frozen(eq=False, repr=False)
 class ChildExecutionError(FrozenValue):
     """Why one child failed: `kind` is one of design section 6, times in seconds."""
 
@@ -42,6 +54,8 @@ class ChildExecutionError(FrozenValue):
     duration_s: float = 0.0
     attempts: int = 0
     last_lines: tuple[str, ...] = ()
+    #: What the attempts before the last one came to, oldest first.
+    earlier: tuple[Attempt, ...] = ()
 
 
 @frozen(eq=False, repr=False)
@@ -105,6 +119,9 @@ class RunStarted(FrozenValue):
     tracked_changes: str = ""
     #: The steps the run has, in order, so that a reader can say which ones never began.
     steps: tuple[str, ...] = ()
+    #: The root run works in the user's own checkout, `source`.
+    in_place: bool = False
+    keep: bool = False
 
 
 @frozen(eq=False, repr=False)
@@ -119,6 +136,54 @@ class SegmentStarted(FrozenValue):
 
 
 @frozen(eq=False, repr=False)
+class RunResumed(FrozenValue):
+    """Somebody took up a run that had ended without success, or whose tako had died.
+
+    `reset` names the steps that run again, `children` the children that do. `interrupted_at` is when the last
+    thing happened before: the time since then does not count. What the user's checkout is now stands in
+    the last three; empty where it is as it was.
+    """
+
+    at: float
+    interrupted_at: float
+    reset: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    #: The workspace is not what the journal says: it is made anew, and the run starts over.
+    starts_over: bool = False
+    #: Its timeout had passed or it had ended by itself: its time begins anew.
+    time_anew: bool = False
+    commit: str = ""
+    config_digest: str = ""
+    tracked_changes: str = ""
+    version: str = ""
+
+
+@frozen(eq=False, repr=False)
+class RunRestarted(FrozenValue):
+    """A step failed whose `retry` says `clean`: all steps run again, in a workspace made anew."""
+
+    at: float
+    step: str
+    message: str
+
+
+@frozen(eq=False, repr=False)
+class WorkspaceRebuilt(FrozenValue):
+    """The workspace was made anew, as a restart or a resume had asked for."""
+
+    at: float
+
+
+@frozen(eq=False, repr=False)
+class CheckoutSeen(FrozenValue):
+    """The user's checkout as the root run's steps left it when a fan-out was reached."""
+
+    at: float
+    commit: str
+    tracked_changes: str = ""
+
+
+@frozen(eq=False, repr=False)
 class StepStarted(FrozenValue):
     """A step's process is about to start."""
 
@@ -126,6 +191,8 @@ class StepStarted(FrozenValue):
     step: str
     attempt: int
     idempotency_key: str
+    #: Bytes that earlier attempts have left in its log.
+    log_offset: int = 0
 
 
 @frozen(eq=False, repr=False)
@@ -198,6 +265,8 @@ class ChildPlanned(FrozenValue):
     commit: str
     workflow: str
     inputs: Mapping[str, Any]
+    #: Which of the subscriptions in its tako.yml, counted from 0.
+    subscription: int = 0
 
 
 @frozen(eq=False, repr=False)
@@ -283,6 +352,10 @@ class Noted(FrozenValue):
 
 Record = (
     RunStarted
+    | RunResumed
+    | RunRestarted
+    | WorkspaceRebuilt
+    | CheckoutSeen
     | SegmentStarted
     | StepStarted
     | StepFinished

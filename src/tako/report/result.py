@@ -43,7 +43,9 @@ def _run(view: RunView, *, top: bool = False, exit_code: int | None = None) -> I
 
 
 def _failure(error: ChildExecutionError) -> dict[str, Any]:
-    return asdict(error) | {"started": moment(error.started) if error.started is not None else None}
+    earlier = [asdict(attempt) | {"at": moment(attempt.at)} for attempt in error.earlier]
+    started = moment(error.started) if error.started is not None else None
+    return asdict(error) | {"started": started, "earlier": earlier}
 
 
 def _open(values: dict[str, Any]) -> str:
@@ -81,6 +83,7 @@ def _step(view: RunView, step: StepState) -> Iterator[str]:
             "id": step.id,
             "status": view.status if step.status == "running" and not view.owned else step.status,
             "attempts": step.attempts,
+            "earlier": [asdict(attempt) | {"at": moment(attempt.at)} for attempt in step.earlier],
             "exit_code": finished.exit_code if finished else None,
             "signal": finished.signal if finished else "",
             "limit": finished.limit if finished else "",

@@ -61,7 +61,11 @@ def _step_lines(view: RunView, step: StepState, style: Style, indent: str, *, la
 
 def _with_exit(step: StepState) -> str:
     assert step.finished is not None
-    return plain(step.finished.message.splitlines()[0])
+    return _first_line(step.finished.message)
+
+
+def _first_line(text: str) -> str:
+    return plain(text.splitlines()[0]) if text else ""
 
 
 def _counts(view: RunView, step_id: str) -> str:
@@ -107,7 +111,7 @@ def _child_lines(view: RunView, child: ChildState, style: Style, indent: str, *,
 
 
 def _why(error: ChildExecutionError) -> str:
-    message = plain(error.message.splitlines()[0]) if error.message else error.kind
+    message = _first_line(error.message) or error.kind
     return f"step {error.step}: {message}" if error.step else message
 
 
@@ -150,6 +154,7 @@ def _own_failure(view: RunView) -> ChildExecutionError | None:
         duration_s=finished.duration_s,
         attempts=view.state.attempts,
         last_lines=step.last_lines if step else (),
+        earlier=tuple(view.state.step(step.step).earlier) if step else (),
     )
 
 
@@ -159,6 +164,8 @@ def failure_lines(error: ChildExecutionError, style: Style) -> Iterator[str]:
     yield f"{style.sign(CANCELLED if error.kind == CANCELLED else 'failed')} {where}: {plain(error.message)}"
     for line in error.last_lines:
         yield f"    {plain(line, colour=style.colour)}"
+    for attempt in error.earlier:
+        yield f"    attempt {attempt.attempt} {attempt.status}: {_first_line(attempt.message) or '-'}"
     if error.attempts > 1:
         yield f"    ({error.attempts} attempts)"
     if error.last_lines:

@@ -84,6 +84,14 @@ def make_private(path: Path) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
 
 
+def size_of(path: Path) -> int:
+    """Bytes in a file; 0 if there is none."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
 def is_locked(path: Path) -> bool:
     """Whether another open file description holds `try_lock` on the file; a missing file is not locked."""
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import signal
+import time
 
 from tako.journal.records import CANCELLED, TIMED_OUT
 from tako.system.signals import SignalPipe
@@ -32,6 +34,15 @@ class Orders:
             elif number in _PAUSING:
                 passed_on.append(int(_PAUSING[signal.Signals(number)]))
         return passed_on
+
+    def wait(self, seconds: float) -> None:
+        """Return after so long, or as soon as the end is asked for."""
+        deadline = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        while not self.stop and (left := deadline - time.monotonic()) > 0:
+            if poll.poll(left * 1000):
+                self.read()
 
     def close(self) -> None:
         """Stop listening."""

@@ -1,0 +1,69 @@
+"""Which event has reached which subscription in one execution tree: none does twice.
+
+In: events and subscriptions, and what a tree that is taken up again had planned before. Out: yes or no.
+May be used from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from attrs import frozen
+
+from tako.engine.steps.fan_out import from_value
+from tako.errors import UsageError
+from tako.events.event import Event, fingerprint
+from tako.journal.records import ChildPlanned, EventValue
+from tako.repositories.reference import parse_repository
+from tako.values import FrozenValue
+
+CHILDREN_MAX = 10_000
+
+
+@frozen(eq=False, repr=False)
+class Delivery(FrozenValue):
+    """One child that was planned, with the event that it answers."""
+
+    event: EventValue
+    plan: ChildPlanned
+
+
+class Deliveries:
+    """All children that were planned in a tree, by event and subscription."""
+
+    def __init__(self, before: Callable[[], Iterable[Delivery]] = tuple) -> None:
+        """`before` gives what was planned when the tree ran before; asked once, when it first matters."""
+        self._before: Callable[[], Iterable[Delivery]] | None = before
+        self._seen: set[tuple[str, str, str, int]] = set()
+        self._children = 0
+        self._lock = threading.Lock()
+
+    def is_first(self, event: Event, plan: ChildPlanned) -> bool:
+        """Whether the event has not reached this subscription yet; it has from now on."""
+        key = _key(event, plan)
+        with self._lock:
+            self._recall()
+            if key in self._seen:
+                return False
+            self._seen.add(key)
+        return True
+
+    def count(self, children: int) -> None:
+        """Take so many more children into account; raises `UsageError` if that is too many."""
+        with self._lock:
+            self._recall()
+            self._children += children
+            if self._children > CHILDREN_MAX:
+                message = f"this run would have more than {CHILDREN_MAX} children"
+                raise UsageError(message)
+
+    def _recall(self) -> None:
+        before, self._before = self._before, None
+        for delivery in before() if before else ():
+            self._children += 1
+            self._seen.add(_key(from_value(delivery.event), delivery.plan))
+
+
+def _key(event: Event, plan: ChildPlanned) -> tuple[str, str, str, int]:
+    return fingerprint(event), parse_repository(plan.repository).key, plan.workflow, plan.subscription

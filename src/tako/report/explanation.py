@@ -1,0 +1,30 @@
+"""What a resume would do, for people and programs: one line, or one object, for each step and child."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from attrs import asdict
+
+from tako.engine.examination import Finding
+from tako.report.text import plain
+
+_SIGNS = {"kept": "=", "runs again": "↻", "runs": "▶", "left out": "-"}
+
+
+def explanation_lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """Give lines such as `  ↻ test  runs again: exit code 3`, indented as the tree is."""
+    for finding in findings:
+        name = finding.step or f"{finding.repository}  {finding.run_id}"
+        never = "; `rerun: never`" if finding.forbidden else ""
+        indent = "   " * (finding.depth if finding.step else finding.depth - 1) + (
+            "  " if finding.step else ""
+        )
+        why = f": {plain(finding.why.splitlines()[0])}" if finding.why else ""
+        yield f"{indent}{_SIGNS[finding.verdict]} {name}  {finding.verdict}{why}{never}"
+
+
+def explanation_json(findings: Iterable[Finding]) -> str:
+    """Give a list of objects with `depth`, `repository`, `run_id`, `step`, `verdict`, `why`, `forbidden`."""
+    return json.dumps([asdict(finding) for finding in findings])
