@@ -14,13 +14,35 @@ from tako.engine import machine as m
 SLOTS = 3
 ENDS = ("succeeded", "failed", "timed_out", "cancelled")
 TIMEOUTS = st.none() | st.floats(1, 20)
-CHILDREN = st.builds(
+TURNS = st.sampled_from(["", "lib", "app", "tool"])
+NEW = st.builds(
     h.NewRun,
     run_id=st.just(""),
-    turn=st.sampled_from(["", "lib", "app", "tool"]),
+    turn=TURNS,
     timeout_s=TIMEOUTS,
     failed=st.sampled_from([False] * 4 + [True]),
 )
+#: Taken up again: waiting for a worker, at a fan-out, or only for children nobody waited for.
+STANDING = st.builds(
+    h.NewRun,
+    run_id=st.just(""),
+    turn=TURNS,
+    timeout_s=TIMEOUTS,
+    segment=st.integers(1, 5),
+    fan_out=st.sampled_from(["", "stood"]),
+    open_fan_outs=st.sampled_from([(), ("late",), ("late", "later")]),
+    begun=st.just(True),
+) | st.builds(
+    h.NewRun,
+    run_id=st.just(""),
+    turn=TURNS,
+    segment=st.just(3),
+    open_fan_outs=st.sampled_from([("late",), ("late", "later")]),
+    finished=st.just("succeeded"),
+    begun=st.just(True),
+)
+CHILDREN = NEW | STANDING
+ENDED = st.builds(i.Tally, succeeded=st.integers(0, 3), failed=st.integers(0, 2))
 PLANS = st.builds(
     h.FanOutPlanned,
     run_id=st.just(""),
@@ -31,6 +53,7 @@ PLANS = st.builds(
     timeout_s=TIMEOUTS,
     limit=st.none() | st.integers(1, 3),
     on_child_failure=st.sampled_from(["fail", "fail_fast", "ignore"]),
+    ended=ENDED,
 )
 
 
@@ -46,6 +69,7 @@ class SimulatedRun:
     cancelled: bool = False
     status: str = ""
     fan_outs: list[str] = field(factory=list)
+    reopening: set[str] = field(factory=set)
 
     @property
     def ended(self) -> bool:
@@ -89,6 +113,8 @@ class RandomTrees(RuleBasedStateMachine):
                 assert run.phase == "runs"
                 assert not run.cancelled, "a segment is cancelled once"
                 run.cancelled = True
+            case i.PlanFanOut(run_id, step) if step in self.runs[run_id].new.open_fan_outs:
+                self.runs[run_id].reopening.add(step)
             case i.PlanFanOut(run_id, step):
                 assert self.runs[run_id].phase == "reached a fan-out"
                 self.runs[run_id].phase = f"plans {step}"
@@ -106,7 +132,7 @@ class RandomTrees(RuleBasedStateMachine):
         run = self.runs[order.run_id]
         assert not run.ended
         assert run.phase in ("waits to start", "goes on")
-        assert (order.number > 0 or order.attempt > 1) == (run.segments > 0)
+        assert (order.number > 0 or order.attempt > 1) == (run.segments > 0 or run.new.begun)
         run.phase = "runs"
         run.segments += 1
 
@@ -122,7 +148,8 @@ class RandomTrees(RuleBasedStateMachine):
         if fan_out.planned.wait:
             assert not fan_out.open
             counted = order.tally.succeeded + order.tally.not_well + order.tally.skipped
-            assert counted == len(fan_out.planned.children)
+            before = fan_out.planned.ended
+            assert counted == len(fan_out.planned.children) + before.succeeded + before.not_well
         run = self.runs[order.run_id]
         if not run.ended:
             run.phase = "goes on"
@@ -133,6 +160,7 @@ class RandomTrees(RuleBasedStateMachine):
         fan_out.open.discard(order.run_id)
         child = self.runs[order.run_id]
         assert child.ended
+        assert not child.reopening, "all of its children are known"
         assert not any(self.fan_outs[order.run_id, step].open for step in child.fan_outs), (
             "its subtree has settled"
         )
@@ -148,6 +176,15 @@ class RandomTrees(RuleBasedStateMachine):
             self.runs["root"].phase, self.runs["root"].segments = "runs", 1
         self.tell(h.Began(new, self.now, running))
 
+    def known(self, new: h.NewRun, parent: str = "", step: str = "") -> SimulatedRun:
+        """Give what is known of a run that the machine will be told of."""
+        run = SimulatedRun(new, parent, step)
+        if new.finished:
+            run.phase, run.status = "ended", new.finished
+        elif new.fan_out:
+            run.phase = "reached a fan-out"
+        return run
+
     @precondition(lambda self: self.settled is not None)
     @rule(timeout_s=TIMEOUTS)
     def another_tree_begins(self, timeout_s: float | None) -> None:
@@ -155,11 +192,22 @@ class RandomTrees(RuleBasedStateMachine):
         self.runs, self.fan_outs = {}, {}
         self.begin(running=True, timeout_s=timeout_s)
 
+    @precondition(lambda self: self.settled is not None)
+    @rule(new=STANDING)
+    def another_tree_is_taken_up(self, new: h.NewRun) -> None:
+        self.machine, self.settled = m.Machine(SLOTS), None
+        new = evolve(new, run_id="root")
+        self.runs, self.fan_outs = {"root": self.known(new)}, {}
+        self.tell(h.Began(new, self.now))
+
     def running(self) -> list[SimulatedRun]:
         return [run for run in self.runs.values() if run.phase == "runs"]
 
     def planning(self) -> list[SimulatedRun]:
         return [run for run in self.runs.values() if run.phase.startswith("plans")]
+
+    def reopening(self) -> list[SimulatedRun]:
+        return [run for run in self.runs.values() if run.reopening]
 
     @precondition(lambda self: self.running())
     @rule(data=st.data(), status=st.sampled_from(ENDS), fault=st.sampled_from([False] * 9 + [True]))
@@ -182,19 +230,47 @@ class RandomTrees(RuleBasedStateMachine):
         run.phase = "goes on"
         self.tell(h.WorkerLost(run.new.run_id))
 
+    @precondition(lambda self: self.running())
+    @rule(data=st.data())
+    def a_run_begins_again(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.running()))
+        run.phase = "goes on"
+        self.tell(h.SegmentEnded(run.new.run_id, restarted=True))
+
+    @precondition(lambda self: self.reopening())
+    @rule(data=st.data(), planned=PLANS)
+    def an_old_fan_out_is_planned_again(self, data: st.DataObject, planned: h.FanOutPlanned) -> None:
+        run = data.draw(st.sampled_from(self.reopening()))
+        step = min(run.reopening)
+        run.reopening.discard(step)
+        self.plan(run, step, evolve(planned, wait=False, closed=True))
+        self.fan_outs[run.new.run_id, step].closed = True
+
+    @precondition(lambda self: self.reopening())
+    @rule(data=st.data())
+    def an_old_fan_out_cannot_be_planned_again(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.reopening()))
+        step = min(run.reopening)
+        run.reopening.discard(step)
+        self.tell(h.FanOutFailed(run.new.run_id, step, closed=True))
+
     @precondition(lambda self: self.planning())
     @rule(data=st.data(), planned=PLANS)
     def a_fan_out_is_planned(self, data: st.DataObject, planned: h.FanOutPlanned) -> None:
         run = data.draw(st.sampled_from(self.planning()))
-        run_id, step = run.new.run_id, run.phase.removeprefix("plans ")
+        step = run.phase.removeprefix("plans ")
+        run.phase = "waits for children"
+        self.plan(run, step, planned)
+
+    def plan(self, run: SimulatedRun, step: str, planned: h.FanOutPlanned) -> None:
+        run_id = run.new.run_id
         children = [evolve(child, run_id=f"{run_id}/{step}.{n}") for n, child in enumerate(planned.children)]
         planned = evolve(planned, run_id=run_id, step=step, children=tuple(children), now=self.now)
         ready = [child for child in children if not child.failed]
         self.fan_outs[run_id, step] = SimulatedFanOut(planned, {child.run_id for child in ready})
         run.fan_outs.append(step)
-        run.phase = "waits for children"
         for child in ready:
-            self.runs[child.run_id] = SimulatedRun(child, run_id, step)
+            self.runs[child.run_id] = self.known(child, run_id, step)
         self.tell(planned)
 
     @precondition(lambda self: self.planning())
@@ -236,7 +312,7 @@ class RandomTrees(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_not_idle_while_somebody_could_use_them(self) -> None:
-        if self.settled is None and not self.planning() and self.runs:
+        if self.settled is None and not self.planning() and not self.reopening() and self.runs:
             assert self.running(), "nobody runs, nothing is planned, and it has not settled"
 
     @invariant()
@@ -249,7 +325,11 @@ class RandomTrees(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever is left succeeds: the tree then settles in as many steps as there are segments."""
-        while self.running() or self.planning():
+        while self.running() or self.planning() or self.reopening():
+            for run in self.reopening():
+                for step in sorted(run.reopening):
+                    run.reopening.discard(step)
+                    self.tell(h.FanOutFailed(run.new.run_id, step, closed=True))
             for run in self.planning():
                 step, run.phase = run.phase.removeprefix("plans "), "goes on"
                 self.tell(h.FanOutFailed(run.new.run_id, step))

@@ -164,7 +164,7 @@ def test_a_full_disk_is_told_as_such(spec: RunSpec, monkeypatch: pytest.MonkeyPa
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("tako.engine.workspace.os.replace", full)
+    monkeypatch.setattr("tako.engine.workspace.move", full)
     with pytest.raises(DiskFullError, match=r"no space left while writing .*work"):
         workspace.prepare(spec, RunState())
 

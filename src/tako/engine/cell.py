@@ -15,6 +15,7 @@ from multiprocessing.context import BaseContext
 from tako.engine.forked_cell import Worker
 from tako.engine.segment import Segment, SegmentEnd
 from tako.engine.worker import become_worker, enter_namespaces, run_segment
+from tako.system import crash_points
 from tako.system.identity import own_identity
 
 _SAID_WITHIN_S = 30.0
@@ -25,8 +26,10 @@ class Cell:
 
     def __init__(self, context: BaseContext) -> None:
         """Start the worker, for some milliseconds; raises `OSError` or `EOFError` without forkserver."""
+        crash_points.before("start", "worker")
         self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=become_worker)
         self._hello = self._pool.submit(own_identity)
+        crash_points.after("start", "worker")
         self.worker: Worker | None = None
 
     def submit(self, segment: Segment) -> Future[SegmentEnd]:

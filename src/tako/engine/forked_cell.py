@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tako.engine.workflow_runner import WorkerLostError
 from tako.errors import BugError
+from tako.system import crash_points
 from tako.system.identity import Identity, identity_of, open_pidfd, send
 from tako.system.processes import wait_for_exit
 
@@ -67,6 +68,7 @@ class ForkedCell:
         hear, self._tell = os.pipe2(os.O_CLOEXEC)
         self._listen, say = os.pipe2(os.O_CLOEXEC)
         watch, self._alive = os.pipe2(os.O_CLOEXEC)
+        crash_points.before("start", "worker")
         self._pid = os.fork()
         if self._pid == 0:
             for descriptor in (self._tell, self._listen, self._alive):
@@ -74,6 +76,7 @@ class ForkedCell:
             _work(hear, watch, say)
         for descriptor in (hear, watch, say):
             os.close(descriptor)
+        crash_points.after("start", "worker")
         identity = identity_of(self._pid)
         if identity is None:
             message = "the worker of the root run vanished"

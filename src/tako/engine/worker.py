@@ -15,10 +15,12 @@ from tako.engine.runner import Runner
 from tako.engine.segment import FINISHED, Segment, SegmentEnd
 from tako.engine.steps.orders import Orders
 from tako.journal.records import SUCCEEDED
+from tako.system import crash_points
 from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.sentinel import arm
 from tako.system.signals import ignore_interrupts
 
+_owner = 0
 _not_entered = "the worker was not told to enter namespaces"
 
 
@@ -28,6 +30,8 @@ def become_worker(sentinel: int | None = None) -> None:
     `sentinel` is the read end of a pipe that only the owner can write to; without it that of
     multiprocessing's parent is used.
     """
+    global _owner  # noqa: PLW0603 - a process works for one root
+    _owner = os.getppid()
     with suppress(PermissionError):
         os.setsid()
     ignore_interrupts()
@@ -38,7 +42,8 @@ def become_worker(sentinel: int | None = None) -> None:
 
         parent = multiprocessing.parent_process()
         assert parent is not None
-        sentinel = parent.sentinel
+        assert parent.pid is not None
+        _owner, sentinel = parent.pid, parent.sentinel
     arm(sentinel)
 
 
@@ -60,6 +65,7 @@ def enter_namespaces() -> None:
 
 def run_segment(segment: Segment) -> SegmentEnd:
     """Execute one segment; removes the workspace of a run that succeeded."""
+    crash_points.act_as(f"worker {segment.run.repository} {segment.number}.{segment.attempt}", _owner)
     orders = Orders()
     problem = _not_entered if segment.run.in_namespaces else ""
     try:

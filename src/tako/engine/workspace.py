@@ -6,7 +6,6 @@ Fails with `MachineError` when the machine cannot (disk full, unreadable snapsho
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 
 from tako.engine.segment import RunSpec
@@ -18,7 +17,7 @@ from tako.repositories.reference import parse_repository
 from tako.sandbox.policy import NAMESPACE
 from tako.sandbox.started import SandboxFailedError
 from tako.system.copying import can_share_blocks
-from tako.system.files import disk_full, is_full
+from tako.system.files import disk_full, is_full, move
 from tako.system.identity import boot_id
 from tako.system.removal import remove_tree
 from tako.system.tree import copy_tree
@@ -43,7 +42,7 @@ def prepare(spec: RunSpec, state: RunState) -> None:
         if not spec.paths.work.exists():
             remove_tree(spec.paths.view)
             _make(spec, draft)
-            os.replace(draft.work, spec.paths.work)
+            move(draft.work, spec.paths.work)
         if state.fan_outs:
             _take_from_children(spec, state, draft)
         _mount(spec)
@@ -149,7 +148,7 @@ def _take_from_children(spec: RunSpec, state: RunState, draft: RunDirectory) -> 
             if child.finished and child.finished.status == SUCCEEDED:
                 _take(spec.paths.child(child.plan.run_id), child.plan.repository, draft)
     remove_tree(spec.paths.received_children)
-    os.replace(draft.received_children, spec.paths.received_children)
+    move(draft.received_children, spec.paths.received_children)
     draft.work.rmdir()
 
 

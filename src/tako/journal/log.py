@@ -19,6 +19,7 @@ from typing import Self
 
 from tako.errors import HeldError, MachineError, NotFoundError
 from tako.journal.records import Record, RunFinished, RunSettled, RunStarted, decode, encode
+from tako.system import crash_points
 from tako.system.files import disk_full, is_full, try_lock
 from tako.system.libc import reserve
 
@@ -150,9 +151,11 @@ class Writer:
             raise
 
     def _lock(self) -> None:
+        crash_points.before("lock", "journal")
         if not try_lock(self._fd):
             message = f"another process is executing this run ({self._path})"
             raise HeldError(message)
+        crash_points.after("lock", "journal")
 
     def _take_over(self) -> None:
         """Cut a torn line; go on with the room that the writer before left, or reserve it."""
@@ -180,7 +183,10 @@ class Writer:
         line = line_of(record)
         if not final:
             self._keep_room(len(line) + RESERVE)
+        what = "append", type(record).__name__, getattr(record, "step", "")
+        crash_points.before(*what)
         self._write(line)
+        crash_points.after(*what)
         self._size += len(line)
         self._ends = [*self._ends[:1], record]
 

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, TextIO
 from tako.engine.segment import RunSpec
 from tako.errors import TakoError
 from tako.journal.log import Reader
-from tako.journal.records import SUCCEEDED, Record, RunFinished, StepFinished, StepStarted
+from tako.journal.records import (
+    SUCCEEDED,
+    EventEmitted,
+    Noted,
+    Record,
+    RunFinished,
+    RunRestarted,
+    RunResumed,
+    StepFinished,
+    StepStarted,
+)
 from tako.report.text import Style, plain
 from tako.system.streams import say
 from tako.units import format_bytes, format_duration
@@ -57,7 +67,12 @@ class LiveText:
         """Say whom the event reaches; the journal's notes of it, which come late, are not shown again."""
         ready = sum(child.error is None for child in plan.children)
         prefix = _prefix(spec, step)
-        lines = [f"{prefix}→ {ready} of {plan.found} subscriptions run"]
+        again = (
+            f"{ready} children are left to run"
+            if plan.again
+            else f"{ready} of {plan.found} subscriptions run"
+        )
+        lines = [f"{prefix}→ {again}"]
         lines += [f"{prefix}! {plain(warning)}" for warning in plan.warnings]
         lines += [
             f"{prefix}{self._style.sign('failed')} {child.record.repository}: {plain(child.error.message)}"
@@ -101,13 +116,15 @@ class _Follower:
         self._reader = Reader(spec.paths.journal)
         self._offsets: dict[str, int] = {}
         self._partial: dict[str, bytes] = {}
+        #: Steps whose notes the view was told of when they were planned.
+        self._fan_outs: set[str] = set()
         self.finished = False
 
     def new_lines(self, style: Style, *, rest: bool) -> Iterator[list[str]]:
         """What has come since the last call, in pieces; `rest` also gives a last line without newline."""
         records: list[Record] = []
         with suppress(TakoError):
-            records = list(self._reader.new_records())
+            records = _since_resumed(list(self._reader.new_records()))
         for record in records:
             yield from self._of_record(record, style)
         for step in list(self._offsets):
@@ -116,12 +133,18 @@ class _Follower:
     def _of_record(self, record: Record, style: Style) -> Iterator[list[str]]:
         match record:
             case StepStarted(step=step):
-                self._offsets.setdefault(step, 0)
+                self._offsets[step] = record.log_offset
                 yield [f"{_prefix(self._spec, step)}{style.sign('running')} started"]
             case StepFinished(step=step) if step in self._offsets:
                 yield from self._output(step, style, rest=True)
                 del self._offsets[step]
                 yield [_prefix(self._spec, step) + _ended(record, style)]
+            case EventEmitted(step=step):
+                self._fan_outs.add(step)
+            case Noted(step=step) if step and step not in self._fan_outs:
+                yield [f"{_prefix(self._spec, step)}! {plain(record.message)}"]
+            case RunRestarted(step=step):
+                yield [f"{_prefix(self._spec, step)}! all of its steps run again, in a new workspace"]
             case RunFinished():
                 self.finished = True
                 if record.status != SUCCEEDED and record.message:
@@ -167,6 +190,14 @@ class _Follower:
         except FileNotFoundError:
             return b""
         return data
+
+
+def _since_resumed(records: list[Record]) -> list[Record]:
+    """What happened since the run was taken up: what was before has been shown before."""
+    for position in range(len(records) - 1, -1, -1):
+        if isinstance(records[position], RunResumed):
+            return records[position + 1 :]
+    return records
 
 
 def _lines(prefix: str, data: bytes, style: Style) -> list[str]:

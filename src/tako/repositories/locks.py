@@ -30,6 +30,7 @@ from attrs import frozen
 from tako.errors import BugError, MachineError
 from tako.layout import CacheLayout
 from tako.repositories.reference import Repository
+from tako.system import crash_points
 from tako.system.files import make_private
 from tako.system.lock_probe import probe_locks
 from tako.values import FrozenValue
@@ -223,7 +224,9 @@ class LockManager:
             if not lock.thread.acquire(timeout=request.left_s):
                 raise self._late(request, "another thread of this process")
         try:
+            crash_points.before("lock", lock.path.name)
             self._pass_gate(lock, request)
+            crash_points.after("lock", lock.path.name)
             _write_holder(lock.path)
             try:
                 yield

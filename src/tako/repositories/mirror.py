@@ -21,7 +21,7 @@ from tako.layout import PACKS, TEMPORARY_PREFIX, CacheLayout
 from tako.repositories.git import fetch_git, run_git
 from tako.repositories.reference import Repository, branch_problem, parse_repository
 from tako.repositories.urls import without_credentials
-from tako.system.files import make_private, write_whole
+from tako.system.files import make_private, move, write_whole
 from tako.system.removal import remove_tree
 from tako.values import FrozenValue
 
@@ -106,7 +106,7 @@ def _ensure_mirror(mirror: Path) -> None:
     temporary = _temporary(mirror)
     try:
         run_git(["init", "--quiet", "--bare", "--template=", str(temporary)])
-        temporary.rename(mirror)
+        move(temporary, mirror)
     finally:
         remove_tree(temporary)
 

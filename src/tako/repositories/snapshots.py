@@ -22,7 +22,7 @@ from tako.errors import MachineError, NotFoundError
 from tako.layout import GIT_NAME, SUBMODULES_NAME, TEMPORARY_PREFIX, CacheLayout
 from tako.repositories.git import run_git
 from tako.repositories.reference import Repository
-from tako.system.files import make_private, write_whole
+from tako.system.files import make_private, move, write_whole
 from tako.system.removal import remove_tree
 from tako.system.tree import TreeChangedError, TreeSignature, copy_tree_hashed, tree_signature
 from tako.values import FrozenValue
@@ -56,7 +56,7 @@ def _publish(temporary: Path, final: Path) -> None:
     finally:
         os.close(descriptor)
     try:
-        temporary.rename(final)
+        move(temporary, final)
     except OSError as error:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
@@ -166,7 +166,7 @@ def remove_snapshot(path: Path) -> None:
     """Take a snapshot out of its place in one move, then remove it."""
     aside = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(4).hex()}")
     with suppress(FileNotFoundError):
-        path.rename(aside)
+        move(path, aside)
     remove_tree(aside)
 
 

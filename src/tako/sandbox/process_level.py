@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from tako.sandbox.policy import Limits, Policy
 from tako.sandbox.started import SandboxFailedError, Started
+from tako.system import crash_points
 from tako.system.cgroups import enter
 from tako.system.libc import die_with_parent
 
@@ -52,6 +53,7 @@ def start(
         for preparation in preparations:
             preparation()
 
+    crash_points.before("start", "step")
     try:
         process = subprocess.Popen(
             command,
@@ -69,6 +71,7 @@ def start(
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         message = f"the step cannot be started: {error}"
         raise SandboxFailedError(message) from error
+    crash_points.after("start", "step")
     return Started(process)
 
 

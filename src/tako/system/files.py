@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from tako.errors import DiskFullError
+from tako.system import crash_points
 
 # EFBIG: beyond the user's own limit of file size (`ulimit -f`).
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -49,12 +50,19 @@ def write_whole(path: Path, data: bytes, *, sync: bool = False, mode: int = 0o60
             file.flush()
             if sync:
                 os.fdatasync(file.fileno())
-        os.replace(temporary, path)
+        move(temporary, path)
     except OSError as error:
         os.unlink(temporary)
         if is_full(error):
             raise disk_full(error, path) from error
         raise
+
+
+def move(source: Path, target: Path) -> None:
+    """Put a file or directory in place in one move, over a file that is there: rename(2)."""
+    crash_points.before("replace", target.name)
+    os.replace(source, target)
+    crash_points.after("replace", target.name)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

@@ -13,9 +13,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tako.system import crash_points
+
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
-#: How coverage.py finds its configuration in subprocesses (its documentation, "Subprocesses").
-_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
+#: How coverage.py finds its configuration in subprocesses (its documentation, "Subprocesses"), and what
+#: tests of crashes use.
+_FOR_TESTS = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE", crash_points.VARIABLE)
 
 _put_aside: dict[str, str] | None = None
 
@@ -65,7 +68,7 @@ def helper_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
     The resource tracker's warning about the semaphores of a killed root would help nobody.
     """
-    kept = {name: environment[name] for name in (*_KEPT, *_COVERAGE) if name in environment}
+    kept = {name: environment[name] for name in (*_KEPT, *_FOR_TESTS) if name in environment}
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
     absolute = os.pathsep.join(path for path in paths if os.path.isabs(path))
     kept |= {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}
