@@ -56,6 +56,8 @@ class Reached(FrozenValue):
 
     fan_out: FanOutState
     attempt: int
+    #: When it was reached, later by the time in which nobody was there.
+    began: float
     timeout_s: float | None
     #: Its step has ended: nobody waits for its children.
     closed: bool = False
@@ -96,10 +98,11 @@ class Planning:
     def reached(self, spec: RunSpec, step: str, state: RunState, *, closed: bool = False) -> None:
         """A run stands at a fan-out, from now on or again."""
         fan_out = state.fan_outs[step]
-        left_s = fan_out.emitted.timeout_s
+        now, left_s = time.time(), fan_out.emitted.timeout_s
         if left_s is not None:
-            left_s = max(0.0, left_s - state.active_s(fan_out.since, time.time()))
-        self._reached[spec.run_id, step] = Reached(fan_out, state.step(step).attempts, left_s, closed)
+            left_s = max(0.0, left_s - state.active_s(fan_out.since, now))
+        began = now - state.active_s(fan_out.emitted.at, now)
+        self._reached[spec.run_id, step] = Reached(fan_out, state.step(step).attempts, began, left_s, closed)
 
     def plan(self, order: i.PlanFanOut) -> None:
         """Plan in a thread: reading repositories must not keep the loop from signals and deadlines."""
@@ -126,7 +129,12 @@ class Planning:
         spec, reached = self._tree.specs[order.run_id], self._reached.pop((order.run_id, order.step))
         step = _step_of(spec, order.step)
         record = step_closed(
-            reached.emitted, order.status, order.tally, step, now=time.time(), attempt=reached.attempt
+            step,
+            order.status,
+            order.tally,
+            now=time.time(),
+            began=reached.began,
+            attempt=reached.attempt,
         )
         self._tree.record(order.run_id, record)
 

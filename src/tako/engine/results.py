@@ -21,7 +21,6 @@ from tako.journal.records import (
     TIMED_OUT,
     ChildExecutionError,
     ChildFinished,
-    EventEmitted,
     EventValue,
     StepFinished,
 )
@@ -63,7 +62,7 @@ def fan_out_result(state: RunState, step: str) -> FanOutResult:
         failed=_count(ended, FAILED),
         timed_out=_count(ended, TIMED_OUT),
         cancelled=_count(ended, CANCELLED),
-        duration_s=_duration(fan_out, finished, ended),
+        duration_s=_duration(state, fan_out, finished, ended),
         errors=tuple(child.error for child in ended if child.error),
     )
 
@@ -72,27 +71,29 @@ def _count(ended: list[ChildFinished], status: str) -> int:
     return sum(child.status == status for child in ended)
 
 
-def _duration(fan_out: FanOutState, finished: StepFinished | None, ended: list[ChildFinished]) -> float:
+def _duration(
+    state: RunState, fan_out: FanOutState, finished: StepFinished | None, ended: list[ChildFinished]
+) -> float:
     last = max(
         [child.at for child in ended] + ([finished.at] if finished else []), default=fan_out.emitted.at
     )
-    return round(max(0.0, last - fan_out.emitted.at), 3)
+    return round(state.active_s(fan_out.emitted.at, last), 3)
 
 
 def step_closed(
-    emitted: EventEmitted, status: str, tally: Tally, step: Step, *, now: float, attempt: int = 1
+    step: Step, status: str, tally: Tally, *, now: float, began: float, attempt: int = 1
 ) -> StepFinished:
-    """The record that ends a fan-out step."""
+    """The record that ends a fan-out step, reached at `began`."""
     messages = {
         FAILED: f"{tally.not_well} of {tally.not_well + tally.succeeded} children did not succeed",
         TIMED_OUT: "ended by the timeout of the fan-out",
     }
     return StepFinished(
         at=now,
-        step=emitted.step,
+        step=step.id,
         attempt=attempt,
         status=status,
-        duration_s=round(max(0.0, now - emitted.at), 3),
+        duration_s=round(max(0.0, now - began), 3),
         message=messages.get(status, ""),
         tolerated=step.continue_on_error and status != SUCCEEDED,
         counts={

@@ -274,7 +274,7 @@ class Runner:
         if status == SUCCEEDED and sum(len(str(value)) for value in outputs.values()) > RUN_OUTPUTS_MAX:
             status, kind, outputs = FAILED, "limit_exceeded", {}
             message = "the run's outputs are larger than 1 MiB"
-        duration = round(max(0.0, now - started.at), 3) if started else 0.0
+        duration = round(self._state.active_s(started.at, now), 3) if started else 0.0
         self._record(RunFinished(now, status, duration, message, kind, outputs), final=True)
         self._journal.sync()
         told = self._scrubber.scrub_text(message)

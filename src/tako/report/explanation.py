@@ -18,9 +18,7 @@ def explanation_lines(findings: Iterable[Finding]) -> Iterator[str]:
     for finding in findings:
         name = finding.step or f"{finding.repository}  {finding.run_id}"
         never = "; `rerun: never`" if finding.forbidden else ""
-        indent = "   " * (finding.depth if finding.step else finding.depth - 1) + (
-            "  " if finding.step else ""
-        )
+        indent = "  " * finding.depth
         why = f": {plain(finding.why.splitlines()[0])}" if finding.why else ""
         yield f"{indent}{_SIGNS[finding.verdict]} {name}  {finding.verdict}{why}{never}"
 
