@@ -137,7 +137,9 @@ class Cache:
         """
         source = self._source(reference.repository, url)
         with self._locks.exclusive(reference.repository):
-            registration = mirror.fetch(self._layout, reference.repository, source, reference.branch or "")
+            registration = mirror.fetch(
+                self._layout, reference.repository, source, reference.branch or "", self._on_note
+            )
         self._directory = None
         return registration
 
@@ -188,7 +190,9 @@ class Cache:
                 )
             with self._locks.exclusive(repository):
                 url = self._allowed(registration.url)
-                mirror.fetch(self._layout, registration.repository, url, registration.pinned_branch)
+                mirror.fetch(
+                    self._layout, registration.repository, url, registration.pinned_branch, self._on_note
+                )
         except TakoError as error:
             # One repository that cannot be fetched must not keep the others from it.
             return error

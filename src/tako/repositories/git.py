@@ -23,6 +23,7 @@ from attrs import frozen
 
 from tako.errors import MachineError
 from tako.layout import NOTHING
+from tako.repositories.network import NetworkError, is_passing
 from tako.repositories.urls import SCHEMES, is_local, without_credentials
 from tako.system.programs import Ended, run_program
 from tako.system.user_environment import user_environment
@@ -146,7 +147,9 @@ def run_git(
 
 
 def fetch_git(arguments: Sequence[str], url: str, git_dir: Path, config: Path) -> Ended:
-    """Run a git command that reads from `url` on behalf of the mirror `git_dir`; raises `MachineError`.
+    """Run a git command that reads from `url` on behalf of the mirror `git_dir`.
+
+    Raises `MachineError`, which is a `NetworkError` where another attempt may help.
 
     `config` is a file of tako's that makes git read local repositories of any owner. It has to be
     a file: git forgets `-c safe.directory` before it starts `upload-pack` (measured with 2.39.5).
@@ -155,7 +158,10 @@ def fetch_git(arguments: Sequence[str], url: str, git_dir: Path, config: Path) -
     environment["GIT_DIR"] = str(git_dir)
     ended = _run(arguments, environment, cwd=git_dir, timeout_s=FETCH_TIMEOUT_S)
     if ended.returncode:
-        raise _failure(arguments, ended, FETCH_TIMEOUT_S)
+        failure = _failure(arguments, ended, FETCH_TIMEOUT_S)
+        if not is_local(url) and is_passing(ended.stderr):
+            raise NetworkError(failure.message) from failure
+        raise failure
     return ended
 
 

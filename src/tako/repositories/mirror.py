@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from attrs import evolve, field, frozen
 from tako.errors import MachineError, NotFoundError
 from tako.layout import PACKS, TEMPORARY_PREFIX, CacheLayout
 from tako.repositories.git import fetch_git, run_git
+from tako.repositories.network import persistently
 from tako.repositories.reference import Repository, branch_problem, parse_repository
 from tako.repositories.urls import without_credentials
 from tako.system.files import make_private, move, write_whole
@@ -140,16 +141,25 @@ def _repack_if_many(mirror: Path) -> None:
         run_git(["repack", "--quiet", "-a", "-d", "--keep-unreachable"], git_dir=mirror)
 
 
-def fetch(layout: CacheLayout, repository: Repository, url: str, pinned_branch: str = "") -> Registration:
-    """Fetch all branches and tags into the mirror and register what came.
+def fetch(
+    layout: CacheLayout,
+    repository: Repository,
+    url: str,
+    pinned_branch: str = "",
+    on_note: Callable[[str], None] = lambda _message: None,
+) -> Registration:
+    """Fetch all branches and tags into the mirror and register what came; a network gets three attempts.
 
     The caller holds the exclusive lock. Raises `MachineError` if git fails and `NotFoundError` if the
     repository has no branch, or not the pinned one.
     """
     owner, name = repository.owner_part, repository.name_part
     mirror, file = layout.mirror(owner, name), layout.registration(owner, name)
+    wanted = Registration(repository, url, "", {}, pinned_branch)
     try:
-        registration = _fetch(layout, mirror, Registration(repository, url, "", {}, pinned_branch))
+        registration = persistently(
+            lambda: _fetch(layout, mirror, wanted), f"fetching {repository.text}", on_note
+        )
     except BaseException:
         if not file.exists():
             remove_tree(mirror)

@@ -1,0 +1,133 @@
+"""Fetching from a real server on loopback that is not well all the time."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tako.config.schema import Settings
+from tako.errors import MachineError
+from tako.layout import Home
+from tako.repositories.cache import Cache
+from tako.repositories.locks import LockManager
+from tako.repositories.network import is_passing
+from tako.repositories.reference import parse_reference
+from tests.support.git import Repositories, git
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """Serves files; the first `failing` requests are answered with `status`."""
+
+    failing = 0
+    status = 503
+    asked = 0
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        if self.server.asked <= self.server.failing:
+            self.send_error(self.server.status)
+        else:
+            super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(tmp_path: Path, git_repo: Repositories) -> Iterator[_Server]:
+    """Give a server of `acme/app`, over git's protocol for plain files."""
+    checkout = git_repo("acme/app", {"tako.yml": "version: 0.1.0\nworkflows: {}\n"})
+    git(checkout, "clone", "--quiet", "--bare", ".", str(tmp_path / "served" / "app.git"))
+    git(tmp_path / "served" / "app.git", "update-server-info")
+    made = _Server(("127.0.0.1", 0), partial(_Handler, directory=str(tmp_path / "served")))
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def _url(server: _Server) -> str:
+    return f"http://127.0.0.1:{server.server_address[1]}/app.git"
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    """Give what the cache has told."""
+    return []
+
+
+@pytest.fixture
+def cache(tako_home: Path, notes: list[str], monkeypatch: pytest.MonkeyPatch) -> Cache:
+    """Give a cache; no proxy stands between it and loopback."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    tako_home.mkdir(mode=0o700)
+    home = Home(tako_home)
+    locks = LockManager(home.cache, 10.0, notes.append)
+    return Cache(home, Settings(), locks, local=False, on_note=notes.append)
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again(
+    cache: Cache, server: _Server, notes: list[str]
+) -> None:
+    server.failing = 2
+    registration = cache.add(parse_reference("acme/app"), _url(server))
+    assert registration.default_branch == "main"
+    assert [note.split(" failed")[0] for note in notes] == [
+        "fetching acme/app: attempt 1 of 3",
+        "fetching acme/app: attempt 2 of 3",
+    ]
+    assert "503" in notes[0]
+
+
+def test_after_three_attempts_it_is_told_how_many_there_were(
+    cache: Cache, server: _Server, notes: list[str]
+) -> None:
+    server.failing = 1000
+    with pytest.raises(MachineError, match=r"503.*\(3 attempts\)"):
+        cache.add(parse_reference("acme/app"), _url(server))
+    assert len(notes) == 2
+
+
+def test_a_server_that_is_not_there_is_network_trouble(cache: Cache, server: _Server) -> None:
+    url = _url(server)
+    server.socket.close()
+    server.shutdown()
+    with pytest.raises(MachineError, match=r"\(3 attempts\)"):
+        cache.add(parse_reference("acme/app"), url)
+
+
+def test_what_does_not_exist_is_asked_for_once(cache: Cache, server: _Server, notes: list[str]) -> None:
+    server.failing, server.status = 1000, 404
+    with pytest.raises(MachineError, match="not found") as raised:
+        cache.add(parse_reference("acme/app"), _url(server))
+    assert "attempts" not in raised.value.message
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("said", "passing"),
+    [
+        (b"fatal: unable to access 'https://h/': Could not resolve host: h", True),
+        (b"ssh: connect to host h port 22: Connection timed out\nfatal: Could not read from remote", True),
+        (b"error: RPC failed; curl 56 Recv failure: Connection reset by peer\nfatal: early EOF", True),
+        (b"fatal: the remote end hung up unexpectedly", True),
+        (b"git@h: Permission denied (publickey).\nfatal: the remote end hung up unexpectedly", False),
+        (b"remote: Repository not found.\nfatal: the remote end hung up unexpectedly", False),
+        (b"fatal: Authentication failed for 'https://h/'", False),
+        (b"fatal: not a git repository", False),
+    ],
+)
+def test_what_may_go_away_by_itself(said: bytes, passing: bool) -> None:
+    assert is_passing(said) is passing
