@@ -33,6 +33,7 @@ from tako.engine.secrets import SecretKeeper, read_grants
 from tako.engine.segment import SSH_AGENT, RunSpec, Segments
 from tako.errors import UsageError
 from tako.layout import Home
+from tako.recovery.sweep import leave, sweep
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import AUTO, PROCESS, Limits, Mount
@@ -94,10 +95,13 @@ def execute(request: Request, post: Post, cell: ForkedCell) -> int:
     source = find_source(request, parts.cache)
     _check_secrets(parts, source)
     isolation = _isolation(parts, source, environment)
-    spec, lock = make_run(home, _spec(parts, source, isolation, environment), parts.run_ids)
+    sweep(home, settings, notes.say)
+    whole = _spec(parts, source, isolation, environment)
+    spec, lock = make_run(home, whole, parts.run_ids, post.temporary)
     try:
         return _run(parts, spec, isolation, cell)
     finally:
+        leave(home, spec.paths)
         os.close(lock)
 
 
