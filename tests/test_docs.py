@@ -29,7 +29,7 @@ from tests.support.git import Repositories
 from tests.support.runner import Tako
 
 DOCS = Path(__file__).parents[1] / "docs"
-NAMES = ("tako-yml.md", "command-line.md", "internals.md", "sandbox.md")
+NAMES = ("tako-yml.md", "command-line.md", "internals.md", "sandbox.md", "recovery.md")
 TEXTS = {name: (DOCS / name).read_text() for name in NAMES}
 REFERENCE, COMMAND_LINE, INTERNALS = (TEXTS[name] for name in NAMES[:3])
 

@@ -23,6 +23,8 @@ PACKS = "objects/pack"
 TEMPORARY_PREFIX = ".tmp-"
 NOTHING = Path(os.devnull)
 RUN_ID = re.compile(r"exec-[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
+#: The private directory of one `tako exec`, in which each segment has TMPDIR under a number.
+_PRIVATE = re.compile(r"tako-[0-9a-f]{12}")
 _PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.+@%-]*")
 _STEP_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NAME_MAX = 100
@@ -48,6 +50,14 @@ def checked_run_id(value: str) -> str:
         message = f"{value!r} is not a run id: expected exec-YYYYMMDD-HHMMSS-<8 hex digits>"
         raise ReferenceInvalidError(message)
     return value
+
+
+def private_directory(temporary: str) -> Path | None:
+    """The private directory of a `tako exec`, from that itself or a TMPDIR in it; None for other paths."""
+    path = Path(temporary)
+    place = path.parent if path.name.isdecimal() else path
+    plain = path.is_absolute() and ".." not in path.parts
+    return place if plain and _PRIVATE.fullmatch(place.name) else None
 
 
 def path_problem(path: str) -> str:
@@ -106,6 +116,11 @@ class RunDirectory(FrozenValue):
         return self.path.name
 
     @property
+    def is_child(self) -> bool:
+        """Whether this is a child run's directory, which lies in its parent's."""
+        return self.path.parent.name == "children"
+
+    @property
     def journal(self) -> Path:
         """The append-only record."""
         return self.path / "journal.jsonl"
@@ -138,6 +153,14 @@ class RunDirectory(FrozenValue):
         """The directory of one child run."""
         return RunDirectory(self.children / checked_run_id(run_id))
 
+    def child_directories(self) -> list[RunDirectory]:
+        """The directories of all child runs that were made, in no order."""
+        try:
+            names = os.listdir(self.children)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [self.child(name) for name in names if RUN_ID.fullmatch(name)]
+
     @property
     def draft(self) -> Draft:
         """Where a workspace is built before it is moved into place."""
@@ -161,6 +184,11 @@ class RunDirectory(FrozenValue):
     def view(self) -> Path:
         """What the workspace's copy-on-write view is made of; never visible to a step."""
         return self.path / "view"
+
+    @property
+    def workspace(self) -> tuple[Path, ...]:
+        """All that clean-up may remove while the run is remembered."""
+        return self.work, self.view, self.draft.work
 
     @property
     def upper(self) -> Path:
@@ -258,6 +286,16 @@ DEV_SHM = Path("/dev/shm")  # noqa: S108 - private to the sandbox
 ETC = Path("/etc")
 VENV_CONFIG = "pyvenv.cfg"
 RESOLV_CONF = "/etc/resolv.conf"
+
+
+def semaphore_prefix(private: str) -> str:
+    """What the names of all semaphores of one `tako exec` begin with (sem_overview(7))."""
+    return f"/{Path(private).name}"
+
+
+def semaphores_of(private: Path) -> list[Path]:
+    """The named semaphores of the `tako exec` with that private directory (sem_overview(7))."""
+    return sorted(DEV_SHM.glob(f"sem.{private.name}-*"))
 
 
 @frozen(eq=False, repr=False)
@@ -400,9 +438,31 @@ class Home(FrozenValue):
         """The run directories of root runs."""
         return self.path / "workspaces"
 
+    @property
+    def unsettled(self) -> Path:
+        """An empty file for each root run that may not be settled: where to look, never what is true."""
+        return self.path / "index" / "unsettled"
+
+    @property
+    def kept(self) -> Path:
+        """A file for each settled root run with workspaces: when it ended and how many bytes they have."""
+        return self.path / "index" / "kept"
+
+    @property
+    def trash(self) -> Path:
+        """What was removed and is still being emptied."""
+        return self.path / "trash"
+
     def run(self, run_id: str) -> RunDirectory:
         """The directory of one root run."""
         return RunDirectory(self.workspaces / checked_run_id(run_id))
+
+    def run_ids(self) -> list[str]:
+        """The ids of all root runs, in no order."""
+        try:
+            return [name for name in os.listdir(self.workspaces) if RUN_ID.fullmatch(name)]
+        except FileNotFoundError:
+            return []
 
 
 def absolute(path: str) -> Path:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.config.names import reference_problem
-from tako.config.schema import Settings
+from tako.config.schema import KeptWorkspaces, Settings
 from tako.config.settings import load_settings
 from tako.errors import ConfigError
 from tako.repositories.reference import parse_repository
@@ -39,6 +39,8 @@ def test_every_setting_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         environment: [JAVA_HOME, GOPROXY]
         cache_dir: ~/big/cache
         secrets: {NPM_TOKEN: [acme/site, example.org/acme/App], UNUSED: []}
+        keep_workspaces: {runs: 0, age: 36h, bytes: 512Mi}
+        keep_runs: 24h
         """
     assert _load(tmp_path, text) == Settings(
         jobs=4,
@@ -49,7 +51,20 @@ def test_every_setting_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         environment=("JAVA_HOME", "GOPROXY"),
         cache_dir="/somewhere/big/cache",
         secrets={"NPM_TOKEN": ("acme/site", "example.org/acme/App"), "UNUSED": ()},
+        keep_workspaces=KeptWorkspaces(runs=0, age_s=36 * 3600.0, size=512 * 1024**2),
+        keep_runs_s=24 * 3600.0,
     )
+
+
+def test_what_is_not_said_of_kept_workspaces_has_its_default(tmp_path: Path) -> None:
+    kept = _load(tmp_path, "keep_workspaces: {bytes: 1Gi}").keep_workspaces
+    assert kept == KeptWorkspaces(runs=20, age_s=7 * 24 * 3600.0, size=1024**3)
+
+
+@pytest.mark.parametrize("text", ["{runs: -1}", "{age: 7}", "{bytes: much}", "{size: 1Gi}", "20"])
+def test_a_wrong_bound_on_kept_workspaces_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="keep_workspaces"):
+        _load(tmp_path, f"keep_workspaces: {text}")
 
 
 def test_settings_may_be_a_link_to_where_the_user_keeps_them(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from tako.config.schema import Step
 from tako.engine.instructions import Tally
-from tako.engine.results import blamed_step, child_finished, fan_out_result, step_closed
+from tako.engine.results import child_finished, fan_out_result, step_closed
 from tako.engine.segment import RunSpec
 from tako.journal.fold import fold
+from tako.journal.outcomes import blamed_step
 from tako.journal.records import (
     ChildExecutionError,
     ChildFinished,

@@ -7,9 +7,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tako.engine.results import blamed_step, fan_out_result
+from tako.engine.results import fan_out_result
 from tako.journal.fold import fold
 from tako.journal.log import line_of, read_ends, read_records
+from tako.journal.outcomes import blamed_step
 from tako.journal.records import (
     ChildExecutionError,
     CollectedFile,

@@ -53,6 +53,8 @@ def test_the_head_of_a_result(told: RunDirectory) -> None:
         "outputs": {},
         "attempts": 1,
         "exit_code": 1,
+        "interrupted_at": None,
+        "was_running": [],
     }
 
 

@@ -110,7 +110,7 @@ def test_a_directory_swapped_for_a_link_is_not_entered(
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "file").write_text("x")
     (tmp_path / "tree" / "d").mkdir(parents=True)
-    real = removal._open_up
+    real = removal.open_up
 
     def swap(name: str | Path, directory: int | None) -> None:
         if name == "d" and not (tmp_path / "tree" / "d").is_symlink():
@@ -118,7 +118,7 @@ def test_a_directory_swapped_for_a_link_is_not_entered(
             (tmp_path / "tree" / "d").symlink_to("../kept")
         real(name, directory)
 
-    monkeypatch.setattr(removal, "_open_up", swap)
+    monkeypatch.setattr(removal, "open_up", swap)
     remove_tree(tmp_path / "tree")
     assert (tmp_path / "kept" / "file").read_text() == "x"
     assert not (tmp_path / "tree").exists()

@@ -9,6 +9,8 @@ COMMANDS = {
     "status": ("tako.cli.status", "Show what a run did, as a tree."),
     "runs": ("tako.cli.runs", "List the runs, newest first."),
     "logs": ("tako.cli.logs", "Print the output of a run's steps."),
+    "reap": ("tako.cli.reap", "End and complete what runs have left whose tako was killed."),
+    "workspace": ("tako.cli.workspace", "Remove workspaces that are no longer kept."),
     "cache": ("tako.cli.cache", "Fill, list and check the repository cache."),
     "doctor": ("tako.cli.doctor", "Show what of this machine tako can use, and how to get the rest."),
     "version": ("tako.cli.version", "Print the version."),

@@ -23,11 +23,13 @@ from tako.engine.run_ids import RunIds
 from tako.engine.runnable import runnable
 from tako.engine.segment import RunSpec
 from tako.errors import ConfigError, MachineError, UsageError
-from tako.layout import CONFIG_NAME, Home
+from tako.layout import CONFIG_NAME, Home, RunDirectory
+from tako.recovery.index import note_opened
+from tako.recovery.ownership import claim, declare
 from tako.repositories.git import checkout_state
 from tako.repositories.reference import parse_reference, parse_repository, repository_from_url
 from tako.system.background import Background
-from tako.system.files import try_lock
+from tako.system.files import disk_full, is_full
 
 _DRAWS_MAX = 100
 
@@ -98,23 +100,37 @@ def _plain(name: str) -> str:
     return text[:100] or "checkout"
 
 
-def make_run(home: Home, spec: RunSpec, run_ids: RunIds) -> tuple[RunSpec, int]:
+def make_run(home: Home, spec: RunSpec, run_ids: RunIds, temporary: str) -> tuple[RunSpec, int]:
     """Make the root run's directory under an id nobody has; gives the lock that says that its root lives.
 
-    Raises `MachineError` when it cannot be made.
+    `temporary` is the private directory of this `tako exec`. Raises `MachineError` when it cannot be made.
     """
     for _ in range(_DRAWS_MAX):
         paths = home.run(run_ids.new())
-        try:
-            paths.path.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            message = f"the run directory {paths.path} cannot be made: {error.strerror}"
-            raise MachineError(message) from error
-        lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try_lock(lock)
-        make_directory(paths)
-        return evolve(spec, run_id=paths.run_id, root_run_id=paths.run_id, directory=paths.path), lock
+        lock = _made(home, paths, temporary)
+        if lock is not None:
+            make_directory(paths)
+            return evolve(spec, run_id=paths.run_id, root_run_id=paths.run_id, directory=paths.path), lock
     message = f"no free run id in {home.workspaces}"
     raise MachineError(message)
+
+
+def _made(home: Home, paths: RunDirectory, temporary: str) -> int | None:
+    """Make a root run's directory and take its lock; None if the id is taken, or a reaper was quicker."""
+    try:
+        note_opened(home, paths.run_id)
+        paths.path.mkdir(mode=0o700)
+        lock = claim(paths)
+        if lock is not None and not paths.journal.exists():
+            declare(lock, temporary)
+            return lock
+    except FileExistsError:
+        return None
+    except OSError as error:
+        if is_full(error):
+            raise disk_full(error, paths.path) from error
+        message = f"the run directory {paths.path} cannot be made: {error.strerror}"
+        raise MachineError(message) from error
+    if lock is not None:
+        os.close(lock)
+    return None

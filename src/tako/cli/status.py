@@ -16,6 +16,7 @@ def command(run: str, output: str) -> None:
     RUN is a run id, of a root run or a child, or its last four or more digits.
     """
     from tako.cli.options import open_home
+    from tako.report.interruption import interruption, interruption_lines
     from tako.report.reading import find_run, read_run
     from tako.report.result import write_result
     from tako.report.text import Style
@@ -32,4 +33,9 @@ def command(run: str, output: str) -> None:
     for error in failures(view):
         sys.stdout.write("\n")
         for line in failure_lines(error, style):
+            sys.stdout.write(line + "\n")
+    found = interruption(view)
+    if found is not None:
+        sys.stdout.write("\n")
+        for line in interruption_lines(found, style):
             sys.stdout.write(line + "\n")

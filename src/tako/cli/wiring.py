@@ -23,6 +23,7 @@ from tako.cli.root_run import find_source, make_run
 from tako.engine.forked_cell import ForkedCell
 from tako.engine.run_directory import whole_machine
 from tako.engine.segment import SSH_AGENT, RunSpec, Segments
+from tako.recovery.sweep import leave, sweep
 from tako.sandbox.isolation import Isolation
 from tako.system.signals import STOPPING, SignalPipe
 from tako.system.user_environment import withhold
@@ -45,10 +46,13 @@ def execute(request: Request, post: Post, cell: ForkedCell) -> int:
     source = find_source(request, parts.cache)
     made.check_secrets(parts, source)
     isolation = made.choose_isolation(parts, source)
-    spec, lock = make_run(parts.home, made.root_spec(parts, source, isolation), parts.run_ids)
+    sweep(parts.home, parts.settings, parts.notes.say)
+    whole = made.root_spec(parts, source, isolation)
+    spec, lock = make_run(parts.home, whole, parts.run_ids, post.temporary)
     try:
         return run_tree(parts, post, spec, isolation, cell=cell)
     finally:
+        leave(parts.home, spec.paths)
         os.close(lock)
 
 

@@ -195,6 +195,15 @@ class SandboxSettings(FrozenValue):
 
 
 @frozen(eq=False, repr=False)
+class KeptWorkspaces(FrozenValue):
+    """How many workspaces of runs that did not succeed are kept: root runs, seconds, bytes on disk."""
+
+    runs: int = 20
+    age_s: float = 7 * 24 * 3600.0
+    size: int = 10 * 1024**3
+
+
+@frozen(eq=False, repr=False)
 class Settings(FrozenValue):
     """The user's `$TAKO_HOME/config.yml`; every field has the default of a missing file."""
 
@@ -208,3 +217,6 @@ class Settings(FrozenValue):
     sandbox: SandboxSettings = field(factory=SandboxSettings)
     #: The repositories that may have each secret.
     secrets: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    keep_workspaces: KeptWorkspaces = field(factory=KeptWorkspaces)
+    #: How long journals and logs stay, in seconds.
+    keep_runs_s: float = 90 * 24 * 3600.0

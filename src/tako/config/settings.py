@@ -22,15 +22,16 @@ from tako.config.names import (
     secret_name_problem,
 )
 from tako.config.problems import Problems, did_you_mean
-from tako.config.schema import Sandbox, SandboxSettings, Settings
+from tako.config.schema import KeptWorkspaces, Sandbox, SandboxSettings, Settings
 from tako.config.values import Value
 from tako.config.yaml_walk import read_tree
+from tako.units import parse_quantity
 
 ISOLATION = ("auto", "process", "landlock", "namespace")
 URL_FIELDS = ("host", "owner", "name")
 _KEYS = (
     "jobs", "isolation", "lock_timeout", "url_template", "repositories", "environment", "cache_dir",
-    "sandbox", "secrets",
+    "sandbox", "secrets", "keep_workspaces", "keep_runs",
 )  # fmt: skip
 
 
@@ -61,7 +62,19 @@ def _settings(root: Value) -> Settings:
         environment=table.get("environment", env_names, ()),
         sandbox=table.get("sandbox", _sandbox, default.sandbox),
         secrets=table.get("secrets", _grants, {}),
+        keep_workspaces=table.get("keep_workspaces", _kept, default.keep_workspaces),
+        keep_runs_s=table.get("keep_runs", duration, default.keep_runs_s),
         cache_dir=os.path.expanduser(table.get("cache_dir", outer_path, "")),  # noqa: PTH111  "" stays ""
+    )
+
+
+def _kept(value: Value) -> KeptWorkspaces:
+    default = KeptWorkspaces()
+    table = value.table(("runs", "age", "bytes"))
+    return KeptWorkspaces(
+        runs=table.get("runs", lambda found: found.integer(0), default.runs),
+        age_s=table.get("age", duration, default.age_s),
+        size=table.get("bytes", lambda found: found.converted(parse_quantity, default.size), default.size),
     )
 
 

@@ -21,6 +21,7 @@ from tako.engine.forked_cell import ForkedCell
 from tako.engine.segment import Segment, SegmentEnd
 from tako.engine.steps.orders import ORDER_CANCELLED, ORDER_TIMED_OUT
 from tako.engine.workflow_runner import WorkerLostError
+from tako.layout import semaphore_prefix
 from tako.system.processes import end_orphans
 from tako.system.signals import hangup_blocked
 
@@ -166,7 +167,10 @@ class ChildWorkflowExecutor:
                 sys.modules["__main__"] = types.ModuleType("__main__")
                 process.ORIGINAL_DIR = "/"  # type: ignore[attr-defined]
                 if self._temporary:
-                    process.current_process()._config["tempdir"] = self._temporary  # type: ignore[attr-defined]  # noqa: SLF001
+                    own = process.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
+                    own["tempdir"] = self._temporary
+                    # By their names they are found if even the resource tracker was killed.
+                    own["semprefix"] = semaphore_prefix(self._temporary)
                 context = multiprocessing.get_context("forkserver")
                 context.set_forkserver_preload(_PRELOAD)
                 with hangup_blocked():

@@ -13,6 +13,7 @@ from tako.engine.segment import RunSpec
 from tako.errors import NotFoundError
 from tako.journal.fold import FanOutState, RunState, fold
 from tako.journal.log import JournalDamagedError, read_records
+from tako.journal.outcomes import Child, settled_child
 from tako.journal.records import (
     CANCELLED,
     FAILED,
@@ -41,6 +42,7 @@ class FanOutResult(FrozenValue):
     failed: int
     timed_out: int
     cancelled: int
+    interrupted: int
     duration_s: float
     errors: tuple[ChildExecutionError, ...]
 
@@ -62,6 +64,7 @@ def fan_out_result(state: RunState, step: str) -> FanOutResult:
         failed=_count(ended, FAILED),
         timed_out=_count(ended, TIMED_OUT),
         cancelled=_count(ended, CANCELLED),
+        interrupted=_count(ended, INTERRUPTED),
         duration_s=_duration(state, fan_out, finished, ended),
         errors=tuple(child.error for child in ended if child.error),
     )
@@ -119,61 +122,5 @@ def child_finished(
     except JournalDamagedError as damage:
         # What became of a child's own journal is told of that child alone.
         state, status, reason = RunState(), FAILED, damage.message
-    finished = state.finished
-    duration = finished.duration_s if finished else 0.0
-    if status == SUCCEEDED and finished is not None:
-        return ChildFinished(now, step, spec.run_id, status, duration, outputs=finished.outputs)
-    error = _error(spec, state, status, reason)
-    return ChildFinished(now, step, spec.run_id, status, duration, error=error)
-
-
-def _error(spec: RunSpec, state: RunState, status: str, reason: str) -> ChildExecutionError:
-    at_fault = blamed_step(state)
-    finished = state.finished
-    said = finished.message if finished else ""
-    # Of a step that was cut off the run's end says more.
-    blamed = at_fault.message if at_fault and at_fault.status != INTERRUPTED else ""
-    message = reason or blamed or said
-    if finished and finished.status == SUCCEEDED and status == FAILED:
-        message = "a fan-out that it did not wait for failed"
-    return ChildExecutionError(
-        repository=spec.repository,
-        workflow=spec.workflow.name,
-        run_id=spec.run_id,
-        kind=_kind(state, status, at_fault),
-        message=message or f"ended {status}",
-        step=at_fault.step if at_fault else "",
-        exit_code=at_fault.exit_code if at_fault else None,
-        signal=at_fault.signal if at_fault else "",
-        limit=at_fault.limit if at_fault else "",
-        limit_value=at_fault.limit_value if at_fault else None,
-        started=state.started.at if state.started else None,
-        duration_s=finished.duration_s if finished else 0.0,
-        attempts=state.attempts if state.started else 0,
-        last_lines=at_fault.last_lines if at_fault else (),
-        earlier=tuple(state.step(at_fault.step).earlier) if at_fault else (),
-    )
-
-
-def blamed_step(state: RunState) -> StepFinished | None:
-    """The step that ended the run: the first that neither succeeded nor was tolerated."""
-    for step in state.steps.values():
-        if (
-            step.finished
-            and step.finished.status not in (SUCCEEDED, "skipped")
-            and not step.finished.tolerated
-        ):
-            return step.finished
-    return None
-
-
-def _kind(state: RunState, status: str, at_fault: StepFinished | None) -> str:
-    if status in (TIMED_OUT, CANCELLED):
-        return status
-    if state.finished is not None and state.finished.error_kind:
-        return state.finished.error_kind
-    if at_fault is not None and at_fault.limit:
-        return "limit_exceeded"
-    if at_fault is None and state.finished is None:
-        return "sandbox_failed"
-    return "step_failed"
+    child = Child(step, spec.run_id, spec.repository, spec.workflow.name)
+    return settled_child(child, status, reason, state, now=now)

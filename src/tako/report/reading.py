@@ -7,10 +7,8 @@ A run without an end of its own is `running` while its root process holds the ru
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -19,7 +17,7 @@ from tako.errors import NotFoundError
 from tako.journal.fold import RUNNING, RunState, fold
 from tako.journal.log import JournalDamagedError, read_ends, read_records
 from tako.journal.records import INTERRUPTED, RunSettled, RunStarted
-from tako.layout import RUN_ID, Home, RunDirectory
+from tako.layout import Home, RunDirectory
 from tako.system.files import is_locked
 from tako.values import FrozenValue
 
@@ -57,22 +55,18 @@ def read_run(paths: RunDirectory) -> RunView:
 
 def root_of(paths: RunDirectory) -> RunDirectory:
     """The root run's directory of any run of its tree."""
-    while paths.path.parent.name == RunDirectory(Path()).children.name:
+    while paths.is_child:
         paths = RunDirectory(paths.path.parent.parent)
     return paths
 
 
 def root_runs(home: Home) -> list[RunDirectory]:
     """All root runs, newest first."""
-    try:
-        names = [name for name in os.listdir(home.workspaces) if RUN_ID.fullmatch(name)]
-    except FileNotFoundError:
-        return []
-    return sorted((home.run(name) for name in names), key=_begun, reverse=True)
+    return sorted(map(home.run, home.run_ids()), key=_begun, reverse=True)
 
 
 def _begun(paths: RunDirectory) -> tuple[str, float]:
-    """When a run began: the second from its id, within it by its lock file, which is written once, empty."""
+    """When a run began: the second from its id, within it by its lock file, which its owner writes."""
     second = paths.run_id.rpartition("-")[0]
     try:
         return second, paths.lock.stat().st_mtime
@@ -108,11 +102,7 @@ def _below(runs: list[RunDirectory]) -> Iterator[RunDirectory]:
     while stack:
         paths = stack.pop()
         yield paths
-        try:
-            names = sorted(os.listdir(paths.children), reverse=True)
-        except FileNotFoundError:
-            continue
-        stack += [paths.child(name) for name in names if RUN_ID.fullmatch(name)]
+        stack += sorted(paths.child_directories(), key=lambda child: child.run_id, reverse=True)
 
 
 def summary_of(paths: RunDirectory) -> dict[str, Any]:

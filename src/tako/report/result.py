@@ -2,7 +2,8 @@
 
 Keys: `run_id`, `status`, `repository`, `commit`, `branch`, `workflow`, `started`, `duration_s`,
 `outputs`, `steps` (a fan-out's with `fan_out`, whose `children` are results again), and on the root
-`exit_code` and `failures`. All of it is ASCII, so that no stream's encoding stands in its way.
+`exit_code`, `interrupted_at`, `was_running` and `failures`. All of it is ASCII, so that no stream's
+encoding stands in its way.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from attrs import asdict
 from tako.engine.results import fan_out_result
 from tako.journal.fold import ChildState, StepState
 from tako.journal.records import ChildExecutionError
+from tako.report.interruption import interruption
 from tako.report.reading import RunView, moment
 from tako.report.tree import failures
 
@@ -36,10 +38,17 @@ def _run(view: RunView, *, top: bool = False, exit_code: int | None = None) -> I
     if top:
         settled = view.state.settled
         code = settled.exit_code if settled and exit_code is None else exit_code
-        yield f',"exit_code":{json.dumps(code)},"failures":['
+        yield f',"exit_code":{json.dumps(code)}{_interruption(view)},"failures":['
         yield from _joined(json.dumps(_failure(error)) for error in failures(view))
         yield "]"
     yield "}"
+
+
+def _interruption(view: RunView) -> str:
+    found = interruption(view)
+    at = moment(found.at) if found else None
+    running = found.running if found else []
+    return f',"interrupted_at":{json.dumps(at)},"was_running":{json.dumps(running)}'
 
 
 def _failure(error: ChildExecutionError) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tako.engine.results import blamed_step, fan_out_result
+from tako.engine.results import fan_out_result
 from tako.journal.fold import ChildState, StepState
-from tako.journal.records import CANCELLED, SKIPPED, SUCCEEDED, ChildExecutionError
+from tako.journal.outcomes import blamed_step
+from tako.journal.records import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, ChildExecutionError
 from tako.report.reading import RunView
 from tako.report.text import Style, plain
 from tako.units import format_duration
@@ -71,12 +72,14 @@ def _first_line(text: str) -> str:
 
 def _counts(view: RunView, step_id: str) -> str:
     result = fan_out_result(view.state, step_id)
-    open_ones = result.triggered - result.succeeded - result.failed - result.timed_out - result.cancelled
+    ended = result.succeeded + result.failed + result.timed_out + result.cancelled + result.interrupted
+    open_ones = result.triggered - ended
     counts = {
         "succeeded": result.succeeded,
         "failed": result.failed,
         "timed out": result.timed_out,
         "cancelled": result.cancelled,
+        "interrupted": result.interrupted,
         "open": open_ones,
         "filtered": result.filtered,
         "skipped": result.skipped,
@@ -117,7 +120,10 @@ def _why(error: ChildExecutionError) -> str:
 
 
 def failures(view: RunView) -> Iterator[ChildExecutionError]:
-    """What failed in the tree, where it failed: a fan-out that failed because of its children is not one."""
+    """What failed in the tree, where it failed.
+
+    A fan-out that failed because of its children is no failure, nor is what was interrupted.
+    """
     own = _own_failure(view)
     if own:
         yield own
@@ -126,13 +132,16 @@ def failures(view: RunView) -> Iterator[ChildExecutionError]:
             if child.finished and child.finished.error:
                 below = view.child(child.plan.run_id)
                 deeper = list(failures(below)) if below and below.state.fan_outs else []
-                yield from deeper or [child.finished.error]
+                cut_off = child.finished.status == INTERRUPTED
+                yield from deeper or ([] if cut_off else [child.finished.error])
 
 
 def _own_failure(view: RunView) -> ChildExecutionError | None:
     """The failure of the root run's own step; those of children stand in their parents' journals."""
     started, finished = view.state.started, view.state.finished
-    if started is None or finished is None or started.parent_run_id or finished.status == SUCCEEDED:
+    if started is None or finished is None or started.parent_run_id:
+        return None
+    if finished.status in (SUCCEEDED, INTERRUPTED):
         return None
     step = blamed_step(view.state)
     if step is not None and step.step in view.state.fan_outs and step.counts:

@@ -30,13 +30,35 @@ def _parent() -> Path | None:
     return None
 
 
+def _group_of(parent: Path, pid: int | str, started: int | str | None) -> Path:
+    return parent / f"{_PREFIX}{pid}-{started}"
+
+
+def members(pid: int, started: int) -> list[int]:
+    """The pids in the group that a process has made for its steps; none where there is no such group."""
+    parent = _parent()
+    if parent is None:
+        return []
+    try:
+        return [int(line) for line in (_group_of(parent, pid, started) / "cgroup.procs").read_text().split()]
+    except OSError:
+        return []
+
+
+def remove_stale() -> None:
+    """Remove the empty groups of processes that have ended, where there can be any."""
+    parent = _parent()
+    if parent is not None:
+        _remove_stale(parent)
+
+
 def make_bound(tasks: int) -> Path | None:
     """Make a group that holds at most `tasks`; None where that is not possible."""
     parent = _parent()
     if parent is None or not os.access(parent, os.W_OK):
         return None
     _remove_stale(parent)
-    group = parent / f"{_PREFIX}{os.getpid()}-{start_time_of('self')}"
+    group = _group_of(parent, os.getpid(), start_time_of("self"))
     try:
         group.mkdir(exist_ok=True)
         (group / "pids.max").write_text(str(tasks))

@@ -71,6 +71,18 @@ def own_identity() -> Identity:
     return Identity(_machine(), boot_id(), os.readlink(_PID_NAMESPACE), os.getpid(), start_time)
 
 
+def whereabouts(identity: Identity) -> str:
+    """Where a process of this identity lives that cannot be told from here: empty if it can.
+
+    After another boot of the same machine all its processes are gone, whatever their namespace was.
+    """
+    if identity.machine != _machine():
+        return "another machine"
+    if identity.boot == boot_id() and identity.pid_namespace != os.readlink(_PID_NAMESPACE):
+        return "another pid namespace"
+    return ""
+
+
 def open_pidfd(identity: Identity) -> int | None:
     """Open a pidfd of exactly this process; None if it is gone or lives elsewhere.
 

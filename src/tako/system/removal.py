@@ -22,7 +22,7 @@ _MOVED = {errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ELOOP}
 _BUSY_OR_FULL = {errno.ENOTEMPTY, errno.EEXIST}
 
 
-def _open_up(name: str | Path, directory: int | None) -> None:
+def open_up(name: str | Path, directory: int | None) -> None:
     """Let the owner into a directory of whatever mode, without following a link swapped in meanwhile.
 
     An O_PATH descriptor needs no permission; fchmod(2) refuses it, its name in /proc does not (open(2)).
@@ -56,7 +56,7 @@ class _Removal:
     def _enter(self, descent: Descent, name: str) -> bool:
         self.at = name
         try:
-            _open_up(name, descent.fd)
+            open_up(name, descent.fd)
             descent.enter(name)
         except OSError as error:
             if error.errno in _MOVED:
@@ -88,7 +88,7 @@ def _remove_once(path: Path, removal: _Removal) -> bool:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
             return True
-        _open_up(path, None)
+        open_up(path, None)
         with Descent(os.open(path, _DIRECTORY)) as descent:
             removal.run(descent)
         os.rmdir(path)

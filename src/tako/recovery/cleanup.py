@@ -1,0 +1,130 @@
+"""Removes what is no longer kept of runs that have ended.
+
+Nothing of a run whose lock somebody holds is touched, nor of one that is not settled. What is removed is
+moved into the trash; the journal does not change. One that fails keeps no other from being tried.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from attrs import frozen
+
+from tako.config.schema import Settings
+from tako.errors import MachineError
+from tako.journal.log import JournalDamagedError, read_ends
+from tako.layout import Home, RunDirectory
+from tako.recovery.bounds import begun_before, surplus
+from tako.recovery.index import Kept, forget_kept, kept, workspaces_of
+from tako.recovery.ownership import claim
+from tako.recovery.settlement import settled_record
+from tako.recovery.trash import empty, throw
+from tako.system.files import is_locked
+from tako.system.usage import disk_use
+from tako.values import FrozenValue
+
+_OLD = "older than is kept"
+
+
+@frozen(eq=False, repr=False)
+class Removed(FrozenValue):
+    """What was removed of a root run, or would be: bytes on disk, and why; or why it was not."""
+
+    run_id: str
+    size: int
+    reason: str
+    error: str = ""
+
+
+@frozen(eq=False, repr=False)
+class Cleaned(FrozenValue):
+    """One clean-up: whose workspaces went, which runs went as a whole, and what of the trash could not."""
+
+    workspaces: tuple[Removed, ...]
+    expired: tuple[Removed, ...]
+    errors: tuple[str, ...] = ()
+
+
+def clean(home: Home, settings: Settings, *, everything: bool = False, dry_run: bool = False) -> Cleaned:
+    """Look at every run and remove what is not kept, and the trash; with `everything` all kept workspaces."""
+    now = time.time()
+    found = list(all_kept(home, dead_too=dry_run))
+    if everything:
+        chosen = [(run, "all were asked for") for run in found]
+    else:
+        chosen = surplus(found, settings.keep_workspaces, now)
+    old = expired(home, settings.keep_runs_s, now)
+    if dry_run:
+        told = tuple(Removed(run.paths.run_id, run.size, reason) for run, reason in chosen)
+        return Cleaned(told, tuple(Removed(run.run_id, disk_use([run.path]), _OLD) for run in old))
+    done = tuple(remove_workspaces(home, chosen)), tuple(remove_runs(home, old))
+    for run in kept(home):
+        if not workspaces_of(run.paths):
+            # Whoever removed them was killed before it could say so.
+            forget_kept(home, run.paths.run_id)
+    return Cleaned(*done, tuple(empty(home)))
+
+
+def all_kept(home: Home, *, dead_too: bool = False) -> Iterator[Kept]:
+    """Every settled root run that has workspaces, measured on disk, whether or not the index knows it.
+
+    With `dead_too` also those that would be settled once they are reaped.
+    """
+    for paths in map(home.run, home.run_ids()):
+        workspaces = workspaces_of(paths)
+        ended_at = _ended_at(paths, dead_too=dead_too) if workspaces else None
+        if ended_at is not None:
+            yield Kept(paths, ended_at, disk_use(workspaces))
+
+
+def _ended_at(paths: RunDirectory, *, dead_too: bool) -> float | None:
+    settled = settled_record(paths)
+    if settled is not None:
+        return settled.at
+    if not dead_too or is_locked(paths.lock):
+        return None
+    try:
+        last = read_ends(paths.journal)[1]
+    except (JournalDamagedError, OSError):
+        return None
+    return last.at if last else 0.0
+
+
+def remove_workspaces(home: Home, chosen: Sequence[tuple[Kept, str]]) -> list[Removed]:
+    """Move the workspaces of these runs into the trash."""
+    return [_removed(home, run.paths, run.size, reason, whole=False) for run, reason in chosen]
+
+
+def expired(home: Home, keep_s: float, now: float) -> list[RunDirectory]:
+    """Root runs that began and ended so long ago that nothing of them is kept."""
+    old = map(home.run, begun_before(home, now - keep_s))
+    return [paths for paths in old if (last := settled_record(paths)) and now - last.at > keep_s]
+
+
+def remove_runs(home: Home, runs: Iterable[RunDirectory]) -> list[Removed]:
+    """Move whole run directories into the trash, with journals and logs."""
+    return [_removed(home, paths, disk_use([paths.path]), _OLD, whole=True) for paths in runs]
+
+
+def _removed(home: Home, paths: RunDirectory, size: int, reason: str, *, whole: bool) -> Removed:
+    try:
+        lock = claim(paths)
+        if lock is None:
+            if not paths.path.exists():
+                forget_kept(home, paths.run_id)
+            return Removed(paths.run_id, size, reason, "another process holds its lock")
+        try:
+            # Taken up again meanwhile, and not settled since.
+            if settled_record(paths) is None:
+                return Removed(paths.run_id, size, reason, "it is not settled")
+            parts = [paths.path] if whole else workspaces_of(paths)
+            for part in parts:
+                throw(home, part, paths.run_id)
+            forget_kept(home, paths.run_id)
+        finally:
+            os.close(lock)
+    except (OSError, MachineError) as error:
+        return Removed(paths.run_id, size, reason, str(error))
+    return Removed(paths.run_id, size if parts else 0, reason)

@@ -1,0 +1,66 @@
+"""Who executes a root run: the lock in its directory, and whose it was last.
+
+The root process holds `lock` from its first to its last moment, and the reaper while it works: who has it is
+the only one that may change the run. What stands in the file tells where the last owner lived, never whether
+it lives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from attrs import asdict, frozen
+
+from tako.layout import RunDirectory
+from tako.system.files import try_lock
+from tako.system.identity import Identity, own_identity
+from tako.values import FrozenValue
+
+
+@frozen(eq=False, repr=False)
+class Owner(FrozenValue):
+    """The root process of a run, and the private directory of its `tako exec`."""
+
+    identity: Identity
+    temporary: str
+
+
+def claim(paths: RunDirectory) -> int | None:
+    """Take a root run's lock, which is made if it is missing; gives the open file, None if another has it.
+
+    None too if the directory was moved away meanwhile. Raises `OSError` if the lock cannot be opened.
+    """
+    try:
+        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        return None
+    if try_lock(descriptor) and _is_in_place(descriptor, paths):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _is_in_place(descriptor: int, paths: RunDirectory) -> bool:
+    """Whether what was locked is still the run's lock, and not one in the trash."""
+    try:
+        found = os.stat(paths.lock)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(descriptor))
+
+
+def declare(descriptor: int, temporary: str) -> None:
+    """Write into a lock just taken that it belongs to this process."""
+    data = json.dumps(asdict(Owner(own_identity(), temporary))).encode()
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, data, 0)
+
+
+def owner_of(paths: RunDirectory) -> Owner | None:
+    """The last owner; None if nobody has declared itself, or was killed while it did."""
+    try:
+        told = json.loads(paths.lock.read_bytes())
+        return Owner(Identity(**told["identity"]), str(told["temporary"]))
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,254 @@
+"""The reaper: ends and completes what was left by root runs whose owner is proven dead.
+
+    lock of the root ─▶ journals' locks ─▶ processes ended ─▶ final records ─▶ private directories removed
+
+In: root runs. Out: a `Reaped` for each: what was done, or why not. Best effort: what fails is told, and the
+rest is done; what was done already is nothing to do. The run's lock, held meanwhile, is the proof of death
+and keeps reapers apart. `dry_run` changes nothing: it tells what would be done.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+from attrs import define, field, frozen
+
+from tako.errors import MachineError, NotFoundError, TakoError
+from tako.journal.fold import fold
+from tako.journal.log import JournalDamagedError, read_records
+from tako.layout import Home, RunDirectory
+from tako.recovery.index import is_noted_unsettled, note_settled
+from tako.recovery.ownership import claim, owner_of
+from tako.recovery.private import private_remains
+from tako.recovery.settlement import settled_record
+from tako.recovery.tree import Completion, OpenRun, open_part
+from tako.system.cgroups import remove_stale
+from tako.system.files import is_locked
+from tako.system.identity import Identity, whereabouts
+from tako.system.remains import Remnant, belongs, carrying, end_all, grouped, lives
+from tako.system.removal import remove_tree
+from tako.values import FrozenValue
+
+#: What became of a root run that was looked at.
+REAPED, SETTLED, ALIVE, ELSEWHERE, STUCK = "reaped", "settled", "alive", "elsewhere", "stuck"
+#: So many at once share one look at all processes; each holds an open file.
+_AT_ONCE = 100
+_HELD = "another process holds its lock"
+
+
+@frozen(eq=False, repr=False)
+class Reaped(FrozenValue):
+    """One root run: what became of it, why, and what was done, or with `dry_run` would be."""
+
+    run_id: str
+    outcome: str
+    reason: str = ""
+    #: The last sign of life, in seconds since the epoch; 0 of a run that wrote nothing.
+    interrupted_at: float = 0.0
+    #: Processes ended, each with pid and name.
+    ended: tuple[str, ...] = ()
+    #: Runs of the tree that were completed, and how many records that took.
+    completed: int = 0
+    records: int = 0
+    #: What was removed outside of TAKO_HOME.
+    removed: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+@define
+class _Case:
+    """One root run under the reaper's hands."""
+
+    paths: RunDirectory
+    tree: OpenRun | None = None
+    outcome: str = REAPED
+    reason: str = ""
+    ended: list[str] = field(factory=list)
+    removed: list[str] = field(factory=list)
+    errors: list[str] = field(factory=list)
+    completed: int = 0
+    records: int = 0
+
+    def told(self) -> Reaped:
+        return Reaped(
+            self.paths.run_id,
+            self.outcome,
+            self.reason,
+            self.tree.last_at if self.tree else 0.0,
+            tuple(self.ended),
+            self.completed,
+            self.records,
+            tuple(self.removed),
+            tuple(self.errors),
+        )
+
+    def stuck(self, why: str) -> None:
+        self.outcome, self.reason = STUCK, why
+        self.errors.append(why)
+
+
+def reap_run(home: Home, paths: RunDirectory, *, dry_run: bool = False) -> Reaped:
+    """Reap one root run whose lock the caller holds, and has not written its own identity into yet."""
+    case = _Case(paths)
+    _reap(home, [case], dry_run=dry_run)
+    return case.told()
+
+
+def try_reap(home: Home, paths: RunDirectory, *, dry_run: bool = False) -> Reaped:
+    """Reap one root run if nobody holds its lock."""
+    return next(reap(home, [paths], dry_run=dry_run))
+
+
+def reap(
+    home: Home,
+    runs: Iterable[RunDirectory],
+    *,
+    dry_run: bool = False,
+    go_on: Callable[[], bool] = lambda: True,
+) -> Iterator[Reaped]:
+    """Reap all of these root runs that are dead, some at once, as long as `go_on` says so."""
+    waiting = iter(runs)
+    while go_on() and (batch := list(islice(waiting, _AT_ONCE))):
+        yield from _reap_batch(home, batch, dry_run=dry_run)
+    if not dry_run:
+        remove_stale()
+
+
+def _reap_batch(home: Home, batch: Sequence[RunDirectory], *, dry_run: bool) -> Iterator[Reaped]:
+    locks: list[int] = []
+    cases: list[_Case] = []
+    try:
+        cases += (_claimed(home, paths, locks, dry_run=dry_run) for paths in batch)
+        _reap(home, [case for case in cases if case.outcome == REAPED], dry_run=dry_run)
+    finally:
+        for lock in locks:
+            os.close(lock)
+    for case in cases:
+        yield case.told()
+
+
+def _claimed(home: Home, paths: RunDirectory, locks: list[int], *, dry_run: bool) -> _Case:
+    # One that the index still takes for unsettled is noted below, with its lock held.
+    if settled_record(paths) is not None and (dry_run or not is_noted_unsettled(home, paths.run_id)):
+        return _Case(paths, outcome=SETTLED)
+    case = _Case(paths)
+    try:
+        if dry_run:
+            return case if not is_locked(paths.lock) else _Case(paths, outcome=ALIVE, reason=_HELD)
+        lock = claim(paths)
+    except OSError as error:
+        case.stuck(str(error))
+        return case
+    if lock is None:
+        return _Case(paths, outcome=ALIVE, reason=_HELD)
+    locks.append(lock)
+    return case
+
+
+def _reap(home: Home, cases: Sequence[_Case], *, dry_run: bool) -> None:
+    """All steps of the picture above, each for all cases."""
+    for case in cases:
+        _examine(case, prove=not dry_run)
+    _end_processes([case for case in cases if case.outcome == REAPED], dry_run=dry_run)
+    for case in cases:
+        if case.outcome == REAPED:
+            _complete(case, dry_run=dry_run)
+            _remove_private(case, dry_run=dry_run)
+        if case.outcome in (REAPED, SETTLED) and not case.errors and not dry_run:
+            _note(home, case)
+
+
+def _examine(case: _Case, *, prove: bool) -> None:
+    """Whether it may be reaped, and what is open of it once it is proven dead."""
+    # Somebody else may have been here between the look at the journal and the lock.
+    if settled_record(case.paths) is not None:
+        case.outcome = SETTLED
+        return
+    if belongs("self", case.paths.run_id, case.paths.path):
+        case.stuck("this very command was started by one of its steps")
+        return
+    try:
+        owner = _last_owner(case.paths)
+        place = whereabouts(owner) if owner is not None else ""
+        if place:
+            case.outcome, case.reason = ELSEWHERE, f"it belongs to {place}"
+        elif owner is not None and lives(owner):
+            # As in a copy of TAKO_HOME, whose locks nobody holds.
+            case.outcome, case.reason = ALIVE, f"process {owner.pid}, which executes it, lives"
+        else:
+            case.tree = open_part(case.paths, prove=prove)
+    except (TakoError, OSError) as error:
+        case.stuck(str(error))
+
+
+def _last_owner(paths: RunDirectory) -> Identity | None:
+    owner = owner_of(paths)
+    if owner is not None:
+        return owner.identity
+    # Of a run that an earlier version made, or whose root was killed in its first moment.
+    try:
+        return fold(read_records(paths.journal)).identity
+    except (NotFoundError, JournalDamagedError):
+        return None
+
+
+def _end_processes(cases: Sequence[_Case], *, dry_run: bool) -> None:
+    """End what carries one of these trees' ids, or is in a control group of their last workers."""
+    by_id = {case.paths.run_id: case for case in cases}
+    if not by_id:
+        return
+    workers = [
+        (run.state.identity, case.paths.path)
+        for case in cases
+        for run in (case.tree.all() if case.tree else ())
+        if run.state.identity is not None
+    ]
+    directories = {case.paths.run_id: case.paths.path for case in cases}
+
+    def find() -> list[Remnant]:
+        found = {
+            remnant.pid: remnant for worker, directory in workers for remnant in grouped(worker, directory)
+        }
+        return list(({remnant.pid: remnant for remnant in carrying(directories)} | found).values())
+
+    ended, left = (find(), []) if dry_run else end_all(find)
+    for remnant in ended:
+        by_id[remnant.directory.name].ended.append(f"{remnant.pid} {remnant.name}")
+    for remnant in left:
+        by_id[remnant.directory.name].stuck(f"process {remnant.pid} ({remnant.name}) does not end")
+
+
+def _complete(case: _Case, *, dry_run: bool) -> None:
+    assert case.tree is not None
+    completion = Completion(time.time(), pretend=dry_run)
+    completion.complete(case.tree)
+    case.completed = sum(1 for _ in case.tree.all())
+    case.records = completion.written
+    case.errors += completion.errors
+    if not completion.settled:
+        case.outcome, case.reason = STUCK, completion.errors[-1]
+
+
+def _remove_private(case: _Case, *, dry_run: bool) -> None:
+    owner = owner_of(case.paths)
+    told = [owner.temporary] if owner else []
+    told += [run.state.temporary for run in case.tree.all()] if case.tree else []
+    for path in private_remains(told):
+        try:
+            if not dry_run:
+                remove_tree(path)
+            case.removed.append(str(path))
+        except MachineError as error:
+            case.errors.append(error.message)
+
+
+def _note(home: Home, case: _Case) -> None:
+    last = settled_record(case.paths)
+    try:
+        if last is not None:
+            note_settled(home, case.paths, last.at)
+    except (OSError, TakoError) as error:
+        case.errors.append(str(error))

@@ -1,0 +1,29 @@
+"""Whether a root run is settled, and when a run gave its last sign of life."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from tako.journal.fold import RUNNING, RunState
+from tako.journal.log import JournalDamagedError, read_ends
+from tako.journal.records import RunSettled
+from tako.layout import RunDirectory
+
+
+def settled_record(paths: RunDirectory) -> RunSettled | None:
+    """The last record of a run that is settled; None of others, also of those whose journal is damaged."""
+    try:
+        last = read_ends(paths.journal)[1]
+    except (JournalDamagedError, OSError):
+        return None
+    return last if isinstance(last, RunSettled) else None
+
+
+def last_sign(paths: RunDirectory, state: RunState) -> float:
+    """When a run last wrote a record, or a step of it that has not ended a line; seconds since the epoch."""
+    found = state.last_at
+    for step in state.steps.values():
+        if step.status == RUNNING:
+            with suppress(OSError):
+                found = max(found, paths.log(step.id).stat().st_mtime)
+    return found
