@@ -41,7 +41,10 @@ def test_a_run_without_end_runs_while_its_root_lives_and_is_interrupted_after(ho
 
 def test_a_run_with_an_end_is_what_that_says_whoever_lives(home: Home) -> None:
     root = home.run(run_id(0))
-    write_journal(root.journal, run_started(), RunFinished(T0, "failed"))
+    ended = RunFinished(T0, "failed")
+    write_journal(root.journal, run_started(), ended)
+    assert read_run(root).status == "interrupted"
+    write_journal(root.journal, run_started(), ended, RunSettled(T0, "failed", 1))
     assert read_run(root).status == "failed"
 
 

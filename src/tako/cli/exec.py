@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -72,6 +73,18 @@ class ExecCommand(click.Command):
 )  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails.")
 @click.option("--keep", is_flag=True, help="Keep the workspaces of runs that succeeded.")
+@click.option(
+    "--resume", metavar="RUN_ID", help="Take up a run that broke off or failed, after its last step."
+)
+@click.option("--failed-only", is_flag=True, help="With --resume: of the children, only those that failed.")
+@click.option("--explain", is_flag=True, help="With --resume: say what would run again and why, run nothing.")
+@click.option(
+    "--accept-changes", is_flag=True, help="With --resume: go on although the checkout has changed since."
+)
+@click.option(
+    "--rerun", type=click.Choice(["ask", "yes", "no"]), default="ask", show_default=True,
+    help="With --resume: run steps again that may have taken effect and say `rerun: never`.",
+)  # fmt: skip
 @click.pass_context
 def command(context: click.Context, /, workflow: str | None, **options: Any) -> int:  # noqa: ANN401 - click hands over whatever each option is
     """Run WORKFLOW of the checkout you are in.
@@ -80,10 +93,9 @@ def command(context: click.Context, /, workflow: str | None, **options: Any) -> 
     and workspace. Exit codes: 0 success, 1 a step or child failed, 2 wrong use, 3 a bug in tako, 4 the
     machine is not usable, 124 timed out, 128+N ended by signal N.
     """
-    if not workflow:
-        context.fail("which workflow? `tako validate` lists those of this checkout")
+    _check(context, workflow, options)
     request = Request(
-        workflow=workflow,
+        workflow=workflow or "",
         inputs=dict(context.obj),
         home=home_from(dict(os.environ), options["cache_dir"] or ""),
         directory=absolute(options["root"] or ""),
@@ -96,9 +108,49 @@ def command(context: click.Context, /, workflow: str | None, **options: Any) -> 
         output=options["output"],
         quiet=options["quiet"],
         keep=options["keep"],
+        resume=options["resume"] or "",
+        failed_only=options["failed_only"],
+        explain=options["explain"],
+        accept_changes=options["accept_changes"],
+        rerun=options["rerun"],
     )
+    return _resume(request) if request.resume else _start(request)
 
+
+def _check(context: click.Context, workflow: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse what does not go together."""
+    if options["resume"]:
+        given = ["WORKFLOW"] if workflow else []
+        given += [f"--{name}" for name in ("repo", "root") if options[name]]
+        given += ["--inputs"] if context.obj else []
+        if given:
+            context.fail(f"--resume takes a run up as it was begun, without {', '.join(given)}")
+        return
+    for name in ("failed_only", "explain", "accept_changes"):
+        if options[name]:
+            context.fail(f"--{name.replace('_', '-')} goes with --resume")
+    if not workflow:
+        context.fail("which workflow? `tako validate` lists those of this checkout")
+
+
+def _start(request: Request) -> int:
     return under_warden(lambda post: guarded(lambda: _in_root(request, post)))
+
+
+def _resume(request: Request) -> int:
+    from tako.cli.resuming import prepare, resume
+
+    ready = prepare(request)
+    if isinstance(ready, int):
+        return ready
+    return under_warden(lambda post: guarded(lambda: _in_resumed_root(resume, ready, post)))
+
+
+def _in_resumed_root(resume: Callable[[Request, Post], int], request: Request, post: Post) -> int:
+    put_aside()
+    os.chdir("/")
+    post.watch()
+    return resume(request, post)
 
 
 def _in_root(request: Request, post: Post) -> int:

@@ -29,3 +29,10 @@ class Request(FrozenValue):
     output: str = "text"
     quiet: bool = False
     keep: bool = False
+    #: The run that is to be taken up again, with what follows.
+    resume: str = ""
+    failed_only: bool = False
+    explain: bool = False
+    accept_changes: bool = False
+    #: Whether steps with `rerun: never` may run again: ask, yes or no.
+    rerun: str = "ask"

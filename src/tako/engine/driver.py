@@ -33,6 +33,7 @@ from tako.engine.segment import GRACE_S, RunSpec, Segment, SegmentEnd, Segments
 from tako.engine.taking_up import Resumption, TakingUp
 from tako.engine.tree import Tree
 from tako.engine.workflow_runner import WorkerLostError, WorkflowRunner
+from tako.engine.workspace import dispose
 from tako.errors import DiskFullError, MachineError, NotFoundError, TakoError
 from tako.journal.fold import RUNNING, RunState, fold
 from tako.journal.log import read_records
@@ -285,6 +286,9 @@ class Driver:
         if fault:
             self._fault = self._fault or future.result().message
         if state.finished is not None:
+            if isinstance(error, WorkerLostError) and state.finished.status == SUCCEEDED and not spec.keep:
+                # It died before it could do that.
+                dispose(spec)
             return h.SegmentEnded(spec.run_id, status=state.finished.status, machine_fault=fault)
         if state.restarting:
             return h.SegmentEnded(spec.run_id, restarted=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
 from attrs import frozen
 
@@ -21,7 +20,7 @@ from tako.engine.taking_up import Resumption
 from tako.engine.workspace import why_lost
 from tako.errors import NotFoundError
 from tako.journal.fold import ChildState, FanOutState, RunState, fold
-from tako.journal.log import read_records
+from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.records import CANCELLED, SKIPPED, SUCCEEDED, TIMED_OUT
 from tako.values import FrozenValue
 from tako.version import VERSION
@@ -93,9 +92,13 @@ class Examination:
         self, spec: RunSpec, fan_out: FanOutState, child: ChildState, planned: PlannedChild, depth: int
     ) -> Iterator[Finding]:
         own = self._factory.spec(spec, fan_out.emitted, planned)
-        state = RunState()
-        with suppress(NotFoundError):
+        try:
             state = fold(read_records(own.paths.journal))
+        except NotFoundError:
+            state = RunState()
+        except JournalDamagedError as damage:
+            yield self._child(own.repository, child, AGAIN, f"it cannot go on: {damage.message}", depth)
+            return
         if state.started is None:
             left_out = self._resumption.failed_only
             verdict = LEFT_OUT if left_out else FIRST

@@ -73,7 +73,7 @@ def run_segment(segment: Segment) -> SegmentEnd:
     finally:
         orders.close()
     if end.kind == FINISHED and end.status == SUCCEEDED and not segment.run.keep:
-        workspace.dispose(segment.run)
+        workspace.leave(segment.run)
     return end
 
 

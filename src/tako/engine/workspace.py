@@ -165,8 +165,8 @@ def _take(child: RunDirectory, repository: str, draft: RunDirectory) -> None:
         copy_tree(artifact, target / (f"{artifact.name}.{child.run_id}" if taken else artifact.name))
 
 
-def dispose(spec: RunSpec) -> None:
-    """Remove the workspace; one that is gone already is no error."""
+def leave(spec: RunSpec) -> None:
+    """Take down what this worker has mounted, and remove the workspace."""
     if spec.in_namespaces:
         from tako.system.namespaces import unmount
 
@@ -174,5 +174,10 @@ def dispose(spec: RunSpec) -> None:
         for mounted in (*caches, spec.paths.repo, spec.paths.shared_memory):
             with suppress(OSError):
                 unmount(mounted)
-    remove_tree(spec.paths.work)
-    remove_tree(spec.paths.view)
+    dispose(spec)
+
+
+def dispose(spec: RunSpec) -> None:
+    """Remove a workspace that nobody has mounted any more; one that is gone already is no error."""
+    for directory in spec.paths.workspace:
+        remove_tree(directory)

@@ -19,6 +19,7 @@ from attrs import define, field, frozen
 from tako.errors import MachineError, NotFoundError, TakoError
 from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_records
+from tako.journal.records import SUCCEEDED
 from tako.layout import Home, RunDirectory
 from tako.recovery.index import is_noted_unsettled, note_settled
 from tako.recovery.ownership import claim, owner_of
@@ -228,8 +229,23 @@ def _complete(case: _Case, *, dry_run: bool) -> None:
     case.completed = sum(1 for _ in case.tree.all())
     case.records = completion.written
     case.errors += completion.errors
+    if not dry_run:
+        _remove_workspaces(case)
     if not completion.settled:
         case.outcome, case.reason = STUCK, completion.errors[-1]
+
+
+def _remove_workspaces(case: _Case) -> None:
+    """Remove those of runs that succeeded, whose workers died before they could."""
+    for run in case.tree.all() if case.tree else ():
+        state = run.state
+        well = state.finished is not None and state.finished.status == SUCCEEDED
+        if well and state.started is not None and not state.started.keep:
+            try:
+                for directory in run.paths.workspace:
+                    remove_tree(directory)
+            except MachineError as error:
+                case.errors.append(error.message)
 
 
 def _remove_private(case: _Case, *, dry_run: bool) -> None:

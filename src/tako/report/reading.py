@@ -35,7 +35,11 @@ class RunView(FrozenValue):
     @property
     def status(self) -> str:
         """A final status, `running` or `interrupted`."""
-        status = self.state.status
+        state = self.state
+        status = state.status
+        if state.settled is None and state.started is not None and not state.started.parent_run_id:
+            # Its own steps may have ended well: the tree has not.
+            status = RUNNING
         return INTERRUPTED if status == RUNNING and not self.owned else status
 
     def child(self, run_id: str) -> RunView | None:

@@ -1,0 +1,262 @@
+"""`tako exec --resume`: takes up a run that broke off or did not succeed, from its journals.
+
+    find ─▶ lock ─▶ reap ─▶ compare the checkout ─▶ examine, ask ─▶ (under the warden) lock, driver
+
+In: a request that names a run. Out: the exit code, as of `tako exec`. A run that another process executes
+is a `HeldError` that says who; a checkout or tako.yml that changed is a `UsageError` unless it was accepted.
+What may not run twice is asked for on a terminal, before the warden is there: only the foreground reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from tako.cli.parts import (
+    Parts,
+    choose_isolation,
+    factory,
+    make_parts,
+    planner,
+    root_spec,
+)
+from tako.cli.request import Request
+from tako.config.inputs import resolve_inputs
+from tako.config.loader import load_config_file
+from tako.config.schema import Config
+from tako.engine.root_source import RootSource
+from tako.engine.runnable import runnable
+from tako.engine.segment import SSH_AGENT, RunSpec
+from tako.engine.taking_up import Resumption
+from tako.errors import HeldError, NotFoundError, UsageError
+from tako.journal.fold import RunState, fold
+from tako.journal.log import read_records
+from tako.journal.records import SUCCEEDED, RunStarted
+from tako.layout import CONFIG_NAME, RunDirectory
+from tako.recovery.index import note_opened
+from tako.recovery.ownership import claim, declare, owner_of
+from tako.recovery.reaper import reap_run
+from tako.recovery.sweep import leave
+from tako.report.reading import find_run, root_of
+from tako.repositories.git import checkout_state
+from tako.repositories.reference import parse_repository
+from tako.sandbox.isolation import Isolation
+from tako.system.user_environment import withhold
+from tako.values import FrozenValue
+
+if TYPE_CHECKING:
+    from tako.engine.deliveries import Delivery
+    from tako.engine.examination import Finding
+    from tako.system.warden import Post
+
+ASK, YES, NO = "ask", "yes", "no"
+
+
+@frozen(eq=False, repr=False)
+class Again(FrozenValue):
+    """What is taken up: the root's spec and state, and what was found to have changed."""
+
+    parts: Parts
+    spec: RunSpec
+    #: Of the children.
+    isolation: Isolation
+    state: RunState
+    resumption: Resumption
+
+
+def prepare(request: Request) -> Request | int:
+    """Look before anything runs: explain, refuse or ask. Gives what to do then, or the exit code."""
+    from tako.report.explanation import explanation_json, explanation_lines
+
+    parts = make_parts(evolve(request, local=True), lambda _names: {})
+    with _held(parts, request) as paths:
+        if not request.explain:
+            _reap(parts, paths)
+        state = fold(read_records(paths.journal))
+        if _is_done(state):
+            parts.notes.say(f"run {paths.run_id} has succeeded: there is nothing left to do")
+            return 0
+        findings = list(_findings(_again(parts, paths, state)))
+        if request.explain and request.output == "json":
+            sys.stdout.write(explanation_json(findings) + "\n")
+        elif request.explain:
+            sys.stdout.writelines(f"{line}\n" for line in explanation_lines(findings))
+    return 0 if request.explain else evolve(request, rerun=_answer(request, findings))
+
+
+def resume(request: Request, post: Post) -> int:
+    """Take the run up and drive it to its end; called in the root process."""
+    from tako.cli.wiring import run_tree
+    from tako.engine.deliveries import Deliveries
+
+    parts = make_parts(request, partial(withhold, spare=(SSH_AGENT,)))
+    with _held(parts, request, post) as paths:
+        again = _again(parts, paths, fold(read_records(paths.journal)))
+        # Before anything goes on, also to take them out of what others inherit.
+        parts.secrets.for_run(again.spec)
+        return run_tree(
+            parts,
+            post,
+            again.spec,
+            again.isolation,
+            resumption=again.resumption,
+            deliveries=Deliveries(partial(_delivered, paths)),
+        )
+
+
+@contextmanager
+def _held(parts: Parts, request: Request, post: Post | None = None) -> Iterator[RunDirectory]:
+    """Give the root run's directory while nobody else can change the run; with `post` it is ours."""
+    paths = root_of(find_run(parts.home, request.resume))
+    lock = claim(paths)
+    if lock is None:
+        owner = owner_of(paths)
+        who = f" (process {owner.identity.pid})" if owner else ""
+        message = f"run {paths.run_id} is being executed by another tako{who}"
+        raise HeldError(message, hint="wait for it, or end it first")
+    try:
+        if post is not None:
+            note_opened(parts.home, paths.run_id)
+            declare(lock, post.temporary)
+        yield paths
+        if post is not None:
+            leave(parts.home, paths)
+    finally:
+        os.close(lock)
+
+
+def _reap(parts: Parts, paths: RunDirectory) -> None:
+    reaped = reap_run(parts.home, paths)
+    for error in reaped.errors:
+        parts.notes.say(f"reaping {paths.run_id}: {error}")
+
+
+def _is_done(state: RunState) -> bool:
+    settled = state.settled
+    return settled is not None and settled.status == SUCCEEDED and settled.exit_code == 0
+
+
+def _again(parts: Parts, paths: RunDirectory, state: RunState) -> Again:
+    started = state.started
+    if started is None:
+        message = f"run {paths.run_id} ended before it began"
+        raise NotFoundError(message, hint="start it anew")
+    source, changes = _source(parts, started)
+    if changes and not parts.request.accept_changes:
+        message = f"{source.source} is not as the run left it: {'; '.join(changes)}"
+        hint = "undo that, or go on with it as it is: --accept-changes"
+        raise UsageError(message, hint=hint)
+    isolation = choose_isolation(parts, source)
+    spec = root_spec(parts, source, isolation)
+    spec = evolve(
+        spec,
+        run_id=paths.run_id,
+        root_run_id=paths.run_id,
+        directory=paths.path,
+        keep=started.keep or parts.request.keep,
+    )
+    return Again(
+        parts, spec, isolation, state, _resumption(parts.request, source, state, changed=bool(changes))
+    )
+
+
+def _resumption(request: Request, source: RootSource, state: RunState, *, changed: bool) -> Resumption:
+    now = state.interrupted_at if state.interrupted_at is not None else state.last_at
+    return Resumption(
+        interrupted_at=now,
+        failed_only=request.failed_only,
+        may_repeat=request.rerun == YES,
+        commit=source.commit if changed else "",
+        config_digest=source.config.digest if changed else "",
+        tracked_changes=source.tracked_changes if changed else "",
+    )
+
+
+def _source(parts: Parts, started: RunStarted) -> tuple[RootSource, list[str]]:
+    """What the root run is made from, and how it differs from what it was."""
+    return _checkout(started) if started.in_place else (_snapshot(parts, started), [])
+
+
+def _checkout(started: RunStarted) -> tuple[RootSource, list[str]]:
+    checkout = Path(started.source)
+    config = load_config_file(checkout / CONFIG_NAME)
+    found = checkout_state(checkout)
+    changes = []
+    if config.digest != started.config_digest:
+        changes.append(f"{CONFIG_NAME} has changed")
+    if found.commit != started.commit:
+        changes.append(f"HEAD is {found.commit[:12] or 'gone'}, it was {started.commit[:12] or 'none'}")
+    if found.tracked_changes != started.tracked_changes:
+        changes.append("its tracked files have changed")
+    source = _root_source(started, config, checkout, changed=bool(changes))
+    return evolve(source, commit=found.commit, tracked_changes=found.tracked_changes), changes
+
+
+def _snapshot(parts: Parts, started: RunStarted) -> RootSource:
+    pinned = parts.cache.pinned(parse_repository(started.repository), started.branch, started.commit)
+    snapshot = parts.cache.snapshot(pinned)
+    return _root_source(started, load_config_file(snapshot / CONFIG_NAME), snapshot, changed=False)
+
+
+def _root_source(started: RunStarted, config: Config, source: Path, *, changed: bool) -> RootSource:
+    workflow = runnable(config, started.workflow, "exec")
+    return RootSource(
+        repository=started.repository,
+        branch=started.branch,
+        commit=started.commit,
+        source=source,
+        config=config,
+        workflow=workflow,
+        inputs=resolve_inputs(workflow, dict(started.inputs)) if changed else started.inputs,
+        in_place=started.in_place,
+        tracked_changes=started.tracked_changes,
+    )
+
+
+def _findings(again: Again) -> Iterator[Finding]:
+    from tako.engine.examination import Examination
+
+    parts = again.parts
+    children = factory(parts, again.isolation, keep=again.spec.keep)
+    return Examination(planner(parts), children, again.resumption).findings(again.spec, again.state)
+
+
+def _answer(request: Request, findings: list[Finding]) -> str:
+    """Whether steps run again that may have taken effect and say `rerun: never`; asks on a terminal."""
+    never = [finding for finding in findings if finding.forbidden]
+    if not never or request.rerun != ASK:
+        return request.rerun if request.rerun != ASK else NO
+    told = "\n".join(f"{found.repository} {found.run_id}, step {found.step}: {found.why}" for found in never)
+    question = f"these steps say `rerun: never` and may have taken effect already:\n{told}"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        hint = "--rerun yes runs them again, --rerun no counts them as failed"
+        raise UsageError(question, hint=hint)
+    import click
+
+    click.echo(f"tako: {question}", err=True)
+    return YES if click.confirm("run them again?", default=False, err=True) else NO
+
+
+def _delivered(paths: RunDirectory) -> Iterator[Delivery]:
+    """All children that were planned in a tree, from its journals."""
+    from tako.engine.deliveries import Delivery
+
+    waiting = [paths]
+    while waiting:
+        own = waiting.pop()
+        try:
+            state = fold(read_records(own.journal))
+        except NotFoundError:
+            continue
+        # What was planned only in part is planned again.
+        for fan_out in (known for known in state.fan_outs.values() if known.planned is not None):
+            for child in fan_out.children.values():
+                yield Delivery(fan_out.emitted.event, child.plan)
+                waiting.append(own.child(child.plan.run_id))
