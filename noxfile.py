@@ -59,6 +59,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def stress(session: nox.Session) -> None:
+    """Kill tako 300 times at random moments over random trees; arguments go to tests.crash.random_kills."""
+    session.install("--editable", ".[dev]")
+    session.run("python", "-m", "tests.crash.random_kills", *session.posargs)
+
+
+@nox.session
 def real_world(session: nox.Session) -> None:
     """Release a real library to real dependents (uses the package index)."""
     session.install("--editable", ".")

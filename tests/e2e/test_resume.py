@@ -99,6 +99,7 @@ def test_a_run_that_succeeded_has_nothing_left_to_do(scene: Scene) -> None:
     ended = _resume(scene)
     assert (ended.code, "nothing left to do" in ended.stderr) == (0, True)
     assert (run / "journal.jsonl").read_bytes() == before
+    assert _resume(scene, "--output", "json").json["status"] == "succeeded"
 
 
 def test_what_was_interrupted_goes_on_after_its_last_step(scene: Scene) -> None:

@@ -44,7 +44,7 @@ from tako.recovery.index import note_opened
 from tako.recovery.ownership import claim, declare, owner_of
 from tako.recovery.reaper import reap_run
 from tako.recovery.sweep import leave
-from tako.report.reading import find_run, root_of
+from tako.report.reading import find_run, read_run, root_of
 from tako.repositories.git import checkout_state
 from tako.repositories.reference import parse_repository
 from tako.sandbox.isolation import Isolation
@@ -74,6 +74,7 @@ class Again(FrozenValue):
 def prepare(request: Request) -> Request | int:
     """Look before anything runs: explain, refuse or ask. Gives what to do then, or the exit code."""
     from tako.report.explanation import explanation_json, explanation_lines
+    from tako.report.result import write_result
 
     parts = make_parts(evolve(request, local=True), lambda _names: {})
     with _held(parts, request) as paths:
@@ -82,6 +83,8 @@ def prepare(request: Request) -> Request | int:
         state = fold(read_records(paths.journal))
         if _is_done(state):
             parts.notes.say(f"run {paths.run_id} has succeeded: there is nothing left to do")
+            if request.output == "json" and not request.explain:
+                write_result(read_run(paths), sys.stdout)
             return 0
         findings = list(_findings(_again(parts, paths, state)))
         if request.explain and request.output == "json":
