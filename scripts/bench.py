@@ -353,6 +353,68 @@ def workspace(bench: Bench) -> Row:
     return Row("workspace", what, ratio, 1.5, 1.1, measured, reference)
 
 
+_DEAD_RUNS = """
+import json, sys
+from attrs import asdict, evolve
+from pathlib import Path
+from tako.journal.log import line_of
+from tako.journal.records import RunFinished, RunSettled, RunStarted, StepStarted
+from tako.layout import Home
+from tako.system.identity import own_identity
+
+home, count, settled = Home(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3] == "settled"
+# A process that has ended: no other one has this pid and began when the machine did.
+owner = evolve(own_identity(), start_time=1)
+home.unsettled.mkdir(mode=0o700, parents=True)
+for number in range(count):
+    paths = home.run(f"exec-20991231-235959-{number:08x}")
+    paths.logs.mkdir(mode=0o700, parents=True)
+    (paths.work / "tmp").mkdir(mode=0o700, parents=True)
+    began = RunStarted(
+        4e9, paths.run_id, paths.run_id, "bench/dead", "main", "c0ffee", "one", {}, "/nowhere", "", "process",
+        owner, "", "0", steps=("step",),
+    )
+    records = [began, StepStarted(4e9, "step", 1, "k")]
+    if settled:
+        records += [RunFinished(4e9, "failed"), RunSettled(4e9, "failed", 1)]
+    else:
+        (home.unsettled / paths.run_id).touch()
+    paths.journal.write_bytes(b"".join(map(line_of, records)))
+    paths.lock.write_text(json.dumps({"identity": asdict(owner), "temporary": ""}))
+"""
+
+
+def _write_runs(bench: Bench, home: str, count: int, kind: str) -> None:
+    (bench.scratch / home).mkdir(mode=0o700)
+    command = [sys.executable, "-c", _DEAD_RUNS, str(bench.scratch / home), str(count), kind]
+    subprocess.run(command, env=bench.environment(home), check=True)
+
+
+def reaping(bench: Bench) -> Row:
+    """1,000 runs whose tako was killed, over the three seconds that this may take."""
+    times = []
+    for number in range(max(3, bench.rounds // 4)):
+        _write_runs(bench, f"dead-{number}", 1000, "dead")
+        times.append(bench.run([bench.tako, "reap"], f"dead-{number}"))
+    took = statistics.median(times)
+    what = "tako reap of 1,000 dead runs / the 3 s it may take"
+    return Row("reap", what, took / 3, 1, 0.5, took, 3.0, note=f"{took:.2f} ms a run")
+
+
+def sweeping(bench: Bench) -> Row:
+    """What 1,000 settled runs in TAKO_HOME add to an exec, over the 20 ms that this may be."""
+    checkout = bench.repository("sweep", TRUE_STEP)
+    _write_runs(bench, "settled", 1000, "settled")
+    added = [
+        bench.run([bench.tako, "exec", "one"], "settled", checkout)
+        - bench.run([bench.tako, "exec", "one"], "fresh", checkout)
+        for _ in range(bench.rounds + 1)
+    ][1:]
+    more = statistics.median(added)
+    what = "what 1,000 settled runs add to an exec / the 20 ms it may be"
+    return Row("sweep", what, more / 0.02, 1, 0.25, more, 0.02, note=f"{1000 * more:.1f} ms")
+
+
 def loud_step(bench: Bench) -> Row:
     """Peak memory of any tako process while a step prints 1 GB over one that prints nothing."""
     command = [bench.tako, "exec", "one"]
@@ -373,6 +435,8 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "output": loud_step,
     "sandbox": sandbox,
     "workspace": workspace,
+    "reap": reaping,
+    "sweep": sweeping,
 }
 
 

@@ -28,6 +28,8 @@ RESERVE = 32 * 1024
 _RESERVE_STEP = 64 * 1024
 #: The unit of st_blocks: stat(2).
 _BLOCK = 512
+#: Less than this kept beyond the end is nothing to give back.
+_PAGE = 4096
 _CRC_KEY = b',"crc":"'
 _CRC_END = b'"}'
 _TAIL = len(_CRC_KEY) + 8 + len(_CRC_END)
@@ -100,6 +102,9 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 _ENDS_READ = 1 << 20
+_SETTLED = b'{"kind":"RunSettled",'
+#: More than a `RunSettled` has.
+_SETTLED_MAX = 4096
 
 
 def read_ends(path: Path) -> tuple[Record | None, Record | None]:
@@ -127,12 +132,31 @@ def read_ends(path: Path) -> tuple[Record | None, Record | None]:
         raise JournalDamagedError(message) from error
 
 
+def read_settled(path: Path) -> RunSettled | None:
+    """The last record if a run is settled, else None; nothing else is taken apart.
+
+    Raises `JournalDamagedError` if what looks like that record is damaged, `OSError` for what cannot be read.
+    """
+    with open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _SETTLED_MAX))
+        last = file.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
+    if not last.startswith(_SETTLED):
+        return None
+    try:
+        record = record_of(last)
+    except (ValueError, TypeError, KeyError) as error:
+        message = f"{path}: {error}"
+        raise JournalDamagedError(message) from error
+    return record if isinstance(record, RunSettled) else None
+
+
 class Writer:
     """The right to append to one journal; use as a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep_room: bool = True) -> None:
         """Open and lock the journal, made if missing, and cut a torn last line.
 
+        Without `keep_room` final records get what room there is: for who writes nothing else.
         Raises `HeldError` if another process holds it, `DiskFullError` without room for final records,
         `JournalDamagedError` as reading does. `records` holds what stood in it.
         """
@@ -145,7 +169,7 @@ class Writer:
             self.records = list(reader.new_records())
             self._size = reader.offset
             self._ends: list[Record] = self.records[:1] + self.records[-1:]
-            self._take_over()
+            self._take_over(keep_room=keep_room)
         except BaseException:
             os.close(self._fd)
             raise
@@ -157,14 +181,14 @@ class Writer:
             raise HeldError(message)
         crash_points.after("lock", "journal")
 
-    def _take_over(self) -> None:
+    def _take_over(self, *, keep_room: bool) -> None:
         """Cut a torn line; go on with the room that the writer before left, or reserve it."""
         status = os.fstat(self._fd)
         if status.st_size != self._size:
             os.ftruncate(self._fd, self._size)
             status = os.fstat(self._fd)
         self._reserved = status.st_blocks * _BLOCK
-        if not self._is_over():
+        if keep_room and not self._is_over():
             self._keep_room(RESERVE)
 
     def _is_over(self) -> bool:
@@ -197,7 +221,7 @@ class Writer:
     def close(self) -> None:
         """Give back the right to write, and the reserved room if nobody needs it after this."""
         if self._fd >= 0:
-            if self._is_over():
+            if self._is_over() and self._reserved >= self._size + _PAGE:
                 with suppress(OSError):
                     os.ftruncate(self._fd, self._size)
             os.close(self._fd)

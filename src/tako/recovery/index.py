@@ -15,7 +15,7 @@ from pathlib import Path
 from attrs import frozen
 
 from tako.layout import RUN_ID, Home, RunDirectory
-from tako.system.files import make_private, write_whole
+from tako.system.files import make_private
 from tako.values import FrozenValue
 
 #: An entry is made a moment before its run's directory.
@@ -40,14 +40,17 @@ def note_opened(home: Home, run_id: str) -> None:
 def note_settled(home: Home, paths: RunDirectory, ended_at: float) -> None:
     """A root run has its last record; its workspaces are measured. Raises `OSError`."""
     workspaces = workspaces_of(paths)
-    if workspaces:
-        from tako.system.usage import disk_use
-
-        make_private(home.kept)
-        write_whole(home.kept / paths.run_id, f"{ended_at} {disk_use(workspaces)}\n".encode())
-    else:
+    if not workspaces:
         forget_kept(home, paths.run_id)
-    forget_unsettled(home, paths.run_id)
+        forget_unsettled(home, paths.run_id)
+        return
+    from tako.system.usage import disk_use
+
+    note_opened(home, paths.run_id)
+    entry = home.unsettled / paths.run_id
+    entry.write_text(f"{ended_at} {disk_use(workspaces)}\n")
+    make_private(home.kept)
+    os.replace(entry, home.kept / paths.run_id)
 
 
 def is_noted_unsettled(home: Home, run_id: str) -> bool:

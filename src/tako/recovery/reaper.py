@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from tako.errors import MachineError, NotFoundError, TakoError
 from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_records
-from tako.journal.records import SUCCEEDED
+from tako.journal.records import SUCCEEDED, RunSettled
 from tako.layout import Home, RunDirectory
 from tako.recovery.index import is_noted_unsettled, note_settled
 from tako.recovery.ownership import claim, owner_of
@@ -72,6 +72,7 @@ class _Case:
     errors: list[str] = field(factory=list)
     completed: int = 0
     records: int = 0
+    settled: RunSettled | None = None
 
     def told(self) -> Reaped:
         return Reaped(
@@ -165,7 +166,8 @@ def _reap(home: Home, cases: Sequence[_Case], *, dry_run: bool) -> None:
 def _examine(case: _Case, *, prove: bool) -> None:
     """Whether it may be reaped, and what is open of it once it is proven dead."""
     # Somebody else may have been here between the look at the journal and the lock.
-    if settled_record(case.paths) is not None:
+    case.settled = settled_record(case.paths)
+    if case.settled is not None:
         case.outcome = SETTLED
         return
     if belongs("self", case.paths.run_id, case.paths.path):
@@ -231,7 +233,8 @@ def _complete(case: _Case, *, dry_run: bool) -> None:
     case.errors += completion.errors
     if not dry_run:
         _remove_workspaces(case)
-    if not completion.settled:
+    case.settled = completion.settled
+    if case.settled is None:
         case.outcome, case.reason = STUCK, completion.errors[-1]
 
 
@@ -262,9 +265,8 @@ def _remove_private(case: _Case, *, dry_run: bool) -> None:
 
 
 def _note(home: Home, case: _Case) -> None:
-    last = settled_record(case.paths)
     try:
-        if last is not None:
-            note_settled(home, case.paths, last.at)
+        if case.settled is not None:
+            note_settled(home, case.paths, case.settled.at)
     except (OSError, TakoError) as error:
         case.errors.append(str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from tako.journal.fold import RUNNING, RunState
-from tako.journal.log import JournalDamagedError, read_ends
+from tako.journal.log import JournalDamagedError, read_settled
 from tako.journal.records import RunSettled
 from tako.layout import RunDirectory
 
@@ -13,10 +13,9 @@ from tako.layout import RunDirectory
 def settled_record(paths: RunDirectory) -> RunSettled | None:
     """The last record of a run that is settled; None of others, also of those whose journal is damaged."""
     try:
-        last = read_ends(paths.journal)[1]
+        return read_settled(paths.journal)
     except (JournalDamagedError, OSError):
         return None
-    return last if isinstance(last, RunSettled) else None
 
 
 def last_sign(paths: RunDirectory, state: RunState) -> float:

@@ -16,7 +16,7 @@ from tako.errors import HeldError, NotFoundError, TakoError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, Writer, read_records
 from tako.journal.outcomes import Child, settled_child
-from tako.journal.records import FAILED, ChildFinished, ChildPlanned, Record
+from tako.journal.records import FAILED, ChildFinished, ChildPlanned, Record, RunSettled
 from tako.layout import RunDirectory
 from tako.recovery.closing import missing, settled, subtree_status
 from tako.recovery.settlement import last_sign
@@ -108,15 +108,13 @@ class Completion:
     now: float
     pretend: bool = False
     written: int = 0
-    #: Whether the root run has its last record.
-    settled: bool = False
+    #: The root run's last record, once it is written.
+    settled: RunSettled | None = None
     errors: list[str] = field(factory=list)
 
     def complete(self, root: OpenRun) -> None:
         """Complete the whole tree; what cannot be written stands in `errors`, and waits for another time."""
-        at = root.last_at or self.now
-        if self._run(root, at) and not root.damage:
-            self.settled = self._write(root, [settled(root.state, at)])
+        self._run(root, root.last_at or self.now)
 
     def _run(self, run: OpenRun, at: float) -> bool:
         """Complete a run, children first; False if something could not be written: its parent waits then."""
@@ -126,8 +124,7 @@ class Completion:
             self.errors.append(run.damage)
             return True
         ended = [self._told(child, at) for child in run.below]
-        # A child's end is synced before its parent says it.
-        return all(whole) and self._write(run, missing(run.state, ended, at), sync=run.paths.is_child)
+        return all(whole) and self._write(run, missing(run.state, ended, at), at)
 
     def _told(self, run: OpenRun, at: float) -> ChildFinished:
         """What a child's parent has to say of it."""
@@ -136,21 +133,25 @@ class Completion:
         status = FAILED if run.damage else subtree_status(run.state)
         return settled_child(child, status, run.damage, run.state, now=at)
 
-    def _write(self, run: OpenRun, records: list[Record], *, sync: bool = False) -> bool:
+    def _write(self, run: OpenRun, records: list[Record], at: float) -> bool:
+        for record in records:
+            run.state.apply(record)
+        last = None if run.paths.is_child else settled(run.state, at)
+        records += [last] if last is not None else []
         try:
             if records and not self.pretend:
-                _append(run.paths, records, sync=sync)
+                # A child's end is synced before its parent says it.
+                _append(run.paths, records, sync=run.paths.is_child)
         except (OSError, TakoError) as error:
             self.errors.append(f"{run.paths.journal}: {error}")
             return False
         self.written += len(records)
-        for record in records:
-            run.state.apply(record)
+        self.settled = last
         return True
 
 
 def _append(paths: RunDirectory, records: list[Record], *, sync: bool) -> None:
-    with Writer(paths.journal) as journal:
+    with Writer(paths.journal, keep_room=False) as journal:
         for record in records:
             journal.append(record, final=True)
         if sync:
