@@ -16,6 +16,7 @@ from tako.sandbox.machine_view import machine_view
 from tako.sandbox.started import SandboxFailedError
 from tako.system import namespaces
 from tests.support.isolations import ENVIRONMENT, LEVELS, need
+from tests.support.users import as_ordinary_user
 
 ALL, NONE = Findings("", "", ""), Findings("no landlock", "no bwrap", "no overlay")
 
@@ -150,6 +151,20 @@ def test_neither_the_home_nor_what_is_hidden_is_shown(tmp_path: Path) -> None:
     home, hidden = tmp_path / "home", tmp_path / "home" / ".tako"
     (hidden / "bin").mkdir(parents=True)
     assert _view(f"{home}:{hidden}/bin:{hidden}:{tmp_path}", home, hidden) == ()
+
+
+def test_what_the_user_cannot_reach_is_passed_over(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / "bin").mkdir(parents=True)
+    closed.chmod(0)
+    environment = {"PATH": f"{closed}/bin:/usr/bin", "SSL_CERT_FILE": str(closed / "bin")}
+
+    def shown() -> str:
+        view = machine_view(environment, (closed / "home",), ())
+        return str((view.tools, view.authorities))
+
+    assert as_ordinary_user(tmp_path, shown) == "((), ())"
+    closed.chmod(0o700)
 
 
 def test_certificates_that_a_variable_names_are_shown(tmp_path: Path) -> None:

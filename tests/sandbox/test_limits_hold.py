@@ -9,8 +9,10 @@ import pytest
 
 from tako.config.schema import Resources, Step
 from tako.journal.records import StepFinished
+from tako.sandbox.policy import Limits
 from tako.system.cgroups import make_bound, remove
 from tako.system.identity import start_time_of
+from tako.system.usage import disk_use
 from tests.support.isolations import LEVELS, isolation
 from tests.support.segments import run, run_spec
 
@@ -47,6 +49,15 @@ def test_shared_memory_counts_as_memory(tmp_path: Path, level: str) -> None:
         tmp_path, level, "head -c 90000000 /dev/zero > /dev/shm/held; sleep 600", mem_limit=64 * MIB
     )
     assert ended.limit == "memory"
+
+
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_shared_memory_holds_so_many_files_and_no_more(tmp_path: Path, level: str) -> None:
+    limits = Limits(memory=MIB)
+    spec = run_spec(tmp_path, "stat -f -c %c /dev/shm", isolation=isolation(level), limits=limits)
+    if not spec.in_namespaces:
+        pytest.skip("workers cannot have a /dev/shm of their own here")
+    assert int(run(spec).log()) == 512
 
 
 @every_level
@@ -88,6 +99,13 @@ def test_many_files_cannot_fill_the_disk(tmp_path: Path, level: str) -> None:
     script = "i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > f$i; done"
     ended = _ended(tmp_path, level, script, disk_limit=20 * MIB)
     assert (ended.limit, ended.limit_value) == ("disk", 20 * MIB)
+
+
+def test_an_empty_file_takes_something_too(tmp_path: Path) -> None:
+    before = disk_use([tmp_path])
+    for number in range(1000):
+        (tmp_path / str(number)).touch()
+    assert disk_use([tmp_path]) - before >= 1000 * 512
 
 
 @every_level

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -43,7 +44,14 @@ def need(level: str) -> None:
 def isolation(level: str, *, hidden: tuple[Path, ...] = ()) -> Isolation:
     """Give a level of this machine as runs have it."""
     need(level)
+    return isolation_by(findings(), level, ENVIRONMENT, hidden=hidden)
+
+
+def isolation_by(
+    found: levels.Findings, level: str, environment: Mapping[str, str], *, hidden: tuple[Path, ...] = ()
+) -> Isolation:
+    """Give a level to the calling user, for whom `found` holds."""
     if level == PROCESS:
         return Isolation()
-    machine = machine_view(ENVIRONMENT, user_homes(ENVIRONMENT), hidden)
-    return Isolation(level, not findings().overlay, find(ENVIRONMENT), machine)
+    machine = machine_view(environment, user_homes(environment), hidden)
+    return Isolation(level, not found.overlay, find(ENVIRONMENT), machine)

@@ -8,25 +8,18 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tako.system.libc import allow_dumps
+
 NOBODY = 65534
 
 
-def as_ordinary_user(directory: Path, act: Callable[[], str]) -> str:
-    """Run `act` in a forked child that stands in `directory`, owns it, and is not root; give what it gives.
-
-    Only relative paths work in there: the way to the directory may be closed to that user.
-    """
-    readable, writable = os.pipe()
+def in_process(act: Callable[[], str]) -> str:
+    """Give what `act` gives in a forked child, or the traceback of what went wrong there."""
+    readable, writable = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         answer = ""
         try:
-            os.chdir(directory)
-            if os.geteuid() == 0:
-                os.chown(".", NOBODY, NOBODY)
-                os.setgroups([])
-                os.setresgid(NOBODY, NOBODY, NOBODY)
-                os.setresuid(NOBODY, NOBODY, NOBODY)
             answer = act()
         except BaseException:  # noqa: BLE001 - the parent shall see whatever went wrong
             answer = traceback.format_exc()
@@ -38,6 +31,32 @@ def as_ordinary_user(directory: Path, act: Callable[[], str]) -> str:
         answer = file.read()
     os.waitpid(pid, 0)
     return answer
+
+
+def become_ordinary() -> None:
+    """Give up being root, for good, and be what an ordinary user's process is otherwise."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        # Who changes its user is not dumpable until it executes something (prctl(2)).
+        allow_dumps()
+
+
+def as_ordinary_user(directory: Path, act: Callable[[], str]) -> str:
+    """Run `act` in a forked child that stands in `directory`, owns it, and is not root; give what it gives.
+
+    Only relative paths work in there: the way to the directory may be closed to that user.
+    """
+
+    def ordinarily() -> str:
+        os.chdir(directory)
+        if os.geteuid() == 0:
+            os.chown(".", NOBODY, NOBODY)
+        become_ordinary()
+        return act()
+
+    return in_process(ordinarily)
 
 
 def can_mount(unshare: Sequence[str]) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ from tako.errors import MachineError
 from tako.system import removal
 from tako.system.removal import remove_tree
 from tests.support.users import as_ordinary_user
+
+_ROUNDS = 10
 
 
 def test_what_is_missing_is_removed_already(tmp_path: Path) -> None:
@@ -122,3 +127,42 @@ def test_a_directory_swapped_for_a_link_is_not_entered(
     remove_tree(tmp_path / "tree")
     assert (tmp_path / "kept" / "file").read_text() == "x"
     assert not (tmp_path / "tree").exists()
+
+
+_SWAPS = """
+import os, sys
+os.chdir("tree")
+print("up", flush=True)
+while True:
+    for name in map(str, range(20)):
+        try:
+            os.rename(f"{name}/below", "aside")
+            os.symlink(sys.argv[1], f"{name}/below")
+            os.unlink(f"{name}/below")
+            os.rename("aside", f"{name}/below")
+        except FileNotFoundError:
+            pass
+"""
+
+
+def test_directories_that_are_swapped_for_links_all_the_time_lead_nowhere(tmp_path: Path) -> None:
+    """What is being removed may change under the hands that remove it; what lies outside stays."""
+    kept = tmp_path / "kept"
+    (kept / "below").mkdir(parents=True)
+    (kept / "file").write_text("x")
+    (kept / "below" / "file").write_text("x")
+    for _ in range(_ROUNDS):
+        for name in range(20):
+            (tmp_path / "tree" / str(name) / "below" / "deeper").mkdir(parents=True)
+            (tmp_path / "tree" / str(name) / "below" / "deeper" / "file").write_text("x")
+        command = [sys.executable, "-c", _SWAPS, str(kept)]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as swapping:
+            assert swapping.stdout is not None
+            assert swapping.stdout.readline() == b"up\n"
+            # Somebody who never stops may win; then it is told, and nothing outside is touched either.
+            with suppress(MachineError):
+                remove_tree(tmp_path / "tree")
+            swapping.kill()
+        remove_tree(tmp_path / "tree")
+        assert sorted(path.name for path in kept.rglob("*")) == ["below", "file", "file"]
+        assert not (tmp_path / "tree").exists()

@@ -48,7 +48,7 @@ def become_worker(sentinel: int | None = None) -> None:
 
 
 def enter_namespaces() -> None:
-    """Enter a user and a mount namespace of the worker's own, before it is given a segment.
+    """Enter a user, a mount and an IPC namespace of the worker's own, before it is given a segment.
 
     A segment may hold secrets, and the worker can be read by others of its user for a moment. A failure is
     raised by the segment that needs it: what is run here has nobody that waits for it.

@@ -119,11 +119,18 @@ def _etc() -> Iterator[str]:
 
 
 def _tools(environment: Mapping[str, str], homes: tuple[Path, ...], system: tuple[str, ...]) -> Iterator[str]:
-    yield from (str(home / name) for home in homes for name in _TOOLS if (home / name).exists())
+    yield from (str(home / name) for home in homes for name in _TOOLS if _exists(home / name))
     for directory in map(Path, environment.get("PATH", "").split(os.pathsep)):
         real = str(directory.resolve())
-        if directory.is_absolute() and directory.is_dir() and not _below(real, system):
+        if directory.is_absolute() and _exists(directory) and directory.is_dir() and not _below(real, system):
             yield from (path for path in _needed_by(directory) if not _below(path, system))
+
+
+def _exists(path: Path) -> bool:
+    """Whether this user can reach it: a PATH may name what is closed to it, which `Path.exists` raises."""
+    with suppress(PermissionError):
+        return path.exists()
+    return False
 
 
 def _needed_by(directory: Path) -> Iterator[str]:
@@ -144,5 +151,5 @@ def _needed_by(directory: Path) -> Iterator[str]:
 def _authorities(environment: Mapping[str, str]) -> Iterator[str]:
     for name in AUTHORITIES:
         path = Path(environment.get(name, ""))
-        if path.is_absolute() and path.exists():
+        if path.is_absolute() and _exists(path):
             yield str(path)

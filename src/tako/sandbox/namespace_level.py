@@ -31,6 +31,11 @@ _WALLS = (
     "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
     "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev",
 )  # fmt: skip
+#: What of /proc root may write without any capability, and changes the whole machine: the kernel runs what
+#: core_pattern names, outside of every sandbox. bubblewrap passes over /proc/sys, whose mode is 555.
+_OF_THE_MACHINE = tuple(
+    f"/proc/{name}" for name in ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
+)
 _SAYS_ITS_PID_WITHIN_MS = 2000
 
 
@@ -62,6 +67,8 @@ def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
 def operations(policy: Policy) -> Iterator[tuple[str, ...]]:
     """What bubblewrap is to do, in order, each operation with its arguments (bwrap(1))."""
     yield _WALLS
+    for path in _OF_THE_MACHINE:
+        yield ("--ro-bind-try", path, path)
     if policy.network == "none":
         yield ("--unshare-net",)
     for mount in policy.mounts:

@@ -1,7 +1,8 @@
-"""A user and a mount namespace of the calling process's own, and what it mounts there.
+"""A user, a mount and an IPC namespace of the calling process's own, and what it mounts there.
 
-The process keeps its uid and gid and gets all capabilities over its new namespaces only; what it
-mounts nobody else sees and is gone with the last process in there (user_namespaces(7), mount_namespaces(7)).
+The process keeps its uid and gid and gets all capabilities over its new namespaces only; what it mounts, and
+System V and POSIX queues, segments and semaphores made there, nobody else sees and are gone with the last
+process in there (user_namespaces(7), mount_namespaces(7), ipc_namespaces(7)).
 Must be called while the process has one thread. Every function raises `OSError`.
 """
 
@@ -15,10 +16,14 @@ from pathlib import Path
 from tako.system.libc import allow_dumps, check, forbid_dumps
 
 _CLONE_NEWNS = 0x00020000
+_CLONE_NEWIPC = 0x08000000
 _CLONE_NEWUSER = 0x10000000
 _MS_NOSUID, _MS_NODEV = 2, 4
 _MS_REC, _MS_SLAVE = 0x4000, 0x80000
 _MNT_DETACH = 2
+#: Generous: an inode of a tmpfs with its name takes about a KiB.
+_FILE_IN_MEMORY = 4096
+_FILES_MIN = 256
 
 #: What forbids user namespaces: a file, whether it must be above 0, and what to do.
 _SWITCHES = (
@@ -39,13 +44,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enter_own_namespaces() -> None:
-    """Move the calling process into a new user and a new mount namespace; ends not dumpable.
+    """Move the calling process into new namespaces; ends not dumpable.
 
     The map files belong to root while a process is not dumpable (proc(5)), so that it is for these few
     instructions: whoever calls this holds no secret yet.
     """
     uid, gid = os.geteuid(), os.getegid()
-    check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS))
+    check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWIPC))
     allow_dumps()
     try:
         _write("/proc/self/setgroups", "deny")
@@ -78,8 +83,12 @@ def mount_overlay(lower: Path, upper: Path, inner: Path, target: Path) -> None:
 
 
 def mount_memory(target: Path, size: int) -> None:
-    """Mount an empty tmpfs that holds at most `size` bytes (tmpfs(5))."""
-    _mount("tmpfs", str(target), "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode=1777,size={size}")
+    """Mount an empty tmpfs that holds at most `size` bytes, and no more files than fit (tmpfs(5)).
+
+    An empty file is memory of the kernel's that `size` does not count.
+    """
+    options = f"mode=1777,size={size},nr_inodes={size // _FILE_IN_MEMORY + _FILES_MIN}"
+    _mount("tmpfs", str(target), "tmpfs", _MS_NOSUID | _MS_NODEV, options)
 
 
 def unmount(target: Path) -> None:

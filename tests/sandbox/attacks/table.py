@@ -6,8 +6,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from tests.sandbox.attacks.attacks import ATTACKS, outcome
-from tests.support.isolations import LEVELS
+from tests.sandbox.attacks.catalogue import ATTACKS
+from tests.sandbox.attacks.outcomes import outcome
+from tests.support.isolations import LEVELS, isolation
 
 PAGE = Path(__file__).parents[3] / "docs" / "sandbox.md"
 BEGIN, END = "<!-- attacks: begin -->\n", "<!-- attacks: end -->\n"
@@ -29,7 +30,7 @@ def observed() -> str:
         cells = []
         for level in LEVELS:
             with tempfile.TemporaryDirectory() as directory:
-                cells.append(outcome(attack, level, Path(directory)))
+                cells.append(outcome(attack, isolation(level), Path(directory)).word)
         lines.append(f"| {attack.name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

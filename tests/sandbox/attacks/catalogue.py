@@ -1,0 +1,7 @@
+"""All attacks, in the order of the table in docs/sandbox.md."""
+
+from __future__ import annotations
+
+from tests.sandbox.attacks import bombs, on_channels, on_files, on_processes
+
+ATTACKS = (*on_files.ATTACKS, *on_processes.ATTACKS, *on_channels.ATTACKS, *bombs.ATTACKS)
