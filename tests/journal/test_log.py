@@ -332,7 +332,7 @@ def test_on_a_full_disk_the_final_records_still_find_room(tmp_path: Path) -> Non
             written = 0
             try:
                 while True:
-                    journal.append(Noted(2.0, "x" * 1000))
+                    journal.append(Noted(2.0 + written, "x" * 1000))
                     written += 1
             except DiskFullError as error:
                 print(error.message.partition(str(disk))[0], error.hint.partition("(")[0])
@@ -445,3 +445,12 @@ def test_another_error_of_reserving_is_told_as_it_is(path: Path, monkeypatch: py
     monkeypatch.setattr("tako.journal.log.reserve", cannot)
     with pytest.raises(OSError, match="broken disk"):
         Writer(path)
+
+
+@pytest.mark.parametrize("saved", sorted((Path(__file__).parents[1] / "journals").rglob("*.jsonl")))
+def test_with_any_line_doubled_it_tells_the_same(path: Path, saved: Path) -> None:
+    lines = saved.read_bytes().splitlines(keepends=True)
+    whole = fold(read_records(saved))
+    for position in range(len(lines)):
+        path.write_bytes(b"".join([*lines[: position + 1], *lines[position:]]))
+        assert fold(read_records(path)) == whole

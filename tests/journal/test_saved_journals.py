@@ -105,3 +105,18 @@ def test_of_version_1_the_ends_are_read() -> None:
     first, last = read_ends(ROOT)
     assert isinstance(first, RunStarted)
     assert isinstance(last, RunSettled)
+
+
+def test_of_version_1_a_run_that_was_restarted_and_taken_up_is_read() -> None:
+    state = fold(read_records(SAVED / "v1" / "resumed.jsonl"))
+    assert state.started is not None
+    assert state.started.keep
+    assert (state.status, state.resumes, state.attempts, state.rebuilds) == ("succeeded", 1, 2, False)
+    assert [(one.attempt, one.status) for one in state.step("test").earlier] == [
+        (1, "failed"),
+        (2, "interrupted"),
+    ]
+    assert [one.attempt for one in state.step("prepare").earlier] == [1]
+    assert (state.step("test").attempts, state.step("test").log_offset) == (3, 56)
+    assert state.gaps == [(T0 + 10, T0 + 1000)]
+    assert state.active_s(T0, T0 + 1004) == 14.0

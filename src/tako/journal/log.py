@@ -65,16 +65,21 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._line = 0
+        self._last = b""
         #: Bytes up to the last good newline.
         self.offset = 0
 
     def new_records(self) -> Iterator[Record]:
-        """Give what was appended since the last call, without a torn last line.
+        """Give what was appended since the last call, without a torn last line; a doubled line counts once.
 
         Raises `NotFoundError` if there is no journal, `JournalDamagedError` naming the bad line.
         """
         for line in self._new_lines():
             self._line += 1
+            if line == self._last:
+                # Written twice by whatever happened to the file: it still happened once.
+                continue
+            self._last = line
             try:
                 record = record_of(line)
             except (ValueError, TypeError, KeyError) as error:
