@@ -120,18 +120,20 @@ class Bench:
             (checkout / "tako.yml").write_text(CHILD)
         (self.scratch / home).chmod(0o700)
 
-    def run(self, command: list[str], home: str = "home", cwd: Path | None = None) -> float:
-        """Run a command that must succeed, its output thrown away; gives seconds."""
+    def run(self, command: list[str], home: str = "home", cwd: Path | None = None, *, code: int = 0) -> float:
+        """Run a command that must end with `code`, its output thrown away; gives seconds."""
         start = time.perf_counter()
-        subprocess.run(
+        done = subprocess.run(
             command,
             cwd=cwd or self.scratch,
             env=self.environment(home),
-            check=True,
+            check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        if done.returncode != code:
+            raise subprocess.CalledProcessError(done.returncode, command)
         return time.perf_counter() - start
 
 
@@ -401,6 +403,26 @@ def reaping(bench: Bench) -> Row:
     return Row("reap", what, took / 3, 1, 0.5, took, 3.0, note=f"{took:.2f} ms a run")
 
 
+def resuming(bench: Bench) -> Row:
+    """Taking up a run of 1,000 children that have all succeeded, over `tako status` of it."""
+    checkout = bench.repository("resume", PARENT + "      - {id: after, run: 'false'}\n")
+    subprocess.run(
+        ["git", "remote", "set-url", "origin", "https://example.invalid/bench/parent.git"],
+        cwd=checkout,
+        check=True,
+    )
+    bench.known_children("resume", 1000)
+    bench.run([bench.tako, "exec", "release", "--isolation", "process"], "resume", checkout, code=1)
+    [run] = (path.name for path in (bench.scratch / "resume" / "workspaces").iterdir())
+    ratio, measured, reference = side_by_side(
+        max(3, bench.rounds // 2),
+        lambda: bench.run([bench.tako, "exec", "--resume", run], "resume", checkout, code=1),
+        lambda: bench.run([bench.tako, "status", run], "resume", checkout),
+    )
+    what = "tako exec --resume of a run of 1,000 finished children / tako status of it"
+    return Row("resume", what, ratio, 2, 1.2, measured, reference)
+
+
 def sweeping(bench: Bench) -> Row:
     """What 1,000 settled runs in TAKO_HOME add to an exec, over the 20 ms that this may be."""
     checkout = bench.repository("sweep", TRUE_STEP)
@@ -436,6 +458,7 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "sandbox": sandbox,
     "workspace": workspace,
     "reap": reaping,
+    "resume": resuming,
     "sweep": sweeping,
 }
 

@@ -32,6 +32,8 @@ def report(paths: RunDirectory, result: TreeResult, *, output: str, quiet: bool)
             _drop_if_it_fails(print_failures, paths, sys.stderr)
     if result.message:
         say(sys.stderr, f"tako: {result.message}\n")
+    if result.exit_code and output != "json" and not quiet:
+        say(sys.stderr, f"tako: to go on after what has succeeded: tako exec --resume {paths.run_id}\n")
 
 
 def _write_json(paths: RunDirectory, result: TreeResult) -> None:
