@@ -72,7 +72,19 @@ def _temporary() -> frozenset[str]:
 
 
 def _semaphores() -> frozenset[str]:
-    return frozenset(entry.name for entry in _SEMAPHORES.glob("sem.*") if _owned(entry))
+    names = frozenset(entry.name for entry in _SEMAPHORES.glob("sem.*") if _owned(entry))
+    return frozenset(name for name in names if not _of_another_worker(name))
+
+
+def _of_another_worker(name: str) -> bool:
+    """Say whether its `tako exec` has its private directory where another test worker keeps what is its own.
+
+    A test there may have killed that tako, and what it left is that test's to reap.
+    """
+    private = name.removeprefix("sem.").rpartition("-")[0]
+    own = Path(tempfile.gettempdir())
+    places = own.parent.glob(f"*/{private}") if private else ()
+    return any(place.parent != own for place in places)
 
 
 def _maps(process: Path, inode: bytes) -> bool:

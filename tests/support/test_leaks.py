@@ -87,6 +87,21 @@ def test_a_semaphore_counts_only_when_no_process_holds_it(before: leaks.Snapshot
     assert not orphan.exists()
 
 
+def test_a_semaphore_of_a_tako_that_another_worker_started_is_not_ours(
+    before: leaks.Snapshot, short_grace: None
+) -> None:
+    own = Path(tempfile.gettempdir())
+    with tempfile.TemporaryDirectory(dir=own.parent) as other:
+        private = Path(other) / f"tako-{os.getpid()}"
+        private.mkdir()
+        semaphore = Path(f"/dev/shm/sem.{private.name}-x")
+        semaphore.write_bytes(b"")
+        assert leaks.left_since(before, None) == []
+        private.rmdir()
+        assert leaks.left_since(before, None) == [f"semaphore {semaphore}"]
+        assert not semaphore.exists()
+
+
 def test_every_worker_has_a_temporary_directory_of_its_own() -> None:
     assert Path(tempfile.gettempdir()).name.startswith("t")
     assert os.environ["TMPDIR"] == tempfile.gettempdir()
