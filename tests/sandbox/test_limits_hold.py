@@ -78,14 +78,24 @@ def test_a_fork_bomb_of_roots_meets_a_wall_and_leaves_no_group(tmp_path: Path) -
     finally:
         remove(group)
     assert not group.exists()
-    step = Step(
-        id="a", run="for i in $(seq 300); do sleep 60 & done; true", resources=Resources(process_limit=90)
-    )
-    ran = run(run_spec(tmp_path, step, isolation=isolation(LEVELS[0])))
-    assert "fork" in ran.log("a").lower() or ran.step("a").limit == "processes"
+    ended = _ended(tmp_path, LEVELS[0], "for i in $(seq 300); do sleep 60 & done", process_limit=90)
+    assert (ended.limit, ended.limit_value) == ("processes", 90)
     # Those of tests that run at the same time have living owners.
     left = [path.name.split("-")[1:] for path in group.parent.glob("tako-*")]
     assert [name for name in left if str(start_time_of(name[0])) != name[1]] == []
+
+
+def test_a_step_that_fails_before_anybody_looked_is_judged_by_what_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for an ordinary user, who has no group."""
+    # The worker is forked from this process and finds it so.
+    monkeypatch.setattr("tako.sandbox.watchdog._FIRST_S", 3600.0)
+    monkeypatch.setattr("tako.engine.step_sandbox.make_bound", lambda _tasks: None)
+    script = "for i in $(seq 80); do sleep 600 & done; exit 3"
+    ended = _ended(tmp_path, LEVELS[0], script, process_limit=60)
+    assert (ended.limit, ended.limit_value) == ("processes", 60)
+    assert 80 <= ended.usage.tasks < 90
 
 
 @every_level

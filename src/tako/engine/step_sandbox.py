@@ -69,15 +69,16 @@ class StepSandbox:
         return tuple(found)
 
     def watched(self) -> Watched:
-        """Where the segment's steps can fill something; nothing of what they do in the user's checkout."""
+        """Where the started step can fill something; nothing of what it does in the user's checkout."""
         spec, paths = self._spec, self._spec.paths
         if spec.in_place:
-            return Watched()
+            return Watched(group=self._group)
         changed = paths.upper if spec.overlaid else paths.repo
         shared = paths.shared_memory if self._level == NAMESPACE else DEV_SHM
         return Watched(
             (changed, paths.home, paths.exchange, Path(self._temporary)),
             shared if spec.in_namespaces else None,
+            self._group,
         )
 
     def start(self, step: Step, environment: Mapping[str, str], limits: Limits) -> Started:

@@ -16,6 +16,7 @@ from pathlib import Path
 from attrs import frozen
 
 from tako.sandbox.policy import Limits
+from tako.system.cgroups import most_tasks
 from tako.system.usage import disk_use, processes, proportional, used_on
 from tako.values import FrozenValue
 
@@ -27,10 +28,11 @@ _WALK_EVERY_S = 1.0
 
 @frozen(eq=False, repr=False)
 class Watched(FrozenValue):
-    """Where a step can fill something: directories on disk, and its shared memory."""
+    """Where a step can fill something: directories on disk, its shared memory, its control group."""
 
     directories: tuple[Path, ...] = ()
     shared_memory: Path | None = None
+    group: Path | None = None
 
 
 @frozen(eq=False, repr=False)
@@ -88,16 +90,29 @@ class Watchdog:
         self._next = self._clock() + self._interval_s
         return breach
 
+    def look_at_what_is_left(self) -> Breach | None:
+        """What still runs when the step's first process has failed, which may be why it did."""
+        return self._look_at_processes()
+
     def last_look(self) -> Breach | None:
-        """What lies on the disk when the step has ended, if it may matter."""
-        return self._look_at_disk(self._clock(), at_end=True)
+        """What the kernel remembers when the step has ended, and what lies on the disk if it may matter."""
+        return self._over_tasks(self._most_tasks()) or self._look_at_disk(self._clock(), at_end=True)
+
+    def _most_tasks(self) -> int:
+        """A shell that cannot fork ends by itself, before anybody has looked at how many there were."""
+        return most_tasks(self._watched.group) if self._watched.group else 0
+
+    def _over_tasks(self, seen: int) -> Breach | None:
+        self._tasks = max(self._tasks, seen)
+        most = self._limits.tasks
+        return Breach("processes", most, seen) if most is not None and seen > most else None
 
     def _look_at_processes(self) -> Breach | None:
         most = self._limits.tasks
         found = processes(most=most if most is not None else 1 << 20)
-        self._tasks = max(self._tasks, found.tasks)
-        if most is not None and found.tasks > most:
-            return Breach("processes", most, found.tasks)
+        breach = self._over_tasks(max(found.tasks, self._most_tasks()))
+        if breach is not None:
+            return breach
         shared = used_on(self._watched.shared_memory) if self._watched.shared_memory else 0
         if found.resident + shared <= self._memory:
             return None

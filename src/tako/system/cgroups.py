@@ -76,6 +76,16 @@ def enter(group: str) -> None:
         os.close(descriptor)
 
 
+def most_tasks(group: Path) -> int:
+    """The most tasks that a group held at once (pids.peak); of an older kernel its bound, if that was met."""
+    with suppress(OSError, ValueError):
+        return int((group / "pids.peak").read_text())
+    with suppress(OSError, ValueError):
+        name, _, refused = (group / "pids.events").read_text().partition(" ")
+        return int((group / "pids.max").read_text()) if name == "max" and int(refused) else 0
+    return 0
+
+
 def remove(group: Path) -> None:
     """Remove a group whose processes have ended; one that stays is removed by a later run."""
     deadline = time.monotonic() + _GONE_WITHIN_S

@@ -128,9 +128,9 @@ class ShellStep:
                 watchdog=Watchdog(limits, self._sandbox.watched()),
             )
             ended = tree.run()
-            self._sandbox.ended()
             started.check("\n".join(log.last_lines()))
         finally:
+            self._sandbox.ended()
             log.close()
         if log.failure:
             raise log.failure
