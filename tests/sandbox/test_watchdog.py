@@ -6,32 +6,31 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tako.sandbox.policy import Limits, Policy
 from tako.sandbox.process_level import launch
 from tako.sandbox.watchdog import Watchdog, Watched
-from tako.system.cgroups import make_bound, remove
+from tako.system.cgroups import NO_GROUPS, Groups, make_groups, remove
 
 #: Dash ends by itself where it cannot fork.
 _FORKS = "for i in 1 2 3 4 5 6 7 8; do sleep 600 & done; exit 3"
 
 
 @pytest.fixture
-def group() -> Iterator[Path]:
-    made = make_bound(6)
-    if made is None:
+def groups() -> Iterator[Groups]:
+    made = make_groups(6, None)
+    if not made.pids:
         pytest.skip("control groups with a bound on tasks cannot be made here")
     yield made
     remove(made)
 
 
 @contextlib.contextmanager
-def _ended(script: str, group: Path | None = None) -> Iterator[int]:
+def _ended(script: str, groups: Groups = NO_GROUPS) -> Iterator[int]:
     """Run a script in a session of its own and give its exit code; what it left runs until the end."""
-    policy = Policy({"PATH": os.defpath}, "/", group=str(group or ""))
+    policy = Policy({"PATH": os.defpath}, "/", groups=groups.directories)
     process = launch(policy, ("sh", "-c", script)).process
     try:
         yield process.wait()
@@ -43,13 +42,13 @@ def _ended(script: str, group: Path | None = None) -> Iterator[int]:
             pipe.close()
 
 
-def _standing(limits: Limits, group: Path | None = None) -> Watchdog:
-    return Watchdog(limits, Watched(group=group), clock=lambda: 0.0)
+def _standing(limits: Limits, groups: Groups = NO_GROUPS) -> Watchdog:
+    return Watchdog(limits, Watched(groups=groups), clock=lambda: 0.0)
 
 
-def test_a_step_that_ended_at_the_wall_before_anybody_looked_is_over_its_limit(group: Path) -> None:
-    watchdog = _standing(Limits(tasks=4), group)
-    with _ended(_FORKS, group) as code:
+def test_a_step_that_ended_at_the_wall_before_anybody_looked_is_over_its_limit(groups: Groups) -> None:
+    watchdog = _standing(Limits(tasks=4), groups)
+    with _ended(_FORKS, groups) as code:
         assert code == 2
         assert watchdog.look() is None
     breach = watchdog.last_look()
@@ -58,9 +57,9 @@ def test_a_step_that_ended_at_the_wall_before_anybody_looked_is_over_its_limit(g
     assert watchdog.peaks.tasks == 6
 
 
-def test_a_step_that_stayed_below_its_limit_is_not_over_it(group: Path) -> None:
-    watchdog = _standing(Limits(tasks=4), group)
-    with _ended("sleep 600 & true", group):
+def test_a_step_that_stayed_below_its_limit_is_not_over_it(groups: Groups) -> None:
+    watchdog = _standing(Limits(tasks=4), groups)
+    with _ended("sleep 600 & true", groups):
         pass
     assert watchdog.last_look() is None
     assert watchdog.peaks.tasks == 2

@@ -38,6 +38,7 @@ def step_limits(share: Limits, workflow: Workflow, step: Step) -> Limits:
         file_size=disk if disk is not None else share.file_size,
         address_space=_declared("address_space_limit", workflow, step),
         memory=memory if memory is not None else share.memory,
+        memory_declared=memory is not None,
         disk=disk if disk is not None else share.disk,
         tasks=tasks if tasks is not None else share.tasks,
         cpus=cpus,

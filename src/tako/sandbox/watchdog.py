@@ -16,7 +16,7 @@ from pathlib import Path
 from attrs import frozen
 
 from tako.sandbox.policy import Limits
-from tako.system.cgroups import most_tasks
+from tako.system.cgroups import NO_GROUPS, Groups, memory_kills, most_tasks
 from tako.system.usage import disk_use, processes, proportional, used_on
 from tako.values import FrozenValue
 
@@ -28,11 +28,11 @@ _WALK_EVERY_S = 1.0
 
 @frozen(eq=False, repr=False)
 class Watched(FrozenValue):
-    """Where a step can fill something: directories on disk, its shared memory, its control group."""
+    """Where a step can fill something: directories on disk, its shared memory, its control groups."""
 
     directories: tuple[Path, ...] = ()
     shared_memory: Path | None = None
-    group: Path | None = None
+    groups: Groups = NO_GROUPS
 
 
 @frozen(eq=False, repr=False)
@@ -96,11 +96,16 @@ class Watchdog:
 
     def last_look(self) -> Breach | None:
         """What the kernel remembers when the step has ended, and what lies on the disk if it may matter."""
-        return self._over_tasks(self._most_tasks()) or self._look_at_disk(self._clock(), at_end=True)
+        return self._told_by_kernel() or self._look_at_disk(self._clock(), at_end=True)
 
-    def _most_tasks(self) -> int:
-        """A shell that cannot fork ends by itself, before anybody has looked at how many there were."""
-        return most_tasks(self._watched.group) if self._watched.group else 0
+    def _told_by_kernel(self) -> Breach | None:
+        """A shell that cannot fork ends by itself, and one process that is killed need not end the others."""
+        breach = self._over_tasks(most_tasks(self._watched.groups))
+        limit = self._limits.memory
+        if breach is not None or limit is None or not memory_kills(self._watched.groups):
+            return breach
+        self._memory = max(self._memory, limit)
+        return Breach("memory", limit, self._memory)
 
     def _over_tasks(self, seen: int) -> Breach | None:
         self._tasks = max(self._tasks, seen)
@@ -110,7 +115,7 @@ class Watchdog:
     def _look_at_processes(self) -> Breach | None:
         most = self._limits.tasks
         found = processes(most=most if most is not None else 1 << 20)
-        breach = self._over_tasks(max(found.tasks, self._most_tasks()))
+        breach = self._over_tasks(found.tasks) or self._told_by_kernel()
         if breach is not None:
             return breach
         shared = used_on(self._watched.shared_memory) if self._watched.shared_memory else 0

@@ -43,6 +43,7 @@ from tako.journal.records import (
     StepFinished,
 )
 from tako.journal.redaction import NOTHING, Scrubber
+from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Breach, Watchdog
 from tako.system.files import disk_full, is_full, write_whole
 from tako.system.signals import name_of
@@ -128,7 +129,7 @@ class ShellStep:
                 watchdog=Watchdog(limits, self._sandbox.watched()),
             )
             ended = tree.run()
-            started.check("\n".join(log.last_lines()))
+            _check(started, ended, log)
         finally:
             self._sandbox.ended()
             log.close()
@@ -191,6 +192,15 @@ class ShellStep:
             return evolve(finished, status=FAILED, message=f"its artifacts cannot be kept: {error}"), {}
 
 
+def _check(started: Started, ended: Ended, log: Log) -> None:
+    """Raise `SandboxFailedError` if the step never ran, unless its sandbox itself went over a limit."""
+    try:
+        started.check("\n".join(log.last_lines()))
+    except SandboxFailedError:
+        if ended.breach is None:
+            raise
+
+
 def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
     """How the step ended, in words."""
     if ended.stopped == TIMED_OUT:
@@ -227,7 +237,9 @@ def _over_limit(blank: StepFinished, breach: Breach) -> StepFinished:
         if breach.limit == "processes"
         else (format_bytes(breach.value), format_bytes(breach.seen))
     )
-    message = f"over its limit of {breach.limit}, {value} (used {seen})"
+    # The kernel lets nothing over its own bounds.
+    used = f" (used {seen})" if breach.seen > breach.value else ""
+    message = f"over its limit of {breach.limit}, {value}{used}"
     return evolve(blank, limit=breach.limit, limit_value=breach.value, message=message)
 
 
