@@ -192,3 +192,34 @@ def test_a_step_that_declares_its_cpus_gets_no_more(tmp_path: Path, level: str) 
     step = Step(id="a", run="nproc", resources=Resources(cpu_limit=0.5))
     ran = run(run_spec(tmp_path, step, isolation=isolation(level)))
     assert ran.log("a") == "1\n"
+
+
+@every_level
+def test_a_process_that_takes_too_much_cpu_time_is_ended(tmp_path: Path, level: str) -> None:
+    ended = _ended(tmp_path, level, "while :; do :; done", cpu_time_limit=1.0)
+    assert (ended.limit, ended.limit_value) == ("CPU time", 1)
+    assert ended.message.startswith("over its limit of CPU time, 1.0s")
+    assert ended.usage.cpu_s < 5
+
+
+def test_the_cpu_time_of_many_processes_is_counted_together(tmp_path: Path) -> None:
+    one = "timeout 600 sh -c 'i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done'"
+    ended = _ended(tmp_path, LEVELS[0], f"while :; do {one}; done", cpu_time_limit=2.0)
+    assert (ended.limit, ended.limit_value) == ("CPU time", 2)
+
+
+def test_the_cpu_time_of_a_step_is_counted_when_it_ended_before_anybody_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The worker is forked from this process and finds it so.
+    monkeypatch.setattr("tako.sandbox.watchdog._FIRST_S", 3600.0)
+    half = "python3 -c 'import time\nwhile time.process_time() < 0.6: pass'"
+    ended = _ended(tmp_path, LEVELS[0], f"{half}; {half}", cpu_time_limit=1.0)
+    assert (ended.limit, ended.limit_value) == ("CPU time", 1)
+
+
+@every_level
+def test_a_signal_of_the_kernels_for_file_size_is_told_with_its_value(tmp_path: Path, level: str) -> None:
+    ended = _ended(tmp_path, level, "kill -XFSZ $$", disk_limit=20 * MIB)
+    assert (ended.limit, ended.limit_value) == ("file size", 20 * MIB)
+    assert ended.message == "over its limit of file size, 20.0 MiB"

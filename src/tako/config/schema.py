@@ -59,12 +59,13 @@ class Input(FrozenValue):
 
 @frozen(eq=False, repr=False)
 class Resources(FrozenValue):
-    """Limits of a step or workflow; None is undeclared."""
+    """Limits of a step or workflow; None is undeclared; `cpu_time_limit` in seconds."""
 
     cpu_limit: float | None = None
     mem_limit: int | None = None
     disk_limit: int | None = None
     process_limit: int | None = None
+    cpu_time_limit: float | None = None
     address_space_limit: int | None = None
 
 

@@ -30,9 +30,11 @@ def step_limits(share: Limits, workflow: Workflow, step: Step) -> Limits:
     disk = _declared("disk_limit", workflow, step)
     tasks = _declared("process_limit", workflow, step)
     cpus = _declared("cpu_limit", workflow, step)
+    cpu_time = _declared("cpu_time_limit", workflow, step)
     wall = share.processes
     return evolve(
         share,
+        cpu_s=ceil(cpu_time) if cpu_time is not None else share.cpu_s,
         # Behind the step's own limit, also where that is higher than what others get.
         processes=wall + tasks if wall is not None and tasks is not None else wall,
         file_size=disk if disk is not None else share.file_size,

@@ -22,8 +22,8 @@ class Limits(FrozenValue):
     """What one step may use; None is unlimited, or what tako was given.
 
     The first five are rlimits of each of its processes, soft and hard (getrlimit(2)): CPU time in seconds,
-    sizes in bytes; `processes` is the user's total, counted in tasks. The others bound the step's whole
-    process tree: bytes of memory, bytes on disk, tasks (processes and threads), CPUs.
+    sizes in bytes; `processes` is the user's total, counted in tasks. The others, and CPU time too, bound the
+    step's whole process tree: bytes of memory, bytes on disk, tasks (processes and threads), CPUs.
     """
 
     cpu_s: int | None = None

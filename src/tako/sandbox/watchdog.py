@@ -17,7 +17,15 @@ from attrs import frozen
 
 from tako.sandbox.policy import Limits
 from tako.system.cgroups import NO_GROUPS, Groups, memory_kills, most_tasks
-from tako.system.usage import disk_use, processes, proportional, used_on
+from tako.system.usage import (
+    children_cpu_s,
+    disk_use,
+    filled,
+    processes,
+    proportional,
+    running_cpu_s,
+    used_on,
+)
 from tako.values import FrozenValue
 
 _FIRST_S, _LAST_S = 0.02, 0.25
@@ -65,6 +73,7 @@ class Watchdog:
         self._interval_s = _FIRST_S
         self._next = clock() + _FIRST_S
         self._memory = self._tasks = self._disk = 0
+        self._cpu_before_s = children_cpu_s()
         self._next_walk = clock() + _WALK_EVERY_S
         #: What the file system held at the last walk, so that only what was added since can matter.
         self._filled = self._used_of_disk()
@@ -96,7 +105,19 @@ class Watchdog:
 
     def last_look(self) -> Breach | None:
         """What the kernel remembers when the step has ended, and what lies on the disk if it may matter."""
-        return self._told_by_kernel() or self._look_at_disk(self._clock(), at_end=True)
+        return (
+            self._told_by_kernel()
+            or self._over_cpu_time(())
+            or self._look_at_disk(self._clock(), at_end=True)
+        )
+
+    def _over_cpu_time(self, pids: tuple[int, ...]) -> Breach | None:
+        """The kernel bounds each process, and knows nothing of their sum."""
+        most = self._limits.cpu_s
+        if most is None:
+            return None
+        used = children_cpu_s() - self._cpu_before_s + running_cpu_s(pids)
+        return Breach("CPU time", most, int(used)) if used >= most else None
 
     def _told_by_kernel(self) -> Breach | None:
         """A shell that cannot fork ends by itself, and one process that is killed need not end the others."""
@@ -115,7 +136,7 @@ class Watchdog:
     def _look_at_processes(self) -> Breach | None:
         most = self._limits.tasks
         found = processes(most=most if most is not None else 1 << 20)
-        breach = self._over_tasks(found.tasks) or self._told_by_kernel()
+        breach = self._over_tasks(found.tasks) or self._over_cpu_time(found.pids) or self._told_by_kernel()
         if breach is not None:
             return breach
         shared = used_on(self._watched.shared_memory) if self._watched.shared_memory else 0
@@ -144,7 +165,7 @@ class Watchdog:
         return Breach("disk", limit, held) if limit is not None and held > limit else None
 
     def _used_of_disk(self) -> int:
-        return used_on(self._watched.directories[0]) if self._watched.directories else 0
+        return filled(self._watched.directories[0]) if self._watched.directories else 0
 
 
 def cpus_for(limits: Limits, serial: int) -> frozenset[int] | None:
