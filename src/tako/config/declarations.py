@@ -95,9 +95,9 @@ def _pattern(value: Value) -> str:
     return text
 
 
-def read_resources(value: Value) -> Resources:
-    """Read `resources:` of a workflow or step."""
-    table = value.table(_RESOURCE_KEYS)
+def read_resources(value: Value, keys: tuple[str, ...] = _RESOURCE_KEYS) -> Resources:
+    """Read `resources:` of a workflow or step, or a quota of config.yml, which has fewer `keys`."""
+    table = value.table(keys)
     return Resources(
         cpu_limit=table.get("cpu_limit", lambda found: found.converted(parse_cpu, None), None),
         mem_limit=table.get("mem_limit", _size, None),

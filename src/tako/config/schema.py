@@ -218,6 +218,8 @@ class Settings(FrozenValue):
     sandbox: SandboxSettings = field(factory=SandboxSettings)
     #: The repositories that may have each secret.
     secrets: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    #: What all runs of a repository may use together, by `owner/name`; `default` is for the others, each.
+    quotas: Mapping[str, Resources] = field(factory=dict)
     keep_workspaces: KeptWorkspaces = field(factory=KeptWorkspaces)
     #: How long journals and logs stay, in seconds.
     keep_runs_s: float = 90 * 24 * 3600.0

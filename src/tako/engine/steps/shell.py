@@ -98,7 +98,7 @@ class ShellStep:
         try:
             finished, artifacts = self._run(step, blank, scope, environment)
         except OutputTooLargeError as error:
-            most = step_limits(self._spec.limits, self._spec.workflow, step).file_size
+            most = step_limits(self._spec.limits, self._spec.quota, self._spec.workflow, step).file_size
             finished = evolve(blank, message=str(error), limit="file size", limit_value=most)
             artifacts = {}
         except (UsageError, StepRefusedError) as error:
@@ -114,7 +114,7 @@ class ShellStep:
     ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
         own = rendered_all(step.env, scope)
         self._write_script(step, render(step.run, scope))
-        limits = step_limits(self._spec.limits, self._spec.workflow, step)
+        limits = step_limits(self._spec.limits, self._spec.quota, self._spec.workflow, step)
         log = Log(self._spec.paths.log(step.id), most=limits.file_size)
         try:
             words = step_words(self._spec, self._sandbox.seen, step.id)
