@@ -34,7 +34,7 @@ workflows:
         timeout: 30s
         retry: {max_attempts: 3, backoff: 2s, on: [1, 75], clean: true}
         rerun: never
-        resources: {cpu_limit: 500m}
+        resources: {cpu_limit: 500m, cpu_time_limit: 90s}
         network: none
         image: python:3.12
         long_running: true
@@ -121,7 +121,7 @@ def test_a_whole_file_is_read_into_its_values() -> None:
     )
     assert release.env == {"GOFLAGS": "-mod=mod", "LEVEL": "3"}
     assert release.secrets == ("GITHUB_TOKEN",)
-    assert release.resources == Resources(1.0, 512 * 2**20, 2 * 2**30, 9, 1000)
+    assert release.resources == Resources(1.0, 512 * 2**20, 2 * 2**30, 9, None, 1000)
     assert release.sandbox == Sandbox(("/opt/tools", "~/.cargo"), ())
     assert release.inputs["version-bump"].validation.enum == ("major", "minor", "patch")
     assert release.key == "workflows.release"
@@ -133,7 +133,7 @@ def test_every_key_of_a_step_is_read() -> None:
     assert build.condition == 'inputs["version-bump"] != "none"'
     assert build.env == {"A": "1", "B": "x=y"}
     assert build.retry == Retry(3, 2.0, (1, 75), clean=True)
-    assert build.resources == Resources(cpu_limit=0.5)
+    assert build.resources == Resources(cpu_limit=0.5, cpu_time_limit=90.0)
     assert (build.network, build.image, build.long_running) == ("none", "python:3.12", True)
     assert (build.cache_key_files, build.continue_on_error, build.secrets) == (("go.sum",), True, ("TOKEN",))
     assert between == Step(id="step-2", run="echo between", key="workflows.release.steps[1]")
@@ -339,6 +339,7 @@ def test_mistakes_at_the_top_are_told(text: str, message: str) -> None:
         ("resources: {cpu_limit: true}", "cpu_limit: expected a string, got a boolean"),
         ("resources: {mem_limit: 5K}", "did you mean 5Ki (1024) or 5k (1000)?"),
         ("resources: {mem_limit: 0}", "expected a size above 0"),
+        ("resources: {cpu_time_limit: 500ms}", "expected at least 1s"),
         ("resources: {process_limit: 0}", "expected at least 1, got 0"),
         ("resources: {process_limit: 1.5}", "expected an integer, got a number"),
         ("timeout: 30", "'30' has no unit; expected a duration such as 30s"),

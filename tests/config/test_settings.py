@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.config.names import reference_problem
-from tako.config.schema import KeptWorkspaces, Settings
+from tako.config.schema import KeptWorkspaces, Resources, Settings
 from tako.config.settings import load_settings
 from tako.errors import ConfigError
 from tako.repositories.reference import parse_repository
@@ -39,6 +39,7 @@ def test_every_setting_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         environment: [JAVA_HOME, GOPROXY]
         cache_dir: ~/big/cache
         secrets: {NPM_TOKEN: [acme/site, example.org/acme/App], UNUSED: []}
+        quotas: {acme/app: {mem_limit: 1G, cpu_time_limit: 9s}, default: {cpu_limit: "1.5", process_limit: 9}}
         keep_workspaces: {runs: 0, age: 36h, bytes: 512Mi}
         keep_runs: 24h
         """
@@ -51,6 +52,10 @@ def test_every_setting_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         environment=("JAVA_HOME", "GOPROXY"),
         cache_dir="/somewhere/big/cache",
         secrets={"NPM_TOKEN": ("acme/site", "example.org/acme/App"), "UNUSED": ()},
+        quotas={
+            "acme/app": Resources(mem_limit=10**9, cpu_time_limit=9.0),
+            "default": Resources(cpu_limit=1.5, process_limit=9),
+        },
         keep_workspaces=KeptWorkspaces(runs=0, age_s=36 * 3600.0, size=512 * 1024**2),
         keep_runs_s=24 * 3600.0,
     )
@@ -105,6 +110,9 @@ def test_settings_may_be_a_link_to_where_the_user_keeps_them(tmp_path: Path) -> 
         ("repositories: [true]", "expected a string, got a boolean"),
         ("environment: [A B]", "'A B' is not a name of an environment variable"),
         ("environment: [TAKO_HOME]", "names that start with TAKO_ are tako's own"),
+        ("quotas: {app: {mem_limit: 1Gi}}", "an owner and a name are needed"),
+        ("quotas: {acme/app: {address_space_limit: 1Gi}}", "unknown key 'address_space_limit'"),
+        ("quotas: {default: {mem_limit: 0}}", "expected a size above 0"),
         ("secrets: [NPM_TOKEN]", "expected a mapping, got a list"),
         ("secrets: {NPM_TOKEN: acme/site}", "expected a list, got a string"),
         ("secrets: {NPM-TOKEN: [acme/site]}", "'NPM-TOKEN' is not a name of an environment variable"),

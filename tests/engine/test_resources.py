@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tako.engine.resources import Amounts, Claim, ResourceManager
+from tako.engine.resources import Amounts, Claim, Quota, ResourceManager
 
 
 def _claim(run_id: str, turn: str = "", place: str = "", depth: int = 1, *, goes_on: bool = False) -> Claim:
@@ -130,6 +130,56 @@ def test_undeclared_is_a_slots_share() -> None:
     assert resources.grant() == ["c", "d"]
 
 
+def _quota_claim(run_id: str, memory: int, repository: str = "acme/lib", most: int = 10) -> Claim:
+    quota = Quota(repository, Amounts(memory=most), Amounts(memory=memory))
+    return Claim(run_id, "", "", 1, goes_on=False, needs=Amounts(0, memory, 0), quota=quota)
+
+
+def test_runs_of_one_repository_stay_within_its_quota_together_and_others_pass() -> None:
+    lib = [_quota_claim(name, 4) for name in "abc"]
+    resources = _manager(9, *lib, _quota_claim("other", 10, "acme/app"), _claim("free"))
+    assert resources.grant() == ["a", "b", "other", "free"]
+    assert (resources.running, resources.waiting) == (4, 1)
+    resources.release("other")
+    assert resources.grant() == []
+    resources.release("b")
+    assert resources.grant() == ["c"]
+
+
+def test_a_big_run_of_a_repository_is_not_starved_by_its_small_ones() -> None:
+    claims = [_quota_claim("a", 5), _quota_claim("big", 9), _quota_claim("small", 1)]
+    resources = _manager(9, *claims)
+    assert resources.grant() == ["a"]
+    resources.want(_quota_claim("later", 1))
+    assert resources.grant() == []
+    resources.release("a")
+    assert resources.grant() == ["big", "small"]
+
+
+def test_a_dropped_run_does_not_keep_those_behind_it_from_their_quota() -> None:
+    resources = _manager(9, _quota_claim("a", 5), _quota_claim("big", 9), _quota_claim("small", 1))
+    assert resources.grant() == ["a"]
+    resources.drop("big")
+    assert resources.waiting == 1
+    assert resources.grant() == ["small"]
+    assert resources.waiting == 0
+
+
+def test_every_resource_of_a_quota_bounds() -> None:
+    for name in ("cpu", "memory", "disk", "tasks"):
+        quota = Quota("acme/lib", Amounts(**{name: 10}), Amounts(**{name: 6}))
+        claims = [Claim(run_id, "", "", 1, goes_on=False, quota=quota) for run_id in "ab"]
+        assert _manager(9, *claims).grant() == ["a"]
+
+
+def test_of_the_machine_a_run_takes_no_more_than_its_quota() -> None:
+    resources = ResourceManager(2, Amounts(4000, 100, 100))
+    quota = Quota("acme/lib", Amounts(memory=20), Amounts(memory=20))
+    resources.want(Claim("a", "", "", 1, goes_on=False, quota=quota))
+    resources.want(Claim("b", "", "", 1, goes_on=False, needs=Amounts(0, 80, 0)))
+    assert resources.grant() == ["a", "b"]
+
+
 @define
 class Oracle:
     """The same without cleverness: looks through all that waits, best first."""
@@ -228,3 +278,100 @@ class AgainstTheOracle(RuleBasedStateMachine):
 
 AgainstTheOracle.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestAgainstTheOracle = AgainstTheOracle.TestCase
+
+
+QUOTA = 6
+
+
+class QuotasAgainstALookThroughAll(RuleBasedStateMachine):
+    """Runs of repositories with quotas start in the order of their rank, each repository for itself.
+
+    The tiers are never exceeded, and nobody that waits for a quota is passed by one of its repository.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resources = ResourceManager(4, Amounts(1000, CAPACITY, 1 << 40))
+        self.waiting: list[tuple[tuple[bool, int, int], Claim]] = []
+        self.held: dict[str, Claim] = {}
+        self.number = 0
+
+    @rule(
+        repository=st.sampled_from(["a", "b"]),
+        depth=st.integers(0, 2),
+        goes_on=st.booleans(),
+        memory=st.integers(0, QUOTA),
+    )
+    def want(self, repository: str, depth: int, goes_on: bool, memory: int) -> None:
+        self.number += 1
+        needs = Amounts(0, memory, 0)
+        quota = Quota(repository, Amounts(memory=QUOTA), needs)
+        claim = Claim(f"run {self.number}", "", "", depth, goes_on, needs, quota)
+        self.resources.want(claim)
+        self.waiting.append(((not goes_on, -depth, self.number), claim))
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        entry = data.draw(st.sampled_from(self.waiting))
+        self.resources.drop(entry[1].run_id)
+        self.waiting.remove(entry)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        run_id = data.draw(st.sampled_from(sorted(self.held)))
+        self.resources.release(run_id)
+        del self.held[run_id]
+
+    def used(self, repository: str = "") -> int:
+        """Give the memory that runs hold, of one repository or all."""
+        claims = (claim for claim in self.held.values() if repository in ("", claim.quota.repository))
+        return sum(claim.needs.memory or 0 for claim in claims)
+
+    def expected(self) -> list[str]:
+        """Say which runs start now; they are held from then on."""
+        granted: list[str] = []
+        stuck: set[str] = set()
+        for entry in sorted(self.waiting, key=lambda entry: entry[0]):
+            claim, repository = entry[1], entry[1].quota.repository
+            if len(self.held) == 4:
+                break
+            if repository in stuck or self.used(repository) + (claim.needs.memory or 0) > QUOTA:
+                stuck.add(repository)
+            elif self.held and self.used() + (claim.needs.memory or 0) > CAPACITY:
+                break
+            else:
+                self.waiting.remove(entry)
+                self.held[claim.run_id] = claim
+                granted.append(claim.run_id)
+        return granted
+
+    @rule()
+    def grant(self) -> None:
+        assert self.resources.grant() == self.expected()
+
+    @invariant()
+    def no_tier_is_exceeded(self) -> None:
+        assert self.used() <= CAPACITY
+        assert max(map(self.used, "ab")) <= QUOTA
+        assert (self.resources.running, self.resources.waiting) == (len(self.held), len(self.waiting))
+
+    def teardown(self) -> None:
+        """Let everything that waits run: nothing may be forgotten."""
+        while self.waiting or self.held:
+            self.grant()
+            for run_id in list(self.held):
+                self.release_now(run_id)
+        assert self.resources.waiting == 0
+
+    def release_now(self, run_id: str) -> None:
+        """End a run."""
+        self.resources.release(run_id)
+        del self.held[run_id]
+
+
+QuotasAgainstALookThroughAll.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None
+)
+TestQuotas = QuotasAgainstALookThroughAll.TestCase

@@ -22,6 +22,7 @@ from tako.journal.records import (
     StepStarted,
     StopRequested,
     SubscriptionFiltered,
+    Usage,
     WorkerDied,
 )
 from tests.support.records import IDENTITY, T0, event, run_id, run_started
@@ -92,6 +93,18 @@ def test_a_new_attempt_forgets_how_the_last_one_ended() -> None:
         2,
         T0 + 3,
     )
+
+
+def test_what_a_run_used_is_what_its_steps_used_each_time_they_ran() -> None:
+    state = fold(
+        [
+            run_started(),
+            StepFinished(T0 + 1, "one", 1, "failed", usage=Usage(1.5, 10, 300, 2, 7)),
+            StepFinished(T0 + 2, "one", 2, "succeeded", usage=Usage(0.25, 20, 100, 9, 5)),
+            StepFinished(T0 + 3, "two", 1, "skipped"),
+        ]
+    )
+    assert state.usage == Usage(1.75, 20, 300, 9, 7)
 
 
 def test_a_step_that_was_never_started_may_end() -> None:

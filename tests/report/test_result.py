@@ -52,6 +52,7 @@ def test_the_head_of_a_result(told: RunDirectory) -> None:
         "message": "step dependents: 3 of 4 children did not succeed",
         "outputs": {},
         "attempts": 1,
+        "usage": {"cpu_s": 0.1, "max_rss": 2048, "memory": 0, "tasks": 0, "disk": 0},
         "exit_code": 1,
         "interrupted_at": None,
         "was_running": [],

@@ -14,7 +14,7 @@ from tako.cli.cache_access import LazyCache
 from tako.cli.notes import Notes
 from tako.cli.options import open_home
 from tako.cli.request import Request
-from tako.config.schema import Settings, Workflow
+from tako.config.schema import Resources, Settings, Workflow
 from tako.engine.environment import scrubbed
 from tako.engine.root_source import RootSource
 from tako.engine.run_directory import machine_limits, whole_machine
@@ -100,6 +100,7 @@ def root_spec(parts: Parts, source: RootSource, isolation: Isolation) -> RunSpec
         isolation=Isolation() if source.in_place else isolation,
         environment=dict(user_environment()) if source.in_place else parts.passed_on,
         limits=_limits(parts, in_place=source.in_place),
+        quota=_root_quota(parts, source),
         in_place=source.in_place,
         keep=parts.request.keep,
         tracked_changes=source.tracked_changes,
@@ -115,12 +116,21 @@ def _limits(parts: Parts, *, in_place: bool) -> Limits:
     return evolve(share, memory=None, disk=None, tasks=None) if in_place else share
 
 
+def _root_quota(parts: Parts, source: RootSource) -> Resources:
+    if source.in_place or not parts.settings.quotas:
+        return Resources()
+    from tako.engine.quotas import quota_of
+
+    return quota_of(parts.settings, parse_repository(source.repository))
+
+
 def mounts(parts: Parts, repository: Repository, workflow: Workflow) -> tuple[Mount, ...]:
     """What a run sees beyond its workspace; raises `TakoError` if it asks for more than it may have."""
     from tako.engine.extra_mounts import extra_mounts
     from tako.engine.limits import check_fits
+    from tako.engine.quotas import quota_of
 
-    check_fits(workflow, whole_machine(parts.home.path))
+    check_fits(workflow, whole_machine(parts.home.path), quota_of(parts.settings, repository))
     return extra_mounts(parts.settings, user_environment(), repository, workflow)
 
 
@@ -140,6 +150,7 @@ def _tool_caches(parts: Parts, isolation: Isolation) -> tuple[tuple[Path, str], 
 def factory(parts: Parts, isolation: Isolation, *, keep: bool) -> ChildRunnerFactory:
     """What makes children's specs; made when the first is needed."""
     from tako.engine.child_runner_factory import ChildRunnerFactory
+    from tako.engine.quotas import quota_of
 
     return ChildRunnerFactory(
         parts.passed_on,
@@ -148,6 +159,7 @@ def factory(parts: Parts, isolation: Isolation, *, keep: bool) -> ChildRunnerFac
         parts.cache.git_identity,
         tool_caches=_tool_caches(parts, isolation),
         keep=keep,
+        quota=partial(quota_of, parts.settings),
     )
 
 

@@ -6,14 +6,16 @@ Nodes of a tako.yml flow in, frozen values of `schema` flow out, mistakes are no
 from __future__ import annotations
 
 from tako.config.inputs import TYPES, value_problem
-from tako.config.names import outer_path
+from tako.config.names import duration, outer_path
 from tako.config.schema import Input, Resources, Sandbox, Validation
 from tako.config.values import Table, Value, check_name
 from tako.units import parse_cpu, parse_quantity
 
 _INPUT_KEYS = ("type", "required", "default", "description", "validation")
 _VALIDATION_KEYS = ("enum", "pattern", "min", "max", "min_length", "max_length")
-_RESOURCE_KEYS = ("cpu_limit", "mem_limit", "disk_limit", "process_limit", "address_space_limit")
+_RESOURCE_KEYS = (
+    "cpu_limit", "mem_limit", "disk_limit", "process_limit", "cpu_time_limit", "address_space_limit",
+)  # fmt: skip
 _NEEDS_TYPE = {
     "pattern": ("string",),
     "min": ("integer", "number"),
@@ -93,16 +95,25 @@ def _pattern(value: Value) -> str:
     return text
 
 
-def read_resources(value: Value) -> Resources:
-    """Read `resources:` of a workflow or step."""
-    table = value.table(_RESOURCE_KEYS)
+def read_resources(value: Value, keys: tuple[str, ...] = _RESOURCE_KEYS) -> Resources:
+    """Read `resources:` of a workflow or step, or a quota of config.yml, which has fewer `keys`."""
+    table = value.table(keys)
     return Resources(
         cpu_limit=table.get("cpu_limit", lambda found: found.converted(parse_cpu, None), None),
         mem_limit=table.get("mem_limit", _size, None),
         disk_limit=table.get("disk_limit", _size, None),
         process_limit=table.get("process_limit", lambda found: found.integer(1), None),
+        cpu_time_limit=table.get("cpu_time_limit", _cpu_time, None),
         address_space_limit=table.get("address_space_limit", _size, None),
     )
+
+
+def _cpu_time(value: Value) -> float | None:
+    """Whole seconds are what the kernel knows (RLIMIT_CPU)."""
+    seconds = duration(value)
+    if seconds < 1:
+        value.fail("expected at least 1s")
+    return seconds
 
 
 def _size(value: Value) -> int | None:

@@ -59,12 +59,13 @@ class Input(FrozenValue):
 
 @frozen(eq=False, repr=False)
 class Resources(FrozenValue):
-    """Limits of a step or workflow; None is undeclared."""
+    """Limits of a step or workflow; None is undeclared; `cpu_time_limit` in seconds."""
 
     cpu_limit: float | None = None
     mem_limit: int | None = None
     disk_limit: int | None = None
     process_limit: int | None = None
+    cpu_time_limit: float | None = None
     address_space_limit: int | None = None
 
 
@@ -217,6 +218,8 @@ class Settings(FrozenValue):
     sandbox: SandboxSettings = field(factory=SandboxSettings)
     #: The repositories that may have each secret.
     secrets: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    #: What all runs of a repository may use together, by `owner/name`; `default` is for the others, each.
+    quotas: Mapping[str, Resources] = field(factory=dict)
     keep_workspaces: KeptWorkspaces = field(factory=KeptWorkspaces)
     #: How long journals and logs stay, in seconds.
     keep_runs_s: float = 90 * 24 * 3600.0

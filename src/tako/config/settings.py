@@ -10,7 +10,7 @@ import os
 import string
 from pathlib import Path
 
-from tako.config.declarations import outer_paths, read_sandbox
+from tako.config.declarations import outer_paths, read_resources, read_sandbox
 from tako.config.files import read_regular, text_of
 from tako.config.names import (
     duration,
@@ -22,16 +22,19 @@ from tako.config.names import (
     secret_name_problem,
 )
 from tako.config.problems import Problems, did_you_mean
-from tako.config.schema import KeptWorkspaces, Sandbox, SandboxSettings, Settings
+from tako.config.schema import KeptWorkspaces, Resources, Sandbox, SandboxSettings, Settings
 from tako.config.values import Value
 from tako.config.yaml_walk import read_tree
 from tako.units import parse_quantity
 
 ISOLATION = ("auto", "process", "landlock", "namespace")
+#: The key of `quotas` for every repository that has none of its own.
+DEFAULT_QUOTA = "default"
+QUOTA_KEYS = ("cpu_limit", "mem_limit", "disk_limit", "process_limit", "cpu_time_limit")
 URL_FIELDS = ("host", "owner", "name")
 _KEYS = (
     "jobs", "isolation", "lock_timeout", "url_template", "repositories", "environment", "cache_dir",
-    "sandbox", "secrets", "keep_workspaces", "keep_runs",
+    "sandbox", "secrets", "quotas", "keep_workspaces", "keep_runs",
 )  # fmt: skip
 
 
@@ -62,6 +65,7 @@ def _settings(root: Value) -> Settings:
         environment=table.get("environment", env_names, ()),
         sandbox=table.get("sandbox", _sandbox, default.sandbox),
         secrets=table.get("secrets", _grants, {}),
+        quotas=table.get("quotas", _quotas, {}),
         keep_workspaces=table.get("keep_workspaces", _kept, default.keep_workspaces),
         keep_runs_s=table.get("keep_runs", duration, default.keep_runs_s),
         cache_dir=os.path.expanduser(table.get("cache_dir", outer_path, "")),  # noqa: PTH111  "" stays ""
@@ -96,6 +100,16 @@ def _of_repositories(value: Value) -> dict[str, Sandbox]:
             item.note(problem)
         granted[name] = read_sandbox(item)
     return granted
+
+
+def _quotas(value: Value) -> dict[str, Resources]:
+    quotas = {}
+    for name, item in value.entries().items():
+        problem = "" if name == DEFAULT_QUOTA else reference_problem(name)
+        if problem:
+            item.note(problem)
+        quotas[name] = read_resources(item, QUOTA_KEYS)
+    return quotas
 
 
 def _grants(value: Value) -> dict[str, tuple[str, ...]]:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from tako.config.schema import Resources
 from tako.engine.segment import RunSpec
 from tako.journal.records import EventEmitted
-from tako.repositories.reference import parse_repository
+from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits
 from tako.values import FrozenValue
@@ -34,6 +35,7 @@ class ChildRunnerFactory(FrozenValue):
     git_identity: Callable[[], tuple[str, str]] = lambda: ("", "")
     tool_caches: tuple[tuple[Path, str], ...] = ()
     keep: bool = False
+    quota: Callable[[Repository], Resources] = lambda _repository: Resources()
 
     def spec(self, parent: RunSpec, emitted: EventEmitted, child: PlannedChild) -> RunSpec:
         """The child's run; `child` must have no error."""
@@ -55,6 +57,7 @@ class ChildRunnerFactory(FrozenValue):
             isolation=self.isolation,
             environment=self.environment,
             limits=self.limits,
+            quota=self.quota(parse_repository(record.repository)),
             keep=self.keep,
             parent_run_id=parent.run_id,
             parent_step=emitted.step,

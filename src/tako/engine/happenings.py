@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from tako.engine.instructions import Tally
-from tako.engine.resources import Amounts
+from tako.engine.resources import Amounts, Quota
 from tako.values import FrozenValue
 
 
@@ -22,6 +22,7 @@ class NewRun(FrozenValue):
     #: A child that failed before it could run: its error is recorded already.
     failed: bool = False
     needs: Amounts = field(factory=Amounts)
+    quota: Quota = field(factory=Quota)
     #: The number of its next segment.
     segment: int = 0
     #: The fan-out that it waits at.

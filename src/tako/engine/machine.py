@@ -124,7 +124,7 @@ class Machine:
 
     def _claim(self, run: Run, *, goes_on: bool) -> Claim:
         place = run.parent.place if run.parent else ""
-        return Claim(run.run_id, run.new.turn, place, run.depth, goes_on, run.new.needs)
+        return Claim(run.run_id, run.new.turn, place, run.depth, goes_on, run.new.needs, run.new.quota)
 
     def _queue(self, run: Run, *, goes_on: bool) -> None:
         run.phase = "queued"

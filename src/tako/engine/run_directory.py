@@ -39,12 +39,13 @@ def machine_limits(directory: Path, jobs: int) -> Limits:
 
     Never so little that ordinary builds would fail: 1 GiB of disk, half a GiB of memory.
     Open files are what the user's shell allows, because the root raises its own limit. RLIMIT_NPROC counts
-    all tasks of the user, so that it is set relative to what runs already; it does not bind root
-    (setrlimit(2), CAP_SYS_RESOURCE).
+    all tasks of the user, so that it is set relative to what runs already, and so high that all jobs together
+    stay below it: who meets it was over its own limit before. It does not bind root (setrlimit(2),
+    CAP_SYS_RESOURCE).
     """
     disk = os.statvfs(directory)
     file_size = max(_FILE_SIZE_MIN, disk.f_bavail * disk.f_frsize // jobs)
-    processes = None if os.getuid() == 0 else user_tasks() + _PROCESSES
+    processes = None if os.getuid() == 0 else user_tasks() + (jobs + 1) * _PROCESSES
     return Limits(
         file_size=file_size,
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],

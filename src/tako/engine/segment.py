@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from tako.config.schema import Step, Workflow
+from tako.config.schema import Resources, Step, Workflow
 from tako.layout import RunDirectory
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import NAMESPACE, Limits, Mount
@@ -51,6 +51,8 @@ class RunSpec(FrozenValue):
     #: What the steps' environment is made from: the user's own, or what is left of it for a child.
     environment: Mapping[str, str]
     limits: Limits
+    #: What its repository may use, of which it can have all.
+    quota: Resources = field(factory=Resources, kw_only=True)
     in_place: bool = False
     keep: bool = False
     parent_run_id: str = ""

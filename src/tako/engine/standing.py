@@ -15,7 +15,7 @@ from tako.config.schema import Workflow
 from tako.config.steps import all_steps
 from tako.engine.happenings import NewRun
 from tako.engine.instructions import Tally
-from tako.engine.limits import needs_of
+from tako.engine.limits import needs_of, quota_claim
 from tako.engine.retries import NEVER
 from tako.engine.segment import RunSpec
 from tako.errors import UsageError
@@ -139,7 +139,13 @@ def resumed(decision: Decision, *, now: float, interrupted_at: float, version: s
 def fresh_run(spec: RunSpec) -> NewRun:
     """A run that has not begun."""
     turn = "" if spec.workflow.parallel else spec.repository.lower()
-    return NewRun(spec.run_id, turn, spec.workflow.timeout_s, needs=needs_of(spec.workflow))
+    return NewRun(
+        spec.run_id,
+        turn,
+        spec.workflow.timeout_s,
+        needs=needs_of(spec.workflow),
+        quota=quota_claim(spec.repository, spec.limits, spec.quota, spec.workflow),
+    )
 
 
 def standing_run(spec: RunSpec, state: RunState, now: float) -> NewRun:

@@ -19,7 +19,7 @@ from tako.layout import DEV_SHM, RESOLV_CONF, RunDirectory, SeenDirectory, objec
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watched, cpus_for
-from tako.system.cgroups import make_bound, remove
+from tako.system.cgroups import NO_GROUPS, Groups, make_groups, remove
 
 _SHELL = ("/bin/sh", "-e")
 #: Tasks of the sandbox itself, and so many that the watchdog sees a bomb before it meets the wall.
@@ -32,7 +32,7 @@ class StepSandbox:
     def __init__(self, segment: Segment) -> None:
         self._spec: RunSpec = segment.run
         self._level = segment.run.isolation.level
-        self._group: Path | None = None
+        self._groups = NO_GROUPS
         self._temporary = segment.temporary
         # Another for each segment of the tree, so that not all sit on the same CPU.
         self._serial = int(Path(segment.temporary).name) if Path(segment.temporary).name.isdigit() else 0
@@ -69,20 +69,22 @@ class StepSandbox:
         return tuple(found)
 
     def watched(self) -> Watched:
-        """Where the segment's steps can fill something; nothing of what they do in the user's checkout."""
+        """Where the started step can fill something; nothing of what it does in the user's checkout."""
         spec, paths = self._spec, self._spec.paths
         if spec.in_place:
-            return Watched()
+            return Watched(groups=self._groups)
         changed = paths.upper if spec.overlaid else paths.repo
         shared = paths.shared_memory if self._level == NAMESPACE else DEV_SHM
         return Watched(
             (changed, paths.home, paths.exchange, Path(self._temporary)),
             shared if spec.in_namespaces else None,
+            self._groups,
         )
 
     def start(self, step: Step, environment: Mapping[str, str], limits: Limits) -> Started:
         """Start the step's script, which is in place; raises `SandboxFailedError`."""
         command = (*_SHELL, str(self.seen.script(step.id)))
+        self._groups = self._bounding(limits)
         policy = Policy(
             self._words | dict(environment),
             str(self.directory),
@@ -91,7 +93,7 @@ class StepSandbox:
             network=step.network,
             limits=limits,
             umask=-1 if self._spec.in_place else 0o077,
-            group=str(self._bound(limits) or ""),
+            groups=self._groups.directories,
         )
         cpus = cpus_for(limits, self._serial)
         if cpus is not None:
@@ -112,17 +114,20 @@ class StepSandbox:
 
         return process_level.launch(policy, command)
 
-    def _bound(self, limits: Limits) -> Path | None:
-        """A wall against fork bombs of root's, well above what the watchdog allows."""
-        if os.getuid() == 0 and limits.tasks is not None:
-            self._group = make_bound(2 * limits.tasks + _ROOM)
-        return self._group
+    def _bounding(self, limits: Limits) -> Groups:
+        """The kernel's own bounds: a wall against fork bombs of root's, and memory where that is declared.
+
+        The wall is well above what the watchdog allows. Undeclared memory is left to the watchdog: a group
+        costs time.
+        """
+        tasks = 2 * limits.tasks + _ROOM if os.getuid() == 0 and limits.tasks is not None else None
+        memory = limits.memory if limits.memory_declared else None
+        return make_groups(tasks, memory) if tasks or memory else NO_GROUPS
 
     def ended(self) -> None:
         """The last step that was started is gone, and all it started."""
-        if self._group is not None:
-            remove(self._group)
-            self._group = None
+        remove(self._groups)
+        self._groups = NO_GROUPS
 
     def _mounts(self, step: Step, environment: Mapping[str, str]) -> Iterator[Mount]:
         """What the step sees: the machine first, then its own, which may lie below."""

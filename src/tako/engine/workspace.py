@@ -24,6 +24,7 @@ from tako.system.tree import copy_tree
 
 #: Of the private /dev/shm, where no limit of memory is known: half a gibibyte.
 _SHARED_MEMORY = 1 << 29
+_ENDLESS = 1 << 62
 
 
 def prepare(spec: RunSpec, state: RunState) -> None:
@@ -116,13 +117,18 @@ def _mount(spec: RunSpec) -> None:
         mount_overlay(spec.source, paths.upper, paths.inner, paths.repo)
     # bubblewrap puts it where the step sees it; without, that is where it has to be.
     shared = paths.shared_memory if spec.isolation.level == NAMESPACE else DEV_SHM
-    mount_memory(shared, spec.limits.memory or _SHARED_MEMORY)
+    mount_memory(shared, _shared_memory(spec))
     for number, (cache, place) in enumerate(spec.tool_caches):
         # Another process may write the lower directory meanwhile: at worst a stale file of a cache is seen.
         upper, inner = paths.cache_view(number)
         for directory in (upper, inner, paths.home / place):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         mount_overlay(cache, upper, inner, paths.home / place)
+
+
+def _shared_memory(spec: RunSpec) -> int:
+    """The bytes that fit into /dev/shm: what a step may have in memory that declares nothing."""
+    return min(spec.limits.memory or _SHARED_MEMORY, spec.quota.mem_limit or _ENDLESS)
 
 
 def _write_git_identity(draft: RunDirectory, identity: tuple[str, str]) -> None:

@@ -37,6 +37,7 @@ from tako.journal.records import (
     StepStarted,
     StopRequested,
     SubscriptionFiltered,
+    Usage,
     WorkerDied,
     WorkspaceRebuilt,
 )
@@ -159,6 +160,8 @@ class RunState:
     #: When its time began, and when nobody was there: (from, to).
     since: float = 0.0
     gaps: list[tuple[float, float]] = field(factory=list)
+    #: Of all its steps together, each time they ran: CPU seconds added up, of the others the most.
+    usage: Usage = field(factory=Usage)
     last_at: float = 0.0
     #: When the last thing happened before a record said `interrupted`.
     interrupted_at: float | None = None
@@ -307,6 +310,7 @@ def _step_finished(state: RunState, record: StepFinished) -> None:
     step = state.step(record.step)
     step.attempts = max(step.attempts, record.attempt)
     step.finished = record
+    state.usage = state.usage.followed_by(record.usage)
     step.failures += record.status in (FAILED, TIMED_OUT)
 
 

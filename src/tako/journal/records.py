@@ -84,6 +84,16 @@ class Usage(FrozenValue):
     tasks: int = 0
     disk: int = 0
 
+    def followed_by(self, later: Usage) -> Usage:
+        """What both used together, one after the other."""
+        return Usage(
+            round(self.cpu_s + later.cpu_s, 3),
+            max(self.max_rss, later.max_rss),
+            max(self.memory, later.memory),
+            max(self.tasks, later.tasks),
+            max(self.disk, later.disk),
+        )
+
 
 @frozen(eq=False, repr=False)
 class CollectedFile(FrozenValue):

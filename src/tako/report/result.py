@@ -82,6 +82,7 @@ def _head(view: RunView) -> dict[str, Any]:
         "message": finished.message if finished else "",
         "outputs": dict(finished.outputs) if finished else {},
         "attempts": view.state.attempts,
+        "usage": asdict(view.state.usage),
     }
 
 

@@ -22,8 +22,8 @@ class Limits(FrozenValue):
     """What one step may use; None is unlimited, or what tako was given.
 
     The first five are rlimits of each of its processes, soft and hard (getrlimit(2)): CPU time in seconds,
-    sizes in bytes; `processes` is the user's total, counted in tasks. The others bound the step's whole
-    process tree: bytes of memory, bytes on disk, tasks (processes and threads), CPUs.
+    sizes in bytes; `processes` is the user's total, counted in tasks. The others, and CPU time too, bound the
+    step's whole process tree: bytes of memory, bytes on disk, tasks (processes and threads), CPUs.
     """
 
     cpu_s: int | None = None
@@ -32,6 +32,8 @@ class Limits(FrozenValue):
     processes: int | None = None
     address_space: int | None = None
     memory: int | None = None
+    #: Whether somebody declared it, so that the kernel shall keep it where it can.
+    memory_declared: bool = False
     disk: int | None = None
     tasks: int | None = None
     cpus: float | None = None
@@ -64,5 +66,5 @@ class Policy(FrozenValue):
     limits: Limits = field(factory=Limits)
     #: -1 keeps the user's own, for the steps of a root run in the user's checkout.
     umask: int = 0o077
-    #: A control group that the step's processes are born in; empty for none.
-    group: str = ""
+    #: Control groups that the step's processes are born in.
+    groups: tuple[str, ...] = ()

@@ -48,8 +48,8 @@ def start(
     """
 
     def prepare() -> None:
-        if policy.group:
-            enter(policy.group)
+        for group in policy.groups:
+            enter(group)
         for preparation in preparations:
             preparation()
 

@@ -16,7 +16,16 @@ from pathlib import Path
 from attrs import frozen
 
 from tako.sandbox.policy import Limits
-from tako.system.usage import disk_use, processes, proportional, used_on
+from tako.system.cgroups import NO_GROUPS, Groups, memory_kills, most_tasks
+from tako.system.usage import (
+    children_cpu_s,
+    disk_use,
+    filled,
+    processes,
+    proportional,
+    running_cpu_s,
+    used_on,
+)
 from tako.values import FrozenValue
 
 _FIRST_S, _LAST_S = 0.02, 0.25
@@ -27,10 +36,11 @@ _WALK_EVERY_S = 1.0
 
 @frozen(eq=False, repr=False)
 class Watched(FrozenValue):
-    """Where a step can fill something: directories on disk, and its shared memory."""
+    """Where a step can fill something: directories on disk, its shared memory, its control groups."""
 
     directories: tuple[Path, ...] = ()
     shared_memory: Path | None = None
+    groups: Groups = NO_GROUPS
 
 
 @frozen(eq=False, repr=False)
@@ -63,6 +73,7 @@ class Watchdog:
         self._interval_s = _FIRST_S
         self._next = clock() + _FIRST_S
         self._memory = self._tasks = self._disk = 0
+        self._cpu_before_s = children_cpu_s()
         self._next_walk = clock() + _WALK_EVERY_S
         #: What the file system held at the last walk, so that only what was added since can matter.
         self._filled = self._used_of_disk()
@@ -88,16 +99,46 @@ class Watchdog:
         self._next = self._clock() + self._interval_s
         return breach
 
+    def look_at_what_is_left(self) -> Breach | None:
+        """What still runs when the step's first process has failed, which may be why it did."""
+        return self._look_at_processes()
+
     def last_look(self) -> Breach | None:
-        """What lies on the disk when the step has ended, if it may matter."""
-        return self._look_at_disk(self._clock(), at_end=True)
+        """What the kernel remembers when the step has ended, and what lies on the disk if it may matter."""
+        return (
+            self._told_by_kernel()
+            or self._over_cpu_time(())
+            or self._look_at_disk(self._clock(), at_end=True)
+        )
+
+    def _over_cpu_time(self, pids: tuple[int, ...]) -> Breach | None:
+        """The kernel bounds each process, and knows nothing of their sum."""
+        most = self._limits.cpu_s
+        if most is None:
+            return None
+        used = children_cpu_s() - self._cpu_before_s + running_cpu_s(pids)
+        return Breach("CPU time", most, int(used)) if used >= most else None
+
+    def _told_by_kernel(self) -> Breach | None:
+        """A shell that cannot fork ends by itself, and one process that is killed need not end the others."""
+        breach = self._over_tasks(most_tasks(self._watched.groups))
+        limit = self._limits.memory
+        if breach is not None or limit is None or not memory_kills(self._watched.groups):
+            return breach
+        self._memory = max(self._memory, limit)
+        return Breach("memory", limit, self._memory)
+
+    def _over_tasks(self, seen: int) -> Breach | None:
+        self._tasks = max(self._tasks, seen)
+        most = self._limits.tasks
+        return Breach("processes", most, seen) if most is not None and seen > most else None
 
     def _look_at_processes(self) -> Breach | None:
         most = self._limits.tasks
         found = processes(most=most if most is not None else 1 << 20)
-        self._tasks = max(self._tasks, found.tasks)
-        if most is not None and found.tasks > most:
-            return Breach("processes", most, found.tasks)
+        breach = self._over_tasks(found.tasks) or self._over_cpu_time(found.pids) or self._told_by_kernel()
+        if breach is not None:
+            return breach
         shared = used_on(self._watched.shared_memory) if self._watched.shared_memory else 0
         if found.resident + shared <= self._memory:
             return None
@@ -124,7 +165,7 @@ class Watchdog:
         return Breach("disk", limit, held) if limit is not None and held > limit else None
 
     def _used_of_disk(self) -> int:
-        return used_on(self._watched.directories[0]) if self._watched.directories else 0
+        return filled(self._watched.directories[0]) if self._watched.directories else 0
 
 
 def cpus_for(limits: Limits, serial: int) -> frozenset[int] | None:

@@ -16,6 +16,9 @@ from attrs import frozen
 
 from tako.values import FrozenValue
 
+_TICKS = os.sysconf("SC_CLK_TCK")
+#: utime, stime, cutime, cstime behind the command name (proc_pid_stat(5)).
+_CPU_FIELDS = slice(11, 15)
 _PAGE = resource.getpagesize()
 _BLOCK = 512
 #: What a file takes besides its blocks: 256 bytes on ext4, 512 on XFS.
@@ -88,6 +91,12 @@ def used_on(mount: Path) -> int:
     return (held.f_blocks - held.f_bfree) * held.f_frsize
 
 
+def filled(mount: Path) -> int:
+    """How much of a file system is used, never less than what lies there by `disk_use`."""
+    held = os.statvfs(mount)
+    return (held.f_blocks - held.f_bfree) * held.f_frsize + (held.f_files - held.f_ffree) * _INODE
+
+
 def disk_use(directories: Iterable[Path]) -> int:
     """Blocks below directories: hard links once, no link followed, other file systems left out.
 
@@ -134,6 +143,15 @@ def oom_kills() -> int:
             if name == "oom_kill":
                 return int(value)
     return 0
+
+
+def running_cpu_s(pids: Iterable[int]) -> float:
+    """CPU seconds of processes, with what they have collected of their children."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+            ticks += sum(map(int, file.read().rpartition(b")")[2].split()[_CPU_FIELDS]))
+    return ticks / _TICKS
 
 
 def children_cpu_s() -> float:

@@ -139,6 +139,8 @@ class ProcessTree:
     def _finish(self) -> Ended:
         _, status, used = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
+        if status and self._breach is None:
+            self._breach = self._watchdog.look_at_what_is_left()
         left = end_descendants()
         for stream in self._streams:
             while stream.open and stream.read():

@@ -43,13 +43,17 @@ from tako.journal.records import (
     StepFinished,
 )
 from tako.journal.redaction import NOTHING, Scrubber
-from tako.sandbox.watchdog import Breach, Watchdog
+from tako.sandbox.policy import Limits
+from tako.sandbox.started import SandboxFailedError, Started
+from tako.sandbox.watchdog import Watchdog
 from tako.system.files import disk_full, is_full, write_whole
 from tako.system.signals import name_of
 from tako.units import format_bytes, format_duration
 from tako.values import FrozenValue
 
 _LIMIT_SIGNALS = {"SIGXCPU": "CPU time", "SIGXFSZ": "file size"}
+#: How values of limits are told that are not bytes.
+_AMOUNTS: Mapping[str, Callable[[int], str]] = {"processes": str, "CPU time": format_duration}
 _SHELL_SIGNAL_BASE = 128
 
 
@@ -94,7 +98,7 @@ class ShellStep:
         try:
             finished, artifacts = self._run(step, blank, scope, environment)
         except OutputTooLargeError as error:
-            most = step_limits(self._spec.limits, self._spec.workflow, step).file_size
+            most = step_limits(self._spec.limits, self._spec.quota, self._spec.workflow, step).file_size
             finished = evolve(blank, message=str(error), limit="file size", limit_value=most)
             artifacts = {}
         except (UsageError, StepRefusedError) as error:
@@ -110,7 +114,7 @@ class ShellStep:
     ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
         own = rendered_all(step.env, scope)
         self._write_script(step, render(step.run, scope))
-        limits = step_limits(self._spec.limits, self._spec.workflow, step)
+        limits = step_limits(self._spec.limits, self._spec.quota, self._spec.workflow, step)
         log = Log(self._spec.paths.log(step.id), most=limits.file_size)
         try:
             words = step_words(self._spec, self._sandbox.seen, step.id)
@@ -128,13 +132,15 @@ class ShellStep:
                 watchdog=Watchdog(limits, self._sandbox.watched()),
             )
             ended = tree.run()
-            self._sandbox.ended()
-            started.check("\n".join(log.last_lines()))
+            _check(started, ended, log)
         finally:
+            self._sandbox.ended()
             log.close()
         if log.failure:
             raise log.failure
-        finished = evolve(_verdict(blank, ended, step), usage=ended.usage, last_lines=log.last_lines())
+        finished = evolve(
+            _verdict(blank, ended, step, limits), usage=ended.usage, last_lines=log.last_lines()
+        )
         if finished.status != SUCCEEDED:
             return finished, {}
         return self._collect(step, finished, Streams(out.kept, err.kept, out.end), scope)
@@ -191,7 +197,16 @@ class ShellStep:
             return evolve(finished, status=FAILED, message=f"its artifacts cannot be kept: {error}"), {}
 
 
-def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
+def _check(started: Started, ended: Ended, log: Log) -> None:
+    """Raise `SandboxFailedError` if the step never ran, unless its sandbox itself went over a limit."""
+    try:
+        started.check("\n".join(log.last_lines()))
+    except SandboxFailedError:
+        if ended.breach is None:
+            raise
+
+
+def _verdict(blank: StepFinished, ended: Ended, step: Step, limits: Limits) -> StepFinished:
     """How the step ended, in words."""
     if ended.stopped == TIMED_OUT:
         own = f"its timeout of {format_duration(step.timeout_s or 0.0)}"
@@ -202,7 +217,7 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
             blank, status=CANCELLED, message="ended because the run was stopped", **_code(ended.code)
         )
     if ended.breach is not None:
-        return _over_limit(blank, ended.breach)
+        return _over_limit(blank, ended.breach.limit, ended.breach.value, ended.breach.seen)
     if ended.left:
         message = f"processes that cannot be killed are left: {', '.join(map(str, ended.left))}"
         return evolve(blank, message=message, **_code(ended.code))
@@ -211,7 +226,8 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
     number = -ended.code if ended.code < 0 else ended.code - _SHELL_SIGNAL_BASE
     limit = _LIMIT_SIGNALS.get(name_of(number), "") if number > 0 else ""
     if limit:
-        return evolve(blank, limit=limit, message=f"over its limit of {limit}", **_code(ended.code))
+        value = {"CPU time": limits.cpu_s, "file size": limits.file_size}[limit]
+        return _over_limit(evolve(blank, **_code(ended.code)), limit, value)
     said = f"killed by {name_of(-ended.code)}" if ended.code < 0 else f"exit code {ended.code}"
     if ended.code > _SHELL_SIGNAL_BASE and name_of(number).startswith("SIG"):
         # Of a shell's own last command, or of the step itself, whose signal a sandbox tells in this way.
@@ -221,14 +237,13 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step) -> StepFinished:
     return evolve(blank, message=said, **_code(ended.code))
 
 
-def _over_limit(blank: StepFinished, breach: Breach) -> StepFinished:
-    value, seen = (
-        (str(breach.value), str(breach.seen))
-        if breach.limit == "processes"
-        else (format_bytes(breach.value), format_bytes(breach.seen))
-    )
-    message = f"over its limit of {breach.limit}, {value} (used {seen})"
-    return evolve(blank, limit=breach.limit, limit_value=breach.value, message=message)
+def _over_limit(blank: StepFinished, limit: str, value: int | None, seen: int = 0) -> StepFinished:
+    """A limit of the user's own shell has no value here."""
+    told = _AMOUNTS.get(limit, format_bytes)
+    message = f"over its limit of {limit}" + (f", {told(value)}" if value is not None else "")
+    # The kernel lets nothing over its own bounds.
+    used = f" (used {told(seen)})" if value is not None and seen > value else ""
+    return evolve(blank, limit=limit, limit_value=value, message=message + used)
 
 
 def _code(code: int) -> dict[str, Any]:
