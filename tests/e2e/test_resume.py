@@ -118,6 +118,28 @@ def test_what_was_interrupted_goes_on_after_its_last_step(scene: Scene) -> None:
     assert app["steps"][0]["attempts"] == 1
 
 
+def test_the_isolation_level_is_that_of_the_beginning(scene: Scene) -> None:
+    fixed = scene.directory / "fixed"
+    scene.settings("jobs: 1\n")
+    scene.subscriber("acme/app", "true", f"[ -e {fixed} ]")
+    checkout = scene.library(FAN_OUT)
+    assert scene.tako("exec", "release", "--isolation", "process", cwd=checkout).code == 1
+    fixed.touch()
+    ended = _resume(scene)
+    assert ended.code == 0, ended.stderr
+    app = children(scene.status())["acme/app"]
+    assert (app["isolation"], [step["attempts"] for step in app["steps"]]) == ("process", [1, 2])
+
+
+def test_a_run_that_failed_says_how_to_go_on(scene: Scene) -> None:
+    checkout = scene.library("exit 3")
+    failed = scene.tako("exec", "release", cwd=checkout)
+    how = f"tako exec --resume {scene.runs()[0].name}"
+    assert how in failed.stderr
+    assert how in scene.tako("status").stdout
+    assert how not in scene.tako("exec", "release", "--quiet", cwd=checkout).stderr
+
+
 def test_a_run_stopped_by_a_signal_can_be_taken_up(scene: Scene) -> None:
     mail = scene.mailbox()
     go = scene.directory / "go"

@@ -103,6 +103,7 @@ def root_spec(parts: Parts, source: RootSource, isolation: Isolation) -> RunSpec
         quota=_root_quota(parts, source),
         in_place=source.in_place,
         keep=parts.request.keep,
+        isolation_asked=parts.request.isolation,
         tracked_changes=source.tracked_changes,
         git_identity=("", "") if source.in_place else parts.cache.git_identity(),
         mounts=() if source.in_place else mounts(parts, parse_repository(source.repository), source.workflow),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -76,7 +76,7 @@ def prepare(request: Request) -> Request | int:
     from tako.report.explanation import explanation_json, explanation_lines
     from tako.report.result import write_result
 
-    parts = make_parts(evolve(request, local=True), lambda _names: {})
+    parts = make_parts(evolve(request, local=True), _present)
     with _held(parts, request) as paths:
         if not request.explain:
             _reap(parts, paths)
@@ -92,6 +92,11 @@ def prepare(request: Request) -> Request | int:
         elif request.explain:
             sys.stdout.writelines(f"{line}\n" for line in explanation_lines(findings))
     return 0 if request.explain else evolve(request, rerun=_answer(request, findings))
+
+
+def _present(names: Iterable[str]) -> dict[str, str]:
+    """What is set of these variables; the session under the warden takes them away."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def resume(request: Request, post: Post) -> int:
@@ -156,6 +161,9 @@ def _again(parts: Parts, paths: RunDirectory, state: RunState) -> Again:
         message = f"{source.source} is not as the run left it: {'; '.join(changes)}"
         hint = "undo that, or go on with it as it is: --accept-changes"
         raise UsageError(message, hint=hint)
+    # As it was asked for at the beginning: a workspace made at another level could not be gone on with.
+    asked = parts.request.isolation or started.isolation_asked
+    parts = evolve(parts, request=evolve(parts.request, isolation=asked))
     isolation = choose_isolation(parts, source)
     spec = root_spec(parts, source, isolation)
     spec = evolve(

@@ -16,8 +16,9 @@ def command(run: str, output: str) -> None:
     RUN is a run id, of a root run or a child, or its last four or more digits.
     """
     from tako.cli.options import open_home
+    from tako.journal.records import CANCELLED, FAILED, TIMED_OUT
     from tako.report.interruption import interruption, interruption_lines
-    from tako.report.reading import find_run, read_run
+    from tako.report.reading import find_run, read_run, root_of
     from tako.report.result import write_result
     from tako.report.text import Style
     from tako.report.tree import failure_lines, failures, tree_lines
@@ -34,6 +35,9 @@ def command(run: str, output: str) -> None:
         sys.stdout.write("\n")
         for line in failure_lines(error, style):
             sys.stdout.write(line + "\n")
+    if view.status in (FAILED, TIMED_OUT, CANCELLED) and not view.owned:
+        root = root_of(view.paths).run_id
+        sys.stdout.write(f"\nto go on after what has succeeded: tako exec --resume {root}\n")
     found = interruption(view)
     if found is not None:
         sys.stdout.write("\n")

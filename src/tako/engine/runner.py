@@ -136,6 +136,7 @@ class Runner:
             steps=tuple(step.id for step in spec.workflow.steps),
             in_place=spec.in_place,
             keep=spec.keep,
+            isolation_asked=spec.isolation_asked,
         )
 
     def _step(self, step: Step) -> SegmentEnd | None:

@@ -55,6 +55,8 @@ class RunSpec(FrozenValue):
     quota: Resources = field(factory=Resources, kw_only=True)
     in_place: bool = False
     keep: bool = False
+    #: Of a root run: the isolation level that was asked for on the command line.
+    isolation_asked: str = ""
     parent_run_id: str = ""
     parent_step: str = ""
     event: EventValue | None = None

@@ -132,6 +132,8 @@ class RunStarted(FrozenValue):
     #: The root run works in the user's own checkout, `source`.
     in_place: bool = False
     keep: bool = False
+    #: Of a root run: the isolation level that was asked for on the command line.
+    isolation_asked: str = ""
 
 
 @frozen(eq=False, repr=False)
