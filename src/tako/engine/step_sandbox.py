@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,7 +82,22 @@ class StepSandbox:
 
     def start(self, step: Step, environment: Mapping[str, str], limits: Limits) -> Started:
         """Start the step's script, which is in place; raises `SandboxFailedError`."""
-        command = (*_SHELL, str(self.seen.script(step.id)))
+        return self.run((*_SHELL, str(self.seen.script(step.id))), step, environment, limits)
+
+    def run(
+        self,
+        command: Sequence[str],
+        step: Step,
+        environment: Mapping[str, str],
+        limits: Limits,
+        *,
+        terminal: str = "",
+        reads: bool = False,
+    ) -> Started:
+        """Start any command as the step would be; raises `SandboxFailedError`.
+
+        `terminal` and `reads` are those of `Policy`.
+        """
         policy = Policy(
             self._words | dict(environment),
             str(self.directory),
@@ -92,6 +107,8 @@ class StepSandbox:
             limits=limits,
             umask=-1 if self._spec.in_place else 0o077,
             group=str(self._bound(limits) or ""),
+            terminal=terminal,
+            reads=reads,
         )
         cpus = cpus_for(limits, self._serial)
         if cpus is not None:
@@ -141,7 +158,9 @@ class StepSandbox:
         agent = Path(environment.get(SSH_AGENT, ""))
         if agent.is_socket():
             yield _same(str(agent))
-        yield Mount(str(self._spec.paths.script(step.id)), str(self.seen.script(step.id)))
+        script = self._spec.paths.script(step.id)
+        if script.exists():
+            yield Mount(str(script), str(self.seen.script(step.id)))
 
     def _own(self) -> Iterator[Mount]:
         """The run's own directories."""

@@ -66,3 +66,7 @@ class Policy(FrozenValue):
     umask: int = 0o077
     #: A control group that the step's processes are born in; empty for none.
     group: str = ""
+    #: The terminal (its path here) that is the step's own and its standard streams; empty: these are pipes.
+    terminal: str = ""
+    #: Without a terminal: whether stdin is a pipe too, instead of /dev/null.
+    reads: bool = False
