@@ -44,11 +44,14 @@ class StepSandbox:
 
     @property
     def _words(self) -> dict[str, str]:
-        """What tools need to be told where paths stay but most are closed."""
-        if self._level != LANDLOCK or self._spec.isolation.machine is None:
+        """What tools need to know where HOME is not that of the password file, or most paths are closed."""
+        if self._spec.in_place:
             return {}
+        words = {} if self.seen.home == _home_of_user() else _homes_of_java(str(self.seen.home))
+        if self._level != LANDLOCK or self._spec.isolation.machine is None:
+            return words
         # git takes a configuration that it may not read for an error.
-        return {"GIT_CONFIG_NOSYSTEM": "1"} | self._spec.isolation.machine.variables
+        return words | {"GIT_CONFIG_NOSYSTEM": "1"} | self._spec.isolation.machine.variables
 
     @property
     def directory(self) -> Path:
@@ -177,6 +180,13 @@ class StepSandbox:
             yield Mount(str(shared), str(DEV_SHM), writable=True)
 
 
+def _homes_of_java(home: str) -> dict[str, str]:
+    """Java asks the password file for the home, so that Maven and Gradle would use the user's own caches."""
+    words = {"GRADLE_USER_HOME": str(Path(home).joinpath(".gradle"))}
+    # mvn splits it into words.
+    return words if len(home.split()) > 1 else words | {"MAVEN_OPTS": f"-Duser.home={home}"}
+
+
 def _same(path: str) -> Mount:
     return Mount(path, path)
 
@@ -184,8 +194,14 @@ def _same(path: str) -> Mount:
 def _seen(spec: RunSpec) -> SeenDirectory:
     """HOME is where the password file says, because some programs ask that instead of $HOME."""
     system = spec.isolation.machine.system if spec.isolation.machine else ()
-    with suppress(KeyError):
-        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-        if home.is_dir() and home != home.parent and not any(map(home.is_relative_to, system)):
-            return SeenDirectory(spec.directory, home)
+    home = _home_of_user()
+    if home and home.is_dir() and home != home.parent and not any(map(home.is_relative_to, system)):
+        return SeenDirectory(spec.directory, home)
     return SeenDirectory(spec.directory)
+
+
+def _home_of_user() -> Path | None:
+    """What the password file says; None if it does not know the user."""
+    with suppress(KeyError):
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    return None
