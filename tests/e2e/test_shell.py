@@ -178,6 +178,14 @@ def test_what_a_shell_changes_stays_and_nothing_is_recorded(scene: Scene, level:
     assert scene.tako("status", run.name).stdout == before
 
 
+@pytest.mark.parametrize("level", isolations.LEVELS)
+def test_a_resume_goes_on_in_what_was_mended(scene: Scene, level: str) -> None:
+    run = _failed(scene, level, "test -e mended || exit 3")
+    assert scene.tako("shell", run.name, "--", "touch", "mended").code == 0
+    resumed = scene.tako("exec", "--resume", scene.runs()[0].name, "--isolation", level)
+    assert resumed.code == 0, resumed.stderr
+
+
 def test_another_step_may_be_chosen(scene: Scene) -> None:
     run = _failed(scene, "process")
     said = scene.tako("shell", "--step", "publish", run.name, "--", "sh", "-c", "echo $COLOUR $TAKO_STEP")
@@ -250,7 +258,7 @@ def test_a_run_that_is_being_executed_is_refused_with_who(scene: Scene) -> None:
         running.communicate(timeout=runner.GENEROUS_S)
     assert refused.code == 5
     assert f"process {root} (" in refused.stderr
-    assert "is executing run" in refused.stderr
+    assert "is held by process" in refused.stderr
 
 
 def test_while_a_shell_is_open_nobody_else_executes_the_run(scene: Scene) -> None:
@@ -263,6 +271,12 @@ def test_while_a_shell_is_open_nobody_else_executes_the_run(scene: Scene) -> Non
         assert re.search(
             r"process \d+ \(tako: acme/app exec-\S+ shell\) is executing this run", refused.stderr
         )
+        for words in (("exec", "--resume", root.name), ("exec", "--resume", root.name, "--explain")):
+            resumed = scene.tako(*words)
+            assert resumed.code == 5
+            assert re.search(r"is held by process \d+ \(tako: acme/app exec-\S+ shell\)", resumed.stderr)
+        assert scene.tako("workspace", "clean", "--all", "--yes").code == 1
+        assert (run / "work").is_dir()
         with pytest.raises(HeldError):
             Writer(run / "journal.jsonl")
         with open(root / "lock", "rb") as lock:

@@ -29,14 +29,14 @@ from tako.engine.secrets import named_by
 from tako.engine.segment import RunSpec
 from tako.engine.shell_session import ShellSession
 from tako.engine.shell_streams import OnPipes, OnTerminal
-from tako.errors import HeldError, NotFoundError, UsageError
+from tako.errors import NotFoundError, UsageError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import Writer
 from tako.layout import BASH, Home, RunDirectory, home_from
+from tako.recovery.ownership import held_error, share
 from tako.report.reading import find_run, root_of
 from tako.sandbox.levels import choose
 from tako.system import terminals
-from tako.system.files import holder_of, try_share
 from tako.system.user_environment import put_aside, user_environment
 from tako.system.warden import Post, under_warden
 from tako.values import FrozenValue
@@ -104,14 +104,13 @@ def _held(paths: RunDirectory) -> Iterator[tuple[RunDirectory, RunState]]:
     Raises `HeldError` saying who executes it, or has a shell in it.
     """
     root = root_of(paths)
-    if not paths.journal.exists():
-        message = f"run {paths.run_id} never began"
-        raise NotFoundError(message)
-    lock = os.open(root.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = share(root)
+    if lock is None:
+        raise held_error(root)
     try:
-        if not try_share(lock):
-            message = f"{holder_of(lock)} is executing run {root.run_id}: wait until it has ended"
-            raise HeldError(message)
+        if not paths.journal.exists():
+            message = f"run {paths.run_id} never began"
+            raise NotFoundError(message)
         with Writer(paths.journal) as journal:
             yield paths, fold(journal.records)
     finally:

@@ -19,7 +19,7 @@ from tako.engine.segment import RunSpec
 from tako.errors import MachineError, NotFoundError
 from tako.journal.fold import RunState
 from tako.journal.records import RunStarted
-from tako.layout import CONFIG_NAME, RunDirectory, objects_of
+from tako.layout import CONFIG_NAME, RunDirectory
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits, Mount
@@ -44,20 +44,13 @@ def started_of(paths: RunDirectory, state: RunState) -> RunStarted:
     if started is None:
         message = f"run {paths.run_id} never began"
         raise NotFoundError(message)
-    if _worked_in_place(paths, started):
+    if started.in_place:
         message = f"run {paths.run_id} worked in your own checkout, without a sandbox: {started.source}"
         raise NotFoundError(message, hint=f"cd {started.source}")
     if not paths.work.is_dir() or state.sandbox is None:
         message = f"the workspace of run {paths.run_id} is gone: it is removed when a run succeeds"
         raise NotFoundError(message, hint="`tako exec --keep` keeps the workspaces of runs that succeed")
     return started
-
-
-def _worked_in_place(paths: RunDirectory, started: RunStarted) -> bool:
-    """Only a root run can have: one whose source is no snapshot, or whose workspace has no HOME."""
-    if started.parent_run_id:
-        return False
-    return objects_of(Path(started.source)) is None or (paths.work.is_dir() and not paths.home.exists())
 
 
 def spec_from_journal(paths: RunDirectory, state: RunState, now: Surroundings) -> RunSpec:
