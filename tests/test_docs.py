@@ -26,11 +26,13 @@ from tako.expressions.filters import FILTERS
 from tako.expressions.templates import render
 from tako.journal.records import Record
 from tests.support.git import Repositories
+from tests.support.isolations import findings
 from tests.support.runner import Tako
 
 DOCS = Path(__file__).parents[1] / "docs"
 NAMES = ("tako-yml.md", "command-line.md", "internals.md", "sandbox.md", "recovery.md")
 TEXTS = {name: (DOCS / name).read_text() for name in NAMES}
+README = (DOCS.parent / "README.md").read_text()
 REFERENCE, COMMAND_LINE, INTERNALS = (TEXTS[name] for name in NAMES[:3])
 
 _BLOCK = re.compile(r"(?:<!-- (?P<mark>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<body>.*?)```", re.DOTALL)
@@ -136,6 +138,23 @@ def test_the_pair_of_examples_works(tako: Tako, git_repo: Repositories) -> None:
     result = tako("exec", "release", "--inputs.version-bump=minor", "--output", "json", cwd=library)
     assert result.code == 0
     assert result.json["steps"][1]["outputs"] == {"acme/app": {"tested": "1.3.0"}}
+
+
+def test_the_first_tako_yml_of_the_readme_works(tako: Tako, git_repo: Repositories) -> None:
+    library, service = blocks(README).values()
+    build = (
+        "#!/bin/sh -e\nmkdir -p dist && echo lib >lib.txt && tar -czf dist/lib.tar.gz lib.txt\n"
+        'test "$1" = minor && echo 1.3.0 >VERSION\n'
+    )
+    checkout = git_repo("my-org/go-lib", {"tako.yml": library, "build.sh": build})
+    test = '#!/bin/sh -e\ntest "$(cat lib.txt) $1" = "lib 1.3.0"\n'
+    dependent = git_repo("my-org/service", {"tako.yml": service, "test.sh": test})
+    assert tako("cache", "add", "my-org/service", "--from", str(dependent)).code == 0
+    # At level `auto`, as everybody runs it first.
+    result = tako("exec", "release", "--inputs.version-bump=minor", "--output", "json", cwd=checkout)
+    assert result.code == 0, result.stderr
+    [child] = result.json["steps"][1]["fan_out"]["children"]
+    assert (child["status"], child["isolation"]) == ("succeeded", findings().strongest)
 
 
 def test_the_result_in_the_document_has_the_keys_of_a_real_one(tako: Tako, git_repo: Repositories) -> None:

@@ -121,6 +121,11 @@ class RunDirectory(FrozenValue):
         return self.path.parent.name == "children"
 
     @property
+    def parent(self) -> RunDirectory:
+        """Of a child run: the directory of the run whose event it answers."""
+        return RunDirectory(self.path.parent.parent)
+
+    @property
     def journal(self) -> Path:
         """The append-only record."""
         return self.path / "journal.jsonl"
@@ -282,6 +287,7 @@ class SeenDirectory(RunDirectory):
 #: Of a scratch directory in TAKO_HOME in which isolation is tried.
 PROBE_PREFIX = ".probe-"
 FROM_BELOW, MOVED = "from-below", "moved"
+BASH = Path("/bin/bash")
 DEV_SHM = Path("/dev/shm")  # noqa: S108 - private to the sandbox
 ETC = Path("/etc")
 VENV_CONFIG = "pyvenv.cfg"

@@ -48,6 +48,8 @@ def test_a_child_sees_the_listed_environment_and_nothing_else(tmp_path: Path) ->
         "USER": user,
         "LOGNAME": user,
         "SHELL": "/bin/sh",
+        "MAVEN_OPTS": f"-Duser.home={paths.home}",
+        "GRADLE_USER_HOME": str(paths.home / ".gradle"),
         "PWD": str(paths.repo),
         "LEVEL": "workflow",
         "OWN": "1.2",

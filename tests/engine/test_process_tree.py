@@ -145,7 +145,10 @@ def test_a_dead_worker_leaves_an_open_step_and_another_goes_on(tmp_path: Path, m
 def test_a_run_whose_journal_somebody_holds_is_refused(tmp_path: Path) -> None:
     spec = run_spec(tmp_path, "true")
     make_directory(spec.paths)
-    with Writer(spec.paths.journal), pytest.raises(HeldError, match="another process is executing this run"):
+    with (
+        Writer(spec.paths.journal),
+        pytest.raises(HeldError, match=r"process \d+ \(.+\) is executing this run"),
+    ):
         run(spec)
 
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "logs": ("tako.cli.logs", "Print the output of a run's steps."),
     "reap": ("tako.cli.reap", "End and complete what runs have left whose tako was killed."),
     "workspace": ("tako.cli.workspace", "Remove workspaces that are no longer kept."),
+    "shell": ("tako.cli.shell", "Open a shell in a run's sandbox, with its workspace as it was."),
     "cache": ("tako.cli.cache", "Fill, list and check the repository cache."),
     "doctor": ("tako.cli.doctor", "Show what of this machine tako can use, and how to get the rest."),
     "version": ("tako.cli.version", "Print the version."),

@@ -26,7 +26,7 @@ from tako.layout import Home
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import AUTO, PROCESS, Limits, Mount
-from tako.system.user_environment import user_environment, user_home
+from tako.system.user_environment import user_environment
 from tako.units import parse_duration
 from tako.values import FrozenValue
 
@@ -144,8 +144,9 @@ def _tool_caches(parts: Parts, isolation: Isolation) -> tuple[tuple[Path, str], 
             "sandbox.tool_caches of config.yml is without effect: it needs overlays (`tako doctor`)"
         )
         return ()
-    home = user_home(user_environment())
-    return tuple((home / path, path) for path in wanted if (home / path).is_dir())
+    from tako.engine.extra_mounts import tool_caches
+
+    return tool_caches(parts.settings, user_environment())
 
 
 def factory(parts: Parts, isolation: Isolation, *, keep: bool) -> ChildRunnerFactory:

@@ -35,13 +35,13 @@ from tako.engine.root_source import RootSource
 from tako.engine.runnable import runnable
 from tako.engine.segment import SSH_AGENT, RunSpec
 from tako.engine.taking_up import Resumption
-from tako.errors import HeldError, NotFoundError, UsageError
+from tako.errors import NotFoundError, UsageError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import read_records
 from tako.journal.records import SUCCEEDED, RunStarted
 from tako.layout import CONFIG_NAME, RunDirectory
 from tako.recovery.index import note_opened
-from tako.recovery.ownership import claim, declare, owner_of
+from tako.recovery.ownership import claim, declare, held_error
 from tako.recovery.reaper import reap_run
 from tako.recovery.sweep import leave
 from tako.report.reading import find_run, read_run, root_of
@@ -125,10 +125,7 @@ def _held(parts: Parts, request: Request, post: Post | None = None) -> Iterator[
     paths = root_of(find_run(parts.home, request.resume))
     lock = claim(paths)
     if lock is None:
-        owner = owner_of(paths)
-        who = f" (process {owner.identity.pid})" if owner else ""
-        message = f"run {paths.run_id} is being executed by another tako{who}"
-        raise HeldError(message, hint="wait for it, or end it first")
+        raise held_error(paths)
     try:
         if post is not None:
             note_opened(parts.home, paths.run_id)

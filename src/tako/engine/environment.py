@@ -13,7 +13,7 @@ import pwd
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from tako.engine.segment import RunSpec
+from tako.engine.segment import SSH_AGENT, RunSpec
 from tako.layout import RunDirectory
 
 _PASSED = frozenset((
@@ -79,6 +79,15 @@ def step_words(spec: RunSpec, seen: RunDirectory, step: str) -> dict[str, str]:
         "TAKO_ENV": str(seen.step_environment(step)),
         "TAKO_IDEMPOTENCY_KEY": idempotency_key(spec.run_id, step),
     }
+
+
+def with_own_agent(spec: RunSpec, variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables without an ssh agent that only a tako.yml's `env` names: the sandbox shows its socket."""
+    if spec.in_place:
+        return dict(variables)
+    kept = {name: value for name, value in variables.items() if name != SSH_AGENT}
+    agent = spec.environment.get(SSH_AGENT)
+    return kept if agent is None else kept | {SSH_AGENT: agent}
 
 
 def _user_name() -> str:

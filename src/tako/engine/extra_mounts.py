@@ -35,6 +35,13 @@ def extra_mounts(
     return tuple(_existing(wanted, home))
 
 
+def tool_caches(settings: Settings, environment: Mapping[str, str]) -> tuple[tuple[Path, str], ...]:
+    """The user's caches that each run sees with changes of its own, each with its place below HOME."""
+    home = user_home(environment)
+    wanted = settings.sandbox.tool_caches
+    return tuple((home / path, path) for path in wanted if (home / path).is_dir())
+
+
 def _granted(settings: Settings, repository: Repository) -> Sandbox:
     for name, granted in settings.sandbox.repositories.items():
         if parse_repository(name).key == repository.key:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,11 +44,14 @@ class StepSandbox:
 
     @property
     def _words(self) -> dict[str, str]:
-        """What tools need to be told where paths stay but most are closed."""
-        if self._level != LANDLOCK or self._spec.isolation.machine is None:
+        """What tools need to know where HOME is not that of the password file, or most paths are closed."""
+        if self._spec.in_place:
             return {}
+        words = {} if self.seen.home == _home_of_user() else _homes_of_java(str(self.seen.home))
+        if self._level != LANDLOCK or self._spec.isolation.machine is None:
+            return words
         # git takes a configuration that it may not read for an error.
-        return {"GIT_CONFIG_NOSYSTEM": "1"} | self._spec.isolation.machine.variables
+        return words | {"GIT_CONFIG_NOSYSTEM": "1"} | self._spec.isolation.machine.variables
 
     @property
     def directory(self) -> Path:
@@ -83,7 +86,22 @@ class StepSandbox:
 
     def start(self, step: Step, environment: Mapping[str, str], limits: Limits) -> Started:
         """Start the step's script, which is in place; raises `SandboxFailedError`."""
-        command = (*_SHELL, str(self.seen.script(step.id)))
+        return self.run((*_SHELL, str(self.seen.script(step.id))), step, environment, limits)
+
+    def run(
+        self,
+        command: Sequence[str],
+        step: Step,
+        environment: Mapping[str, str],
+        limits: Limits,
+        *,
+        terminal: str = "",
+        reads: bool = False,
+    ) -> Started:
+        """Start any command as the step would be; raises `SandboxFailedError`.
+
+        `terminal` and `reads` are those of `Policy`.
+        """
         self._groups = self._bounding(limits)
         policy = Policy(
             self._words | dict(environment),
@@ -94,6 +112,8 @@ class StepSandbox:
             limits=limits,
             umask=-1 if self._spec.in_place else 0o077,
             groups=self._groups.directories,
+            terminal=terminal,
+            reads=reads,
         )
         cpus = cpus_for(limits, self._serial)
         if cpus is not None:
@@ -146,7 +166,9 @@ class StepSandbox:
         agent = Path(environment.get(SSH_AGENT, ""))
         if agent.is_socket():
             yield _same(str(agent))
-        yield Mount(str(self._spec.paths.script(step.id)), str(self.seen.script(step.id)))
+        script = self._spec.paths.script(step.id)
+        if script.exists():
+            yield Mount(str(script), str(self.seen.script(step.id)))
 
     def _own(self) -> Iterator[Mount]:
         """The run's own directories."""
@@ -163,6 +185,13 @@ class StepSandbox:
             yield Mount(str(shared), str(DEV_SHM), writable=True)
 
 
+def _homes_of_java(home: str) -> dict[str, str]:
+    """Java asks the password file for the home, so that Maven and Gradle would use the user's own caches."""
+    words = {"GRADLE_USER_HOME": str(Path(home).joinpath(".gradle"))}
+    # mvn splits it into words.
+    return words if len(home.split()) > 1 else words | {"MAVEN_OPTS": f"-Duser.home={home}"}
+
+
 def _same(path: str) -> Mount:
     return Mount(path, path)
 
@@ -170,8 +199,14 @@ def _same(path: str) -> Mount:
 def _seen(spec: RunSpec) -> SeenDirectory:
     """HOME is where the password file says, because some programs ask that instead of $HOME."""
     system = spec.isolation.machine.system if spec.isolation.machine else ()
-    with suppress(KeyError):
-        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-        if home.is_dir() and home != home.parent and not any(map(home.is_relative_to, system)):
-            return SeenDirectory(spec.directory, home)
+    home = _home_of_user()
+    if home and home.is_dir() and home != home.parent and not any(map(home.is_relative_to, system)):
+        return SeenDirectory(spec.directory, home)
     return SeenDirectory(spec.directory)
+
+
+def _home_of_user() -> Path | None:
+    """What the password file says; None if it does not know the user."""
+    with suppress(KeyError):
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    return None

@@ -46,7 +46,7 @@ def prepare(spec: RunSpec, state: RunState) -> None:
             move(draft.work, spec.paths.work)
         if state.fan_outs:
             _take_from_children(spec, state, draft)
-        _mount(spec)
+        mount(spec)
     except OSError as error:
         if is_full(error):
             raise disk_full(error, spec.paths.work) from error
@@ -106,8 +106,11 @@ def _make(spec: RunSpec, draft: RunDirectory) -> None:
         copy_tree(spec.source, draft.repo)
 
 
-def _mount(spec: RunSpec) -> None:
-    """Mount what only this worker and its steps see; the snapshot itself is never written."""
+def mount(spec: RunSpec) -> None:
+    """Mount what only this worker and its steps see; the snapshot itself is never written.
+
+    Raises `OSError`. For who holds the run's journal: an upper directory is mounted once at a time.
+    """
     if not spec.in_namespaces:
         return
     from tako.system.namespaces import mount_memory, mount_overlay
@@ -171,15 +174,20 @@ def _take(child: RunDirectory, repository: str, draft: RunDirectory) -> None:
         copy_tree(artifact, target / (f"{artifact.name}.{child.run_id}" if taken else artifact.name))
 
 
-def leave(spec: RunSpec) -> None:
-    """Take down what this worker has mounted, and remove the workspace."""
+def unmount(spec: RunSpec) -> None:
+    """Take down what `mount` has mounted."""
     if spec.in_namespaces:
-        from tako.system.namespaces import unmount
+        from tako.system import namespaces
 
         caches = (spec.paths.home / place for _, place in spec.tool_caches)
         for mounted in (*caches, spec.paths.repo, spec.paths.shared_memory):
             with suppress(OSError):
-                unmount(mounted)
+                namespaces.unmount(mounted)
+
+
+def leave(spec: RunSpec) -> None:
+    """Take down what this worker has mounted, and remove the workspace."""
+    unmount(spec)
     dispose(spec)
 
 

@@ -20,7 +20,7 @@ from typing import Self
 from tako.errors import HeldError, MachineError, NotFoundError
 from tako.journal.records import Record, RunFinished, RunSettled, RunStarted, decode, encode
 from tako.system import crash_points
-from tako.system.files import disk_full, is_full, try_lock
+from tako.system.files import disk_full, holder_of, is_full, try_lock
 from tako.system.libc import reserve
 
 #: Bytes kept allocated behind the end for the records that say how it ended.
@@ -182,7 +182,7 @@ class Writer:
     def _lock(self) -> None:
         crash_points.before("lock", "journal")
         if not try_lock(self._fd):
-            message = f"another process is executing this run ({self._path})"
+            message = f"{holder_of(self._fd)} is executing this run ({self._path})"
             raise HeldError(message)
         crash_points.after("lock", "journal")
 

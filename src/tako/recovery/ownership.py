@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 
 from attrs import asdict, frozen
 
+from tako.errors import HeldError
 from tako.layout import RunDirectory
-from tako.system.files import try_lock
+from tako.system.files import holder_of, try_lock, try_share
 from tako.system.identity import Identity, own_identity
 from tako.values import FrozenValue
 
@@ -31,14 +33,33 @@ def claim(paths: RunDirectory) -> int | None:
 
     None too if the directory was moved away meanwhile. Raises `OSError` if the lock cannot be opened.
     """
+    return _locked(paths, try_lock)
+
+
+def share(paths: RunDirectory) -> int | None:
+    """Keep everybody from having a root run's lock, together with others who do; gives what `claim` gives.
+
+    A run that is only shared does not count as living.
+    """
+    return _locked(paths, try_share)
+
+
+def _locked(paths: RunDirectory, take: Callable[[int], bool]) -> int | None:
     try:
         descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except FileNotFoundError:
         return None
-    if try_lock(descriptor) and _is_in_place(descriptor, paths):
+    if take(descriptor) and _is_in_place(descriptor, paths):
         return descriptor
     os.close(descriptor)
     return None
+
+
+def held_error(paths: RunDirectory) -> HeldError:
+    """The failure to raise when a root run's lock could not be had: it says who has it."""
+    with paths.lock.open("rb") as lock:
+        message = f"run {paths.run_id} is held by {holder_of(lock.fileno())}"
+    return HeldError(message, hint="wait for it, or end it first")
 
 
 def _is_in_place(descriptor: int, paths: RunDirectory) -> bool:

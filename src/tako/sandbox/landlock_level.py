@@ -25,6 +25,8 @@ from tako.system.privileges import drop_capabilities, filter_calls, forbid_new_p
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 #: Without the terminals in /dev/pts: what is written there a person reads.
 _READABLE = ("/proc", "/etc/gitconfig")
+#: Whichever terminal a process has as its own (tty(4)).
+_OWN_TERMINAL = "/dev/tty"
 
 
 def launch(policy: Policy, command: Sequence[str]) -> Started:
@@ -53,6 +55,8 @@ def rules(policy: Policy) -> Iterator[Allowed]:
         yield Allowed(path, landlock.READ)
     yield from (Allowed(path, landlock.READ) for path in _READABLE)
     yield from (Allowed(path, landlock.DEVICE) for path in _DEVICES)
+    if policy.terminal:
+        yield from (Allowed(path, landlock.DEVICE) for path in (policy.terminal, _OWN_TERMINAL))
 
 
 def describe() -> tuple[str, ...]:

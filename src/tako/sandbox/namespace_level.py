@@ -29,7 +29,7 @@ from tako.system.processes import signal_group
 #: The sandbox itself, before anything of the machine is put into it.
 _WALLS = (
     "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
-    "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev",
+    "--die-with-parent", "--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev",
 )  # fmt: skip
 #: What of /proc root may write without any capability, and changes the whole machine: the kernel runs what
 #: core_pattern names, outside of every sandbox. bubblewrap passes over /proc/sys, whose mode is 555.
@@ -69,6 +69,9 @@ def operations(policy: Policy) -> Iterator[tuple[str, ...]]:
     yield _WALLS
     for path in _OF_THE_MACHINE:
         yield ("--ro-bind-try", path, path)
+    if not policy.terminal:
+        # A session without a terminal; one that tako has made for the step alone is left to it.
+        yield ("--new-session",)
     if policy.network == "none":
         yield ("--unshare-net",)
     for mount in policy.mounts:

@@ -68,3 +68,7 @@ class Policy(FrozenValue):
     umask: int = 0o077
     #: Control groups that the step's processes are born in.
     groups: tuple[str, ...] = ()
+    #: The terminal (its path here) that is the step's own and its standard streams; empty: these are pipes.
+    terminal: str = ""
+    #: Without a terminal: whether stdin is a pipe too, instead of /dev/null.
+    reads: bool = False

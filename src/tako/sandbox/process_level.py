@@ -8,13 +8,15 @@ there is told through the pipe of CPython's `_posixsubprocess` that execve close
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from tako.sandbox.policy import Limits, Policy
 from tako.sandbox.started import SandboxFailedError, Started
-from tako.system import crash_points
+from tako.system import crash_points, terminals
 from tako.system.cgroups import enter
 from tako.system.libc import die_with_parent
 
@@ -43,36 +45,52 @@ def start(
     """Start `command` in its own session after `preparations` were called in its process.
 
     It starts in `directory`, the policy's unless given, and inherits `descriptors` and nothing else.
-    stdout and stderr are pipes, stdin reads /dev/null. Signals that the worker handles have their default
-    action in the step (execve(2)); the worker ignores none.
+    stdout and stderr are pipes and stdin reads /dev/null, unless the policy says otherwise. Signals that the
+    worker handles have their default action in the step (execve(2)); the worker ignores none.
     """
 
     def prepare() -> None:
         for group in policy.groups:
             enter(group)
+        if policy.terminal:
+            terminals.make_own()
         for preparation in preparations:
             preparation()
 
     crash_points.before("start", "step")
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=directory or policy.directory,
-            env=dict(policy.environment),
-            start_new_session=True,
-            umask=policy.umask,
-            pass_fds=descriptors,
-            preexec_fn=prepare,  # noqa: PLW1509 - the worker has one thread
-            bufsize=0,
-        )
+        with _streams(policy) as (stdin, stdout, stderr):
+            process = subprocess.Popen(
+                command,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=directory or policy.directory,
+                env=dict(policy.environment),
+                start_new_session=True,
+                umask=policy.umask,
+                pass_fds=descriptors,
+                preexec_fn=prepare,  # noqa: PLW1509 - the worker has one thread
+                bufsize=0,
+            )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         message = f"the step cannot be started: {error}"
         raise SandboxFailedError(message) from error
     crash_points.after("start", "step")
     return Started(process)
+
+
+@contextmanager
+def _streams(policy: Policy) -> Iterator[tuple[int, int, int]]:
+    """What the step's standard streams are to be; a terminal is open only until the step has it."""
+    if not policy.terminal:
+        yield subprocess.PIPE if policy.reads else subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE
+        return
+    terminal = os.open(policy.terminal, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        yield terminal, terminal, terminal
+    finally:
+        os.close(terminal)
 
 
 def _rlimits(limits: Limits) -> tuple[tuple[int, int, int], ...]:

@@ -40,6 +40,35 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def try_share(descriptor: int) -> bool:
+    """Lock an open file as `try_lock` does, but together with others that share it: it keeps out `try_lock`.
+
+    `is_locked` does not see it.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def holder_of(descriptor: int) -> str:
+    """Who holds `try_lock` on an open file, in words, as far as the kernel tells us (proc_locks(5))."""
+    status = os.fstat(descriptor)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with open("/proc/locks") as locks:
+        fields = [line.split() for line in locks]
+    pids = [found[4] for found in fields if (found[1], found[5]) == ("FLOCK", place)]
+    if not pids or pids[0] == "0":
+        return "another process"
+    try:
+        with open(f"/proc/{pids[0]}/cmdline", "rb") as file:
+            title = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return f"process {pids[0]}"
+    return f"process {pids[0]} ({title})"
+
+
 def write_whole(path: Path, data: bytes, *, sync: bool = False, mode: int = 0o600) -> None:
     """Put `data` at `path` in one move: what is in place is whole (rename(2))."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")

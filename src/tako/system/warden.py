@@ -62,15 +62,22 @@ class Post(FrozenValue):
         _remove(self.temporary)
         os._exit(128 + signal.SIGKILL)
 
-    def watch(self) -> None:
-        """From now on, end everything when the warden is gone; call once no fork is to come."""
-        signal.signal(signal.SIGUSR2, _hold)
-        threading.Thread(target=self._end_with_warden, name="warden-watch", daemon=True).start()
+    def watch(self, at_end: Callable[[], None] = lambda: None) -> None:
+        """From now on, end everything when the warden is gone; call once no fork is to come.
 
-    def _end_with_warden(self) -> None:
+        `at_end` is called first, in another thread.
+        """
+        signal.signal(signal.SIGUSR2, _hold)
+        watch = threading.Thread(
+            target=self._end_with_warden, args=(at_end,), name="warden-watch", daemon=True
+        )
+        watch.start()
+
+    def _end_with_warden(self, at_end: Callable[[], None]) -> None:
         wait_for_exit(self.warden_pidfd, 10**6)
         # Else the main thread would take the deaths that follow for lost workers: record and retry them.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+        at_end()
         self.abandon()
 
 
@@ -80,9 +87,10 @@ def _hold(_number: int, _frame: object) -> None:
         signal.pause()
 
 
-def under_warden(work: Callable[[Post], int]) -> int:
+def under_warden(work: Callable[[Post], int], *, foreground: bool = False) -> int:
     """Run `work` in a child process and give its exit code, forwarding signals to it.
 
+    With `foreground` it may use the terminal as the caller may: signals from there can reach it twice.
     Must be called while the process has one thread (fork).
     """
     temporary = _private_directory()
@@ -97,7 +105,7 @@ def under_warden(work: Callable[[Post], int]) -> int:
     root = os.fork()
     if root == 0:
         os.close(listen)
-        _be_root(work, Post(temporary, own_pidfd, line), before)
+        _be_root(work, Post(temporary, own_pidfd, line), before, foreground=foreground)
     os.close(line)
     os.close(own_pidfd)
     return _Warden(root, listen, temporary).stand(before)
@@ -129,12 +137,13 @@ def _remove(temporary: str) -> None:
         remove_tree(Path(temporary))
 
 
-def _be_root(work: Callable[[Post], int], post: Post, before: Iterable[int]) -> None:
+def _be_root(work: Callable[[Post], int], post: Post, before: Iterable[int], *, foreground: bool) -> None:
     code = 3
     try:
-        # Its own group: a signal from the terminal reaches only the warden, which passes it on once.
-        os.setpgid(0, 0)
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        if not foreground:
+            # Its own group: a signal from the terminal reaches only the warden, which passes it on once.
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         libc.become_subreaper()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if wait_for_exit(post.warden_pidfd, 0):

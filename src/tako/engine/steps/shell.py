@@ -17,7 +17,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from tako.config.schema import Step
-from tako.engine.environment import step_words
+from tako.engine.environment import step_words, with_own_agent
 from tako.engine.limits import step_limits
 from tako.engine.produced import (
     StepRefusedError,
@@ -27,7 +27,7 @@ from tako.engine.produced import (
     output_kinds,
     read_environment,
 )
-from tako.engine.segment import SSH_AGENT, Segment
+from tako.engine.segment import Segment
 from tako.engine.step_sandbox import StepSandbox
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.process_tree import Ended, ProcessTree
@@ -145,13 +145,8 @@ class ShellStep:
             return finished, {}
         return self._collect(step, finished, Streams(out.kept, err.kept, out.end), scope)
 
-    def _with_secrets(self, step: Step, variables: dict[str, str]) -> dict[str, str]:
-        if not self._spec.in_place:
-            # The sandbox shows the socket of this name: a tako.yml could ask for any by its `env`.
-            variables.pop(SSH_AGENT, None)
-            if SSH_AGENT in self._spec.environment:
-                variables[SSH_AGENT] = self._spec.environment[SSH_AGENT]
-        return variables | self._segment.secrets.of(self._spec.workflow, step)
+    def _with_secrets(self, step: Step, variables: Mapping[str, str]) -> dict[str, str]:
+        return with_own_agent(self._spec, variables) | self._segment.secrets.of(self._spec.workflow, step)
 
     def _write_script(self, step: Step, text: str) -> None:
         path = self._spec.paths.script(step.id)
