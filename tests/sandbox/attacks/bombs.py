@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-
 from tako.config.schema import Resources
 from tako.layout import DEV_SHM
+from tako.sandbox.policy import LEVELS, PROCESS
 from tests.sandbox.attacks.shot import Attack, Shot, python, said_so, succeeded, went_on
-from tests.sandbox.attacks.targets import Range
+from tests.sandbox.attacks.targets import Range, remove_segments
 
 _MIB = 1 << 20
 _MEMORY = Resources(mem_limit=100 * _MIB)
@@ -36,8 +35,8 @@ import ctypes, time
 libc = ctypes.CDLL(None, use_errno=True)
 libc.shmat.restype = ctypes.c_void_p
 size, segments = 10 << 20, []
-for _ in range(15):
-    segments.append(libc.shmget(0, size, 0o1600))
+for number in range(15):
+    segments.append(libc.shmget(int(os.environ['KEYS']) + number, size, 0o1600))
     place = ctypes.c_void_p(libc.shmat(segments[-1], None, 0))
     ctypes.memset(place, 1, size)
     libc.shmdt(place)
@@ -45,6 +44,7 @@ time.sleep(1)
 for segment in segments:
     libc.shmctl(segment, 0, None)
 """
+_LEFT = "import ctypes; exit(ctypes.CDLL(None).shmget(int(os.environ['KEYS']), 4096, 0o1600) < 0)"
 _UNNAMED = r"""
 import time
 held = os.memfd_create('held')
@@ -61,11 +61,9 @@ def _left_shared_memory(scene: Range, _: Shot) -> bool:
     return found
 
 
-def _left_a_segment(scene: Range, shot: Shot) -> bool:
+def _left_a_segment(scene: Range, _: Shot) -> bool:
     """Still known to the machine after the run."""
-    number = shot.log.strip().rpartition(" ")[2]
-    removed = subprocess.run(["ipcrm", "-m", number], capture_output=True, check=False)
-    return number != scene.segment and removed.returncode == 0
+    return remove_segments(scene.keys) > 0
 
 
 ATTACKS = (
@@ -88,11 +86,20 @@ ATTACKS = (
         "head -c 130000000 /dev/zero > /dev/shm/$MARK; sleep 1; rm /dev/shm/$MARK",
         went_on,
         resources=_MEMORY,
+        by_group=(PROCESS,),
     ),
-    Attack("a memory bomb in files without a name (memfd)", python(_UNNAMED), went_on, resources=_MEMORY),
-    Attack("a memory bomb in System V segments", python(_DETACHED), went_on, resources=_MEMORY),
+    Attack(
+        "a memory bomb in files without a name (memfd)",
+        python(_UNNAMED),
+        went_on,
+        resources=_MEMORY,
+        by_group=LEVELS,
+    ),
+    Attack(
+        "a memory bomb in System V segments", python(_DETACHED), went_on, resources=_MEMORY, by_group=LEVELS
+    ),
     Attack("leave a file in /dev/shm", "echo x > /dev/shm/$MARK", _left_shared_memory),
-    Attack("leave a System V segment", "ipcmk -M 4096", _left_a_segment),
+    Attack("leave a System V segment", python(_LEFT), _left_a_segment),
     Attack(
         "a disk bomb in one file",
         "exec head -c 100000000 /dev/zero > big",

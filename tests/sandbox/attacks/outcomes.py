@@ -36,7 +36,8 @@ from tako.engine.workflow_runner import WorkerLostError
 from tako.journal.fold import RunState
 from tako.layout import DEV_SHM
 from tako.sandbox.isolation import Isolation
-from tako.sandbox.policy import Mount
+from tako.sandbox.policy import PROCESS, Mount
+from tako.system.cgroups import make_groups, remove
 from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.processes import end_orphans
 from tests.sandbox.attacks.shot import Attack, Shot, output
@@ -51,6 +52,7 @@ _BEGUN = "the step has begun"
 _JOBS = 2
 _GRACE_S = 0.5
 _WITHIN_S = 60.0
+_ENOUGH = 1 << 30
 _QUIET = """
 echo up > "$TMPDIR/up"
 read line < "$TMPDIR/go"
@@ -65,6 +67,8 @@ class Outcome:
     word: str
     #: The step has begun: what never ran proves nothing.
     begun: bool
+    #: Its user can make a control group that bounds memory.
+    grouped: bool
     left: list[str] = field(factory=list)
     beside: str | None = None
 
@@ -114,9 +118,9 @@ class Judge:
             left = list(self._left(scene, shot))
             begun = shot.log.startswith(_BEGUN)
             if self.attack.succeeded(scene, shot):
-                return Outcome(NOT_STOPPED, begun, left, shot.sibling)
+                return Outcome(NOT_STOPPED, begun, _can_group(), left, shot.sibling)
             left += [f"{path} is changed" for path in scene.files if path.read_text() != CANARY]
-            return Outcome(self._word(shot.limit), begun, left, shot.sibling)
+            return Outcome(self._word(shot.limit), begun, _can_group(), left, shot.sibling)
 
     def _word(self, limit: str) -> str:
         if not limit:
@@ -195,12 +199,19 @@ class Judge:
     def _left(self, scene: Range, shot: Shot) -> Iterator[str]:
         """What is still there once everything had the time that is promised."""
         yield from _processes_left(scene.victim.pid)
-        if (DEV_SHM / scene.mark).exists():
+        # At `process` it is the machine's: that something stays there is an attack of its own.
+        if self.isolation.level != PROCESS and (DEV_SHM / scene.mark).exists():
             yield "a file in /dev/shm"
         if str(self.directory) in Path("/proc/self/mountinfo").read_text():
             yield "a mount"
         if shot.status == "succeeded" and shot.spec.paths.work.exists():
             yield "the workspace"
+
+
+def _can_group() -> bool:
+    groups = make_groups(None, _ENOUGH)
+    remove(groups)
+    return bool(groups.memory)
 
 
 def _tell(say: int, fire: Callable[[], _Fired]) -> NoReturn:

@@ -67,6 +67,8 @@ class Attack:
     timeout_s: float = 60.0
     #: Limits with the same value, of which either may be met first.
     either: tuple[str, ...] = ()
+    #: Levels at which only a control group stops it: who cannot make one is not protected.
+    by_group: tuple[str, ...] = ()
 
 
 def python(program: str) -> str:

@@ -19,9 +19,13 @@ from pathlib import Path
 
 from attrs import frozen
 
+from tako.layout import DEV_SHM
+
 CANARY = "canary-5d1f0c"
 _libc = ctypes.CDLL(None, use_errno=True)
 _MESSAGE_MAX = 64
+_KEYS_FROM, _KEYS = 0x7A000000, 16
+_IPC_RMID = 0
 
 
 class _QueueAttributes(ctypes.Structure):
@@ -65,6 +69,12 @@ class Range:
     def mark(self) -> str:
         """What names and arguments of this attack's alone hold."""
         return f"tako-attack-{self.victim.pid}"
+
+    @property
+    def keys(self) -> range:
+        """Keys of System V segments that are this attack's alone."""
+        first = _KEYS_FROM + self.victim.pid * _KEYS
+        return range(first, first + _KEYS)
 
     @property
     def key(self) -> Path:
@@ -118,6 +128,7 @@ class Range:
             "SHARED": str(self.shared),
             "SEGMENT": self.segment,
             "QUEUE": self.queue,
+            "KEYS": str(self.keys.start),
             "TOOL": str(self.tool),
             "TERMINAL": os.ttyname(self.terminal[1]),
             "MARK": self.mark,
@@ -146,7 +157,19 @@ def targets(directory: Path, tool: Path) -> Iterator[Range]:
         for path in scene.files:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.write_text(CANARY)
-        yield scene
+        try:
+            yield scene
+        finally:
+            (DEV_SHM / scene.mark).unlink(missing_ok=True)
+            remove_segments(scene.keys)
+
+
+def remove_segments(keys: range) -> int:
+    """Remove System V segments by their keys, and give how many there were; shmget(2), shmctl(2)."""
+    found = [segment for key in keys if (segment := _libc.shmget(key, 0, 0)) >= 0]
+    for segment in found:
+        _libc.shmctl(segment, _IPC_RMID, None)
+    return len(found)
 
 
 @contextlib.contextmanager

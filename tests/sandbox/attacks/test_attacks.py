@@ -20,6 +20,8 @@ every_level = pytest.mark.parametrize("level", LEVELS)
 
 
 def _check(found: Outcome, attack: Attack, level: str, expected: set[str]) -> None:
+    if level in attack.by_group and not found.grouped:
+        expected = {NOT_STOPPED}
     assert found.word in expected
     if found.word != NOT_STOPPED:
         # `network: none` is not kept at `process`, so that the step is refused.
