@@ -72,19 +72,25 @@ def _temporary() -> frozenset[str]:
 
 
 def _semaphores() -> frozenset[str]:
-    names = frozenset(entry.name for entry in _SEMAPHORES.glob("sem.*") if _owned(entry))
-    return frozenset(name for name in names if not _of_another_worker(name))
+    return frozenset(entry.name for entry in _SEMAPHORES.glob("sem.*") if _owned(entry))
 
 
-def _of_another_worker(name: str) -> bool:
-    """Say whether its `tako exec` has its private directory where another test worker keeps what is its own.
+def _is_ours(name: str, directory: Path | None) -> bool:
+    """Say whether a semaphore can be of a `tako exec` of this test, whose private directory gave it its name.
 
-    A test there may have killed that tako, and what it left is that test's to reap.
+    That directory is here still, or a journal of the test names it. Other workers kill a tako too, and what
+    that has left is their tests' to reap.
     """
     private = name.removeprefix("sem.").rpartition("-")[0]
-    own = Path(tempfile.gettempdir())
-    places = own.parent.glob(f"*/{private}") if private else ()
-    return any(place.parent != own for place in places)
+    if not private.startswith("tako-") or (Path(tempfile.gettempdir()) / private).exists():
+        return True
+    journals = directory.rglob("journal.jsonl") if directory is not None else ()
+    return any(private.encode() in journal.read_bytes() for journal in journals)
+
+
+def _semaphores_left(before: Snapshot, directory: Path | None) -> list[str]:
+    found = sorted(_semaphores() - before.semaphores)
+    return [name for name in found if not _held(name) and _is_ours(name, directory)]
 
 
 def _maps(process: Path, inode: bytes) -> bool:
@@ -149,7 +155,7 @@ def _left_processes(before: Snapshot, directory: Path | None) -> list[str]:
     return text
 
 
-def _left_files(before: Snapshot) -> Iterator[str]:
+def _left_files(before: Snapshot, directory: Path | None) -> Iterator[str]:
     for name, target in _descriptors().items():
         if before.descriptors.get(name) != target:
             yield f"file descriptor {name} ({target})"
@@ -157,9 +163,8 @@ def _left_files(before: Snapshot) -> Iterator[str]:
         yield f"{_real_home() / name} in the real home"
     for name in sorted(_temporary() - before.temporary):
         yield f"{Path(tempfile.gettempdir()) / name}"
-    for name in sorted(_semaphores() - before.semaphores):
-        if not _held(name):
-            yield f"semaphore {_SEMAPHORES / name}"
+    for name in _semaphores_left(before, directory):
+        yield f"semaphore {_SEMAPHORES / name}"
 
 
 def _settled(look: Callable[[], list[str]]) -> list[str]:
@@ -170,23 +175,23 @@ def _settled(look: Callable[[], list[str]]) -> list[str]:
     return found
 
 
-def _removed(before: Snapshot) -> None:
+def _removed(before: Snapshot, directory: Path | None) -> None:
+    # First: whose they are is known by a directory that is removed next.
+    for name in _semaphores_left(before, directory):
+        (_SEMAPHORES / name).unlink(missing_ok=True)
     for name in _temporary() - before.temporary:
         path = Path(tempfile.gettempdir()) / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    for name in _semaphores() - before.semaphores:
-        if not _held(name):
-            (_SEMAPHORES / name).unlink(missing_ok=True)
 
 
 def left_since(before: Snapshot, directory: Path | None) -> list[str]:
     """Describe what is here now and was not `before`; `directory` is the test's own, if it has one."""
     left = _left_processes(before, directory)
-    left += _settled(lambda: list(_left_files(before)))
-    _removed(before)
+    left += _settled(lambda: list(_left_files(before, directory)))
+    _removed(before, directory)
     return left
 
 

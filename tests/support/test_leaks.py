@@ -87,19 +87,20 @@ def test_a_semaphore_counts_only_when_no_process_holds_it(before: leaks.Snapshot
     assert not orphan.exists()
 
 
-def test_a_semaphore_of_a_tako_that_another_worker_started_is_not_ours(
-    before: leaks.Snapshot, short_grace: None
+def test_a_semaphore_of_a_tako_is_ours_by_its_private_directory_or_our_journals(
+    before: leaks.Snapshot, short_grace: None, tmp_path: Path
 ) -> None:
-    own = Path(tempfile.gettempdir())
-    with tempfile.TemporaryDirectory(dir=own.parent) as other:
-        private = Path(other) / f"tako-{os.getpid()}"
-        private.mkdir()
-        semaphore = Path(f"/dev/shm/sem.{private.name}-x")
-        semaphore.write_bytes(b"")
-        assert leaks.left_since(before, None) == []
-        private.rmdir()
-        assert leaks.left_since(before, None) == [f"semaphore {semaphore}"]
-        assert not semaphore.exists()
+    private = Path(tempfile.gettempdir()) / f"tako-{os.getpid():012x}"
+    semaphore = Path(f"/dev/shm/sem.{private.name}-x")
+    semaphore.write_bytes(b"")
+    # As one of a tako that another worker has started.
+    assert leaks.left_since(before, tmp_path) == []
+    private.mkdir()
+    assert leaks.left_since(before, None) == [str(private), f"semaphore {semaphore}"]
+    semaphore.write_bytes(b"")
+    (tmp_path / "journal.jsonl").write_text(str(private))
+    assert leaks.left_since(before, tmp_path) == [f"semaphore {semaphore}"]
+    assert not semaphore.exists()
 
 
 def test_every_worker_has_a_temporary_directory_of_its_own() -> None:
