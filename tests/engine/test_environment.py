@@ -127,7 +127,7 @@ def test_a_step_that_writes_too_large_a_file_is_told_which_limit_it_broke(tmp_pa
     spec = run_spec(tmp_path, "exec head -c 2000000 /dev/zero > big", limits=Limits(file_size=1 << 20))
     finished = run(spec).step()
     assert (finished.status, finished.limit, finished.signal) == ("failed", "file size", "SIGXFSZ")
-    assert finished.message == "over its limit of file size"
+    assert finished.message == "over its limit of file size, 1.0 MiB"
 
 
 def test_a_limit_that_a_process_below_the_shell_broke_is_named_too(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ _FIRST_S, _LAST_S = 0.02, 0.25
 #: A walk is not repeated within so many times of what it took.
 _REST = 10.0
 _WALK_EVERY_S = 1.0
+_SIGNAL_S = 0.5
 
 
 @frozen(eq=False, repr=False)
@@ -117,7 +118,8 @@ class Watchdog:
         if most is None:
             return None
         used = children_cpu_s() - self._cpu_before_s + running_cpu_s(pids)
-        return Breach("CPU time", most, int(used)) if used >= most else None
+        # One process is told by a signal that names the limit, if it is given the time to take it.
+        return Breach("CPU time", most, int(used)) if used >= most + (_SIGNAL_S if pids else 0) else None
 
     def _told_by_kernel(self) -> Breach | None:
         """A shell that cannot fork ends by itself, and one process that is killed need not end the others."""

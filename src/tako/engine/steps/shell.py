@@ -211,18 +211,18 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step, limits: Limits) -> S
         return evolve(
             blank, status=CANCELLED, message="ended because the run was stopped", **_code(ended.code)
         )
-    if ended.breach is not None:
+    number = -ended.code if ended.code < 0 else ended.code - _SHELL_SIGNAL_BASE
+    limit = _LIMIT_SIGNALS.get(name_of(number), "") if number > 0 else ""
+    if ended.breach is not None and ended.breach.limit != limit:
         return _over_limit(blank, ended.breach.limit, ended.breach.value, ended.breach.seen)
     if ended.left:
         message = f"processes that cannot be killed are left: {', '.join(map(str, ended.left))}"
         return evolve(blank, message=message, **_code(ended.code))
-    if ended.code == 0:
-        return evolve(blank, status=SUCCEEDED, exit_code=0)
-    number = -ended.code if ended.code < 0 else ended.code - _SHELL_SIGNAL_BASE
-    limit = _LIMIT_SIGNALS.get(name_of(number), "") if number > 0 else ""
     if limit:
         value = {"CPU time": limits.cpu_s, "file size": limits.file_size}[limit]
         return _over_limit(evolve(blank, **_code(ended.code)), limit, value)
+    if ended.code == 0:
+        return evolve(blank, status=SUCCEEDED, exit_code=0)
     said = f"killed by {name_of(-ended.code)}" if ended.code < 0 else f"exit code {ended.code}"
     if ended.code > _SHELL_SIGNAL_BASE and name_of(number).startswith("SIG"):
         # Of a shell's own last command, or of the step itself, whose signal a sandbox tells in this way.
