@@ -231,7 +231,7 @@ def test_a_root_run_out_of_the_cache_can_be_entered_too(scene: Scene) -> None:
 def test_the_limits_of_the_step_hold(scene: Scene, level: str) -> None:
     run = _failed(scene, level, resources={"mem_limit": "64Mi", "process_limit": 40})
     said = scene.tako("shell", run.name, "--", "sh", "-c", "head -c 300M /dev/zero | tail -c 300M | wc -c")
-    assert (said.code, "over its limit of memory" in said.stderr) == (1, True), said
+    assert (said.code, "over its limit of memory, 64.0 MiB" in said.stderr) == (1, True), said
 
 
 @pytest.mark.parametrize("level", ["landlock", "namespace"])

@@ -24,6 +24,7 @@ from tako.engine.run_scope import run_scope
 from tako.engine.segment import GRACE_S, RunSpec, Segment
 from tako.engine.shell_streams import OnPipes, OnTerminal
 from tako.engine.step_sandbox import StepSandbox
+from tako.engine.steps.shell import over_limit_message
 from tako.errors import TakoError, UsageError
 from tako.expressions.text import rendered_all
 from tako.journal.fold import RunState
@@ -125,7 +126,7 @@ class ShellSession:
             # As long as it takes: whoever reads may be slow, and may be told to stop.
             while not self._stopped and relay.over not in self._wait(relay.over, -1, None):
                 self._obey(started, streams, gone=False)
-        return self._exit_code(started, code, breach)
+        return self._exit_code(started, code, breach or watchdog.last_look())
 
     def _wait(self, end: int, gone: int, wait_s: float | None) -> set[int]:
         """Wait for an end, a signal or the time; gives the descriptors that have something to say."""
@@ -156,7 +157,6 @@ class ShellSession:
         if self._stopped:
             return _SIGNAL_BASE + self._stopped
         if breach is not None:
-            message = f"over its limit of {breach.limit}, {breach.value} (used {breach.seen})"
-            raise TakoError(message)
+            raise TakoError(over_limit_message(breach.limit, breach.value, breach.seen))
         started.check("bubblewrap has said why")
         return code if code >= 0 else _SIGNAL_BASE - code

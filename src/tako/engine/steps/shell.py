@@ -233,12 +233,15 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step, limits: Limits) -> S
 
 
 def _over_limit(blank: StepFinished, limit: str, value: int | None, seen: int = 0) -> StepFinished:
-    """A limit of the user's own shell has no value here."""
+    return evolve(blank, limit=limit, limit_value=value, message=over_limit_message(limit, value, seen))
+
+
+def over_limit_message(limit: str, value: int | None, seen: int = 0) -> str:
+    """What is said of a limit that was passed; one of the user's own shell has no value here."""
     told = _AMOUNTS.get(limit, format_bytes)
     message = f"over its limit of {limit}" + (f", {told(value)}" if value is not None else "")
     # The kernel lets nothing over its own bounds.
-    used = f" (used {told(seen)})" if value is not None and seen > value else ""
-    return evolve(blank, limit=limit, limit_value=value, message=message + used)
+    return message + (f" (used {told(seen)})" if value is not None and seen > value else "")
 
 
 def _code(code: int) -> dict[str, Any]:
