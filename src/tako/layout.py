@@ -205,9 +205,10 @@ class RunDirectory(FrozenValue):
         """The overlay's own work directory."""
         return self.view / "inner"
 
-    def cache_view(self, number: int) -> tuple[Path, Path]:
-        """Upper and inner directory of the overlay over one of the user's tool caches."""
-        return self.view / f"cache-{number}", self.view / f"cache-{number}-inner"
+    def cache_view(self, place: str) -> tuple[Path, Path]:
+        """Upper and inner directory of the overlay over a tool cache, by its place below the user's home."""
+        name = encoded(place)
+        return self.view / f"cache-{name}", self.view / f"inner-{name}"
 
     @property
     def shared_memory(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from tests.support.scenes import (
     fan_out,
     kinds,
     records,
+    subscription,
     tako_yml,
     workflow,
 )
@@ -237,7 +239,7 @@ def test_explain_says_what_would_happen_and_changes_nothing(scene: Scene) -> Non
     assert "= step-1  kept: it succeeded" in told.stdout
     assert "↻ dependents  runs again: 1 of 2 children did not succeed" in told.stdout
     assert "kept: it succeeded" in next(line for line in lines if "acme/well" in line)
-    assert "runs again: it ended failed" in next(line for line in lines if "acme/app" in line)
+    assert "runs again: it failed" in next(line for line in lines if "acme/app" in line)
     assert "▶ step-3  runs: it had not begun" in told.stdout
     assert len(lines) == 6
     assert {path: path.read_bytes() for path in scene.tako.home.rglob("journal.jsonl")} == before
@@ -364,9 +366,18 @@ def test_without_leave_it_counts_as_failed(scene: Scene) -> None:
 def test_on_a_terminal_it_is_asked(scene: Scene, answer: str, code: int) -> None:
     mail = _interrupted_once(scene)
     [run] = scene.runs()
+    control, process = _asking(scene, run.name)
+    os.write(control, answer.encode())
+    _read_all(control)
+    assert process.wait(GENEROUS_S) == code
+    assert _said(mail) == (["published"] if code == 0 else [])
+
+
+def _asking(scene: Scene, run: str) -> tuple[int, subprocess.Popen[bytes]]:
+    """Start a resume on a terminal; gives its other side, and the process, which waits for the answer."""
     control, terminal = pty.openpty()
     process = subprocess.Popen(
-        [*command(), "exec", "--resume", run.name],
+        [*command(), "exec", "--resume", run],
         env=dict(scene.tako.environment),
         stdin=terminal,
         stdout=terminal,
@@ -377,10 +388,7 @@ def test_on_a_terminal_it_is_asked(scene: Scene, answer: str, code: int) -> None
     said = b""
     while b"[y/N]" not in said:
         said += os.read(control, 4096)
-    os.write(control, answer.encode())
-    _read_all(control)
-    assert process.wait(GENEROUS_S) == code
-    assert _said(mail) == (["published"] if code == 0 else [])
+    return control, process
 
 
 def _read_all(control: int) -> None:
@@ -508,3 +516,96 @@ def test_a_journal_that_is_held_by_a_dying_worker_is_waited_for(scene: Scene) ->
     assert held.code == 1
     assert "is executing this run" in held.stderr
     assert _resume(scene).code == 0
+
+
+# --- what others do meanwhile, and what is not there any more ---
+
+
+def test_a_run_whose_owner_lives_though_nobody_holds_its_lock_is_not_taken_up(scene: Scene) -> None:
+    mail, go = scene.mailbox(), scene.mailbox("go")
+    checkout = scene.library(f"echo begun >{mail.path}; read line <{go.path}")
+    with scene.tako.started("exec", "release", cwd=checkout) as process:
+        mail.line()
+        copy = scene.directory / "copy"
+        shutil.copytree(scene.tako.home, copy, symlinks=True)
+        [run] = scene.runs()
+        refused = scene.tako("exec", "--resume", run.name, env={"TAKO_HOME": str(copy)})
+        assert (refused.code, "lives" in refused.stderr) == (5, True)
+        assert mail.is_empty()
+        go.path.write_text("go\n")
+        assert process.wait(GENEROUS_S) == 0
+
+
+def test_a_run_that_was_taken_up_while_a_question_was_open_is_looked_at_again(scene: Scene) -> None:
+    mail = _interrupted_once(scene)
+    [run] = scene.runs()
+    control, process = _asking(scene, run.name)
+    assert _resume(scene, "--rerun", "yes").code == 0
+    assert _said(mail) == ["published"]
+    os.write(control, b"y\n")
+    _read_all(control)
+    assert process.wait(GENEROUS_S) == 5
+    assert mail.is_empty()
+
+
+def test_of_a_tako_yml_that_was_mended_all_subscriptions_run(scene: Scene) -> None:
+    broken = scene.checkout("acme/app", {"tako.yml": "version: 0.1.0\n# acme/lib\nsubscriptions: 1\n"})
+    checkout = scene.library(FAN_OUT)
+    assert scene.tako("exec", "release", cwd=checkout).code == 1
+    flows = {"one": workflow("true"), "two": workflow("true")}
+    mended = tako_yml(flows, [subscription(name="one"), subscription(name="two")])
+    (broken / "tako.yml").write_text(mended)
+    assert _resume(scene).code == 0
+    [fan_out_step] = [step for step in scene.status()["steps"] if step["id"] == "dependents"]
+    ran = [(child["workflow"], child["status"]) for child in fan_out_step["fan_out"]["children"]]
+    assert ran == [("one", "succeeded"), ("two", "succeeded")]
+
+
+def test_a_child_that_nobody_wants_any_more_is_skipped(scene: Scene) -> None:
+    broken = scene.checkout("acme/app", {"tako.yml": "version: 0.1.0\n# acme/lib\nsubscriptions: 1\n"})
+    checkout = scene.library(FAN_OUT)
+    assert scene.tako("exec", "release", cwd=checkout).code == 1
+    (broken / "tako.yml").write_text("version: 0.1.0\nworkflows: {}\n")
+    ended = _resume(scene)
+    assert ended.code == 0, ended.stderr
+    assert scene.status()["exit_code"] == 0
+
+
+def test_what_failed_only_leaves_out_of_children_nobody_waited_for_stays_a_failure(scene: Scene) -> None:
+    mail = scene.mailbox()
+    scene.subscriber("acme/app", f"echo begun >{mail.path}; exec sleep 600")
+    checkout = scene.library(fan_out(wait_for_children=False))
+    with scene.tako.started("exec", "release", cwd=checkout) as process:
+        mail.line()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(GENEROUS_S) == 130
+    assert _resume(scene, "--failed-only").code == 1
+    assert mail.is_empty()
+
+
+def test_a_clean_retry_waits_for_children_nobody_else_waits_for(scene: Scene) -> None:
+    mail, go = scene.mailbox(), scene.mailbox("go")
+    once = scene.directory / "once"
+    emits = fan_out(wait_for_children=False)
+    emits["with"]["event_type"] = "used"
+    failing = {
+        "id": "failing",
+        "run": f"if [ ! -e {once} ]; then touch {once}; echo failing >{mail.path}; exit 1; fi",
+        "retry": {"max_attempts": 2, "clean": True, "backoff": "10ms"},
+    }
+    scene.subscriber("acme/app", emits, failing)
+    leaf = tako_yml(
+        {"check": workflow(f"echo leaf >{mail.path}; read line <{go.path}")},
+        [subscription("acme/app", events=["used"])],
+    )
+    scene.checkout("acme/leaf", {"tako.yml": leaf})
+    checkout = scene.library(FAN_OUT)
+    with scene.tako.started("exec", "release", "--jobs", "2", cwd=checkout) as process:
+        assert sorted(mail.lines(2)) == ["failing", "leaf"]
+        go.path.write_text("go\n")
+        _, stderr = process.communicate(timeout=GENEROUS_S)
+    assert process.returncode == 0, stderr
+    app = children(scene.status())["acme/app"]
+    assert [(step["id"], step["attempts"]) for step in app["steps"]][1] == ("failing", 2)
+    # It answered the same event once.
+    assert mail.is_empty()

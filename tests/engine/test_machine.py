@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from attrs import evolve
 
 from tako.engine.happenings import (
     Began,
@@ -650,3 +653,59 @@ def test_ending_a_run_in_an_unknown_phase_is_a_bug() -> None:
     machine._runs["root"].phase = "dreaming"
     with pytest.raises(BugError, match="phase dreaming"):
         machine.handle(StopAsked())
+
+
+# --- taken up again ---
+
+
+def _standing(run_id: str, **where: Any) -> NewRun:  # noqa: ANN401 - where it stands
+    return evolve(NewRun(run_id, "", segment=1), **where)
+
+
+def test_a_run_that_waits_for_a_slot_loses_none_of_the_time_that_was_left() -> None:
+    machine = _begun(slots=1)
+    waiting = [_standing(name, timeout_s=3.0) for name in ("a", "b")]
+    assert _fan_out(machine, _planned("root", *waiting)) == [StartSegment("a", 1, 1)]
+    assert machine.next_deadline == 103.0
+    machine.handle(SegmentEnded("a", "succeeded"), 102.5)
+    assert machine.next_deadline == 105.5
+
+
+def test_a_run_that_waits_at_a_fan_out_goes_on_with_its_time_at_once() -> None:
+    machine = Machine(1)
+    stands = _standing("root", timeout_s=3.0, fan_out="fan")
+    assert machine.handle(Began(stands, 100.0)) == [PlanFanOut("root", "fan")]
+    assert machine.next_deadline == 103.0
+
+
+def test_a_run_that_begins_again_waits_for_its_children_first() -> None:
+    machine = _begun()
+    _fan_out(machine, _planned("root", "a", wait=False))
+    assert machine.handle(SegmentEnded("root", restarted=True)) == []
+    told = machine.handle(SegmentEnded("a", "succeeded"))
+    assert told == [_report("a", "succeeded"), StartSegment("root", 2, 1)]
+
+
+def test_one_that_waits_for_them_can_be_ended() -> None:
+    machine = _begun()
+    _fan_out(machine, _planned("root", "a", wait=False))
+    machine.handle(SegmentEnded("root", restarted=True))
+    assert machine.handle(StopAsked()) == [CancelSegment("a", "cancelled")]
+    told = machine.handle(SegmentEnded("a", "cancelled"))
+    assert told[1:] == [
+        FinishRun("root", "cancelled", "cancelled"),
+        SettleTree("cancelled", late_failure=True),
+    ]
+
+
+def test_children_left_out_make_it_a_failure() -> None:
+    machine = Machine(1)
+    stands = _standing("root", finished="succeeded", late_failure=True)
+    assert machine.handle(Began(stands, 100.0)) == [SettleTree("succeeded", late_failure=True)]
+
+
+def test_a_segment_that_ended_says_what_time_it_is() -> None:
+    machine = _begun(slots=1)
+    _fan_out(machine, _planned("root", "a", NewRun("b", "", 3.0)))
+    machine.handle(SegmentEnded("a", "succeeded"), 150.0)
+    assert machine.next_deadline == 153.0

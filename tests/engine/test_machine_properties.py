@@ -31,7 +31,6 @@ STANDING = st.builds(
     segment=st.integers(1, 5),
     fan_out=st.sampled_from(["", "stood"]),
     open_fan_outs=st.sampled_from([(), ("late",), ("late", "later")]),
-    begun=st.just(True),
 ) | st.builds(
     h.NewRun,
     run_id=st.just(""),
@@ -39,7 +38,6 @@ STANDING = st.builds(
     segment=st.just(3),
     open_fan_outs=st.sampled_from([("late",), ("late", "later")]),
     finished=st.just("succeeded"),
-    begun=st.just(True),
 )
 CHILDREN = NEW | STANDING
 ENDED = st.builds(i.Tally, succeeded=st.integers(0, 3), failed=st.integers(0, 2))
@@ -132,7 +130,7 @@ class RandomTrees(RuleBasedStateMachine):
         run = self.runs[order.run_id]
         assert not run.ended
         assert run.phase in ("waits to start", "goes on")
-        assert (order.number > 0 or order.attempt > 1) == (run.segments > 0 or run.new.begun)
+        assert (order.number > 0 or order.attempt > 1) == (run.segments > 0 or run.new.segment > 0)
         run.phase = "runs"
         run.segments += 1
 

@@ -67,11 +67,10 @@ def _state(*records: Record) -> RunState:
 def _resume(
     state: RunState,
     now: float = T0 + 100,
-    interrupted_at: float = T0 + 10,
     **changes: Any,  # noqa: ANN401 - what `decide` takes
 ) -> Decision:
     decision = decide(WORKFLOW, state, **changes)
-    state.apply(resumed(decision, now=now, interrupted_at=interrupted_at, version="0"))
+    state.apply(resumed(decision, state, now=now, version="0"))
     return decision
 
 
@@ -210,7 +209,7 @@ def test_a_run_goes_on_in_a_new_segment(spec: RunSpec) -> None:
     state = _state(*BUILT)
     _resume(state)
     new = standing_run(spec, state, T0 + 100)
-    assert (new.segment, new.fan_out, new.open_fan_outs, new.finished, new.begun) == (1, "", (), "", True)
+    assert (new.segment, new.fan_out, new.open_fan_outs, new.finished) == (1, "", (), "")
 
 
 def test_a_run_that_waits_for_children_needs_no_worker(spec: RunSpec) -> None:
@@ -240,23 +239,25 @@ def test_a_run_that_only_waits_to_settle_is_told_so(spec: RunSpec) -> None:
 def test_the_time_between_crash_and_resume_does_not_count(spec: RunSpec) -> None:
     spec = attrs.evolve(spec, workflow=attrs.evolve(WORKFLOW, timeout_s=60.0))
     state = _state(*BUILT)
-    _resume(state, now=T0 + 1000, interrupted_at=T0 + 20)
-    assert standing_run(spec, state, T0 + 1000).timeout_s == 40.0
-    _resume(state, now=T0 + 2000, interrupted_at=T0 + 1010)
-    assert standing_run(spec, state, T0 + 2005).timeout_s == 25.0
+    _resume(state, now=T0 + 1000)
+    assert standing_run(spec, state, T0 + 1000).timeout_s == 58.0
+    state.apply(StepStarted(T0 + 1010, "after", 1, "k"))
+    state.apply(StepFinished(T0 + 1013, "after", 1, "interrupted"))
+    _resume(state, now=T0 + 2000)
+    assert standing_run(spec, state, T0 + 2005).timeout_s == 40.0
 
 
 def test_time_that_had_run_out_begins_anew(spec: RunSpec) -> None:
     spec = attrs.evolve(spec, workflow=attrs.evolve(WORKFLOW, timeout_s=60.0))
     state = _state(*BUILT, RunFinished(T0 + 60, "timed_out"))
-    _resume(state, now=T0 + 1000, interrupted_at=T0 + 60)
+    _resume(state, now=T0 + 1000)
     assert standing_run(spec, state, T0 + 1000).timeout_s == 60.0
 
 
 def test_of_a_fan_out_that_was_cut_off_the_time_goes_on_of_one_that_ended_it_begins_anew() -> None:
     cut_off = _state(*BUILT, *_fan_out(""), StepFinished(T0 + 9, "fan", 1, "interrupted"))
     _resume(cut_off)
-    assert cut_off.active_s(cut_off.fan_outs["fan"].since, T0 + 100) == 7.0
+    assert cut_off.active_s(cut_off.fan_outs["fan"].since, T0 + 100) == 6.0
     ended = _state(*BUILT, *_fan_out("timed_out"), StepFinished(T0 + 9, "fan", 1, "timed_out"))
     _resume(ended)
     assert ended.fan_outs["fan"].since == T0 + 100
@@ -265,7 +266,7 @@ def test_of_a_fan_out_that_was_cut_off_the_time_goes_on_of_one_that_ended_it_beg
 def test_a_clock_set_back_gives_no_time_that_is_not_there(spec: RunSpec) -> None:
     spec = attrs.evolve(spec, workflow=attrs.evolve(WORKFLOW, timeout_s=60.0))
     state = _state(*BUILT)
-    _resume(state, now=T0 - 500, interrupted_at=T0 + 20)
+    _resume(state, now=T0 - 500)
     assert standing_run(spec, state, T0 - 500).timeout_s == 60.0
 
 
@@ -301,7 +302,59 @@ def test_each_taking_up_is_an_attempt() -> None:
 def test_what_the_checkout_is_now_is_what_counts_from_now_on() -> None:
     state = _state(*BUILT)
     assert state.started is not None
-    record = resumed(Decision(), now=T0 + 9, interrupted_at=T0 + 5, version="0")
+    record = resumed(Decision(), state, now=T0 + 9, version="0")
     state.apply(attrs.evolve(record, commit="f00d", config_digest="d2", tracked_changes="aa"))
     pinned = (state.started.commit, state.started.config_digest, state.started.tracked_changes)
     assert pinned == ("f00d", "d2", "aa")
+
+
+def test_children_nobody_waits_for_that_ended_badly_and_are_left_out_make_it_a_failure(spec: RunSpec) -> None:
+    state = _state(
+        *BUILT,
+        *_fan_out("cancelled", "succeeded", wait=False),
+        StepFinished(T0 + 5, "fan", 1, "succeeded"),
+        RunFinished(T0 + 7, "succeeded"),
+        RunSettled(T0 + 8, "succeeded", 130),
+    )
+    _resume(state, failed_only=True)
+    new = standing_run(spec, state, T0 + 100)
+    assert (new.finished, new.open_fan_outs, new.late_failure) == ("succeeded", (), True)
+
+
+def test_the_time_of_children_nobody_waits_for_begins_anew_too() -> None:
+    records = [*BUILT, *_fan_out("timed_out", wait=False, timeout_s=5.0)]
+    ended = _state(*records, StepFinished(T0 + 5, "fan", 1, "succeeded"), RunFinished(T0 + 7, "succeeded"))
+    _resume(ended)
+    assert ended.fan_outs["fan"].since == T0 + 100
+
+
+def test_a_fan_out_that_is_come_to_again_has_its_time_again() -> None:
+    state = _state(*BUILT, *_fan_out("succeeded", ""), StepFinished(T0 + 9, "fan", 1, "interrupted"))
+    _resume(state, lost="gone")
+    state.apply(EventEmitted(T0 + 120, "fan", event()))
+    assert state.fan_outs["fan"].since == T0 + 120
+
+
+def test_with_a_step_that_may_not_run_twice_stays_what_was_done_after_it() -> None:
+    step = attrs.evolve(WORKFLOW.steps[2], rerun="never")
+    flow = attrs.evolve(WORKFLOW, steps=(*WORKFLOW.steps[:2], step))
+    state = _state(
+        StepStarted(T0 + 3, "after", 1, "k"),
+        StepFinished(T0 + 4, "after", 1, "failed"),
+        StepStarted(T0 + 5, "tidy", 1, "k"),
+        StepFinished(T0 + 6, "tidy", 1, "succeeded"),
+    )
+    assert decide(flow, state, may_repeat=False).reset == ()
+
+
+def test_an_end_before_the_beginning_is_forgotten() -> None:
+    state = fold([RunFinished(T0, "failed", error_kind="worker_died"), BEGUN])
+    assert (state.finished, state.status) == (None, "running")
+
+
+def test_the_end_of_a_child_of_an_earlier_event_counts_no_more() -> None:
+    state = _state(
+        *BUILT, *_fan_out("", wait=False), EventEmitted(T0 + 9, "fan", event(payload={"other": 1}))
+    )
+    state.apply(_child(1, "succeeded", 10))
+    assert state.fan_outs["fan"].children == {}

@@ -243,8 +243,12 @@ def test_missing_is_success_and_an_own_file_system_is_emptied_in_place(
     work = home.path / "work"
     (work / "inner").mkdir(parents=True)
 
-    def elsewhere(*_: object) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
+    rename = os.rename
+
+    def elsewhere(source: Path, target: Path) -> None:
+        if home.trash in target.parents:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target)
 
     monkeypatch.setattr(os, "rename", elsewhere)
     trash.throw(home, work, run_id(0))

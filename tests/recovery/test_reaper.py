@@ -10,9 +10,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tako.journal.log import read_records
+from tako.journal.log import Writer, read_records
 from tako.journal.records import (
     ChildFinished,
+    FanOutPlanned,
     RunFinished,
     RunSettled,
     SegmentStarted,
@@ -503,3 +504,12 @@ def test_a_run_whose_process_lives_is_not_touched_though_nobody_holds_its_lock(
     done = try_reap(home, paths)
     assert (done.outcome, done.reason) == ("alive", f"process {os.getpid()}, which executes it, lives")
     assert bytes_below(home.path) == before
+
+
+def test_a_run_whose_records_do_not_fit_together_keeps_no_other_from_being_reaped(home: Home) -> None:
+    odd, whole = write_one(home, 1), write_one(home, 2)
+    with Writer(odd.journal) as journal:
+        journal.append(FanOutPlanned(T0 + 9, "never-reached", 1, 1))
+    first, second = reap(home, [odd, whole])
+    assert (first.outcome, second.outcome) == ("stuck", "reaped")
+    assert "does not fit together" in first.reason

@@ -35,19 +35,20 @@ from tako.engine.root_source import RootSource
 from tako.engine.runnable import runnable
 from tako.engine.segment import SSH_AGENT, RunSpec
 from tako.engine.taking_up import Resumption
-from tako.errors import NotFoundError, UsageError
+from tako.errors import HeldError, NotFoundError, UsageError
 from tako.journal.fold import RunState, fold
-from tako.journal.log import read_records
+from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.records import SUCCEEDED, RunStarted
 from tako.layout import CONFIG_NAME, RunDirectory
 from tako.recovery.index import note_opened
 from tako.recovery.ownership import claim, declare, held_error
-from tako.recovery.reaper import reap_run
+from tako.recovery.reaper import REAPED, SETTLED, reap_run
 from tako.recovery.sweep import leave
 from tako.report.reading import find_run, read_run, root_of
 from tako.repositories.git import checkout_state
 from tako.repositories.reference import parse_repository
 from tako.sandbox.isolation import Isolation
+from tako.system.files import size_of
 from tako.system.user_environment import withhold
 from tako.values import FrozenValue
 
@@ -80,6 +81,7 @@ def prepare(request: Request) -> Request | int:
     with _held(parts, request) as paths:
         if not request.explain:
             _reap(parts, paths)
+        seen = size_of(paths.journal)
         state = fold(read_records(paths.journal))
         if _is_done(state):
             parts.notes.say(f"run {paths.run_id} has succeeded: there is nothing left to do")
@@ -91,7 +93,7 @@ def prepare(request: Request) -> Request | int:
             sys.stdout.write(explanation_json(findings) + "\n")
         elif request.explain:
             sys.stdout.writelines(f"{line}\n" for line in explanation_lines(findings))
-    return 0 if request.explain else evolve(request, rerun=_answer(request, findings))
+    return 0 if request.explain else evolve(request, rerun=_answer(request, findings), resume_seen=seen)
 
 
 def _present(names: Iterable[str]) -> dict[str, str]:
@@ -128,6 +130,10 @@ def _held(parts: Parts, request: Request, post: Post | None = None) -> Iterator[
         raise held_error(paths)
     try:
         if post is not None:
+            _reap(parts, paths)
+            if size_of(paths.journal) != request.resume_seen:
+                message = f"run {paths.run_id} was taken up by somebody else meanwhile"
+                raise HeldError(message, hint="look at it with `tako status`, then start the resume again")
             note_opened(parts.home, paths.run_id)
             declare(lock, post.temporary)
         yield paths
@@ -138,7 +144,11 @@ def _held(parts: Parts, request: Request, post: Post | None = None) -> Iterator[
 
 
 def _reap(parts: Parts, paths: RunDirectory) -> None:
+    """End and complete what a dead tako left of it; raises `HeldError` where it is not proven dead."""
     reaped = reap_run(parts.home, paths)
+    if reaped.outcome not in (REAPED, SETTLED):
+        message = f"run {paths.run_id} cannot be taken up: {reaped.reason}"
+        raise HeldError(message, hint="`tako reap` tells more")
     for error in reaped.errors:
         parts.notes.say(f"reaping {paths.run_id}: {error}")
 
@@ -170,15 +180,11 @@ def _again(parts: Parts, paths: RunDirectory, state: RunState) -> Again:
         directory=paths.path,
         keep=started.keep or parts.request.keep,
     )
-    return Again(
-        parts, spec, isolation, state, _resumption(parts.request, source, state, changed=bool(changes))
-    )
+    return Again(parts, spec, isolation, state, _resumption(parts.request, source, changed=bool(changes)))
 
 
-def _resumption(request: Request, source: RootSource, state: RunState, *, changed: bool) -> Resumption:
-    now = state.interrupted_at if state.interrupted_at is not None else state.last_at
+def _resumption(request: Request, source: RootSource, *, changed: bool) -> Resumption:
     return Resumption(
-        interrupted_at=now,
         failed_only=request.failed_only,
         may_repeat=request.rerun == YES,
         commit=source.commit if changed else "",
@@ -262,6 +268,10 @@ def _delivered(paths: RunDirectory) -> Iterator[Delivery]:
         try:
             state = fold(read_records(own.journal))
         except NotFoundError:
+            continue
+        except JournalDamagedError:
+            # What it planned cannot be known; what those below it planned can.
+            waiting += own.child_directories()
             continue
         # What was planned only in part is planned again.
         for fan_out in (known for known in state.fan_outs.values() if known.planned is not None):

@@ -35,6 +35,7 @@ from tako.journal.fold import RunState, fold
 from tako.journal.log import Writer
 from tako.layout import BASH, Home, RunDirectory, home_from
 from tako.recovery.ownership import held_error, share
+from tako.recovery.settlement import settled_record
 from tako.report.reading import find_run, root_of
 from tako.sandbox.levels import choose
 from tako.system import terminals
@@ -109,6 +110,10 @@ def _held(paths: RunDirectory) -> Iterator[tuple[RunDirectory, RunState]]:
     if lock is None:
         raise held_error(root)
     try:
+        if settled_record(root) is None:
+            # What is left of it may still have the workspace's overlay mounted.
+            message = f"run {root.run_id} was killed, and nobody has cleaned up after it yet"
+            raise UsageError(message, hint="`tako reap`, then start the shell again")
         if not paths.journal.exists():
             message = f"run {paths.run_id} never began"
             raise NotFoundError(message)

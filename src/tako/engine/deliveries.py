@@ -59,10 +59,11 @@ class Deliveries:
                 raise UsageError(message)
 
     def _recall(self) -> None:
-        before, self._before = self._before, None
-        for delivery in before() if before else ():
-            self._children += 1
-            self._seen.add(_key(from_value(delivery.event), delivery.plan))
+        if self._before is not None:
+            before = [_key(from_value(delivery.event), delivery.plan) for delivery in self._before()]
+            self._children += len(before)
+            self._seen.update(before)
+            self._before = None
 
 
 def _key(event: Event, plan: ChildPlanned) -> tuple[str, str, str, int]:

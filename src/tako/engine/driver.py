@@ -140,7 +140,7 @@ class Driver:
         while self._result is None:
             self._wait()
             for happening in self._happenings():
-                self._do(self._machine.handle(happening))
+                self._do(self._machine.handle(happening, time.monotonic()))
             self._journals.sync()
             for observer in self._observers:
                 observer.turn()
@@ -290,7 +290,7 @@ class Driver:
                 # It died before it could do that.
                 dispose(spec)
             return h.SegmentEnded(spec.run_id, status=state.finished.status, machine_fault=fault)
-        if state.restarting:
+        if state.restarting and not isinstance(error, WorkerLostError):
             return h.SegmentEnded(spec.run_id, restarted=True)
         for step in state.fan_outs:
             if state.step(step).status == RUNNING:

@@ -19,9 +19,9 @@ from tako.engine.standing import Decision, decide, resumed
 from tako.engine.taking_up import Resumption
 from tako.engine.workspace import why_lost
 from tako.errors import NotFoundError
-from tako.journal.fold import ChildState, FanOutState, RunState, fold
+from tako.journal.fold import RUNNING, ChildState, FanOutState, RunState, fold
 from tako.journal.log import JournalDamagedError, read_records
-from tako.journal.records import CANCELLED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.journal.records import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
 from tako.values import FrozenValue
 from tako.version import VERSION
 
@@ -52,13 +52,15 @@ class Examination:
 
     def findings(self, spec: RunSpec, state: RunState, depth: int = 0) -> Iterator[Finding]:
         """Give what becomes of each step of a run, and of each child below it."""
-        lost = why_lost(spec, state)
-        decision = decide(spec.workflow, state, lost, failed_only=self._resumption.failed_only)
-        told = {step.id: self._step(spec, state, decision, step.id, depth) for step in spec.workflow.steps}
-        now = time.time()
-        state.apply(
-            resumed(decision, now=now, interrupted_at=self._resumption.interrupted_at, version=VERSION)
+        decision = decide(
+            spec.workflow,
+            state,
+            why_lost(spec, state),
+            failed_only=self._resumption.failed_only,
+            may_repeat=self._resumption.may_repeat,
         )
+        told = {step.id: self._step(spec, state, decision, step.id, depth) for step in spec.workflow.steps}
+        state.apply(resumed(decision, state, now=time.time(), version=VERSION))
         for step, finding in told.items():
             yield finding
             if step in state.fan_outs:
@@ -77,11 +79,16 @@ class Examination:
         reopened = state.step(fan_out.emitted.step).finished is None
         if not reopened and fan_out.emitted.wait_for_children:
             return
-        again = {child.record.run_id: child for child in self._planner.plan_again(spec, fan_out).children}
+        plan = self._planner.plan_again(spec, fan_out)
+        again = {child.record.run_id: child for child in plan.children}
         for child in fan_out.children.values():
             planned = again.get(child.plan.run_id)
-            if planned is None:
-                yield self._child(child.plan.repository, child, KEPT, _how_it_ended(child), depth)
+            if child.plan.run_id in {gone.run_id for gone in plan.gone}:
+                yield self._child(
+                    child.plan.repository, child, LEFT_OUT, "it does not subscribe any more", depth
+                )
+            elif planned is None:
+                yield self._child(child.plan.repository, child, *_kept(child), depth)
             elif planned.error is not None:
                 why = f"it cannot run: {planned.error.message}"
                 yield self._child(child.plan.repository, child, FIRST, why, depth)
@@ -107,8 +114,11 @@ class Examination:
         if state.finished is not None and state.finished.status == SUCCEEDED and not state.fan_outs:
             yield self._child(own.repository, child, KEPT, "it succeeded", depth)
             return
-        ended = state.finished.status if state.finished else "interrupted"
-        yield self._child(own.repository, child, AGAIN, f"it ended {ended}", depth)
+        if self._resumption.failed_only and state.status in (RUNNING, INTERRUPTED, CANCELLED):
+            yield self._child(own.repository, child, LEFT_OUT, "it was cut off", depth)
+            return
+        ended = state.finished.status if state.finished else INTERRUPTED
+        yield self._child(own.repository, child, AGAIN, f"it {_said(ended)}", depth)
         yield from self.findings(own, state, depth + 1)
 
     def _child(self, repository: str, child: ChildState, verdict: str, why: str, depth: int) -> Finding:
@@ -135,13 +145,15 @@ def _verdict(state: RunState, decision: Decision, step: str) -> tuple[str, str]:
 
 def _said(status: str) -> str:
     words = {
-        SUCCEEDED: "succeeded",
         SKIPPED: "was skipped",
         TIMED_OUT: "timed out",
         CANCELLED: "was cancelled",
+        INTERRUPTED: "was interrupted",
     }
     return words.get(status, status)
 
 
-def _how_it_ended(child: ChildState) -> str:
-    return f"it {_said(child.finished.status)}" if child.finished else ""
+def _kept(child: ChildState) -> tuple[str, str]:
+    assert child.finished is not None
+    status = child.finished.status
+    return KEPT if status in (SUCCEEDED, SKIPPED) else LEFT_OUT, f"it {_said(status)}"

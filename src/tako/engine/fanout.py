@@ -8,7 +8,7 @@ repository that vanished, a cycle) is a failed child in the plan, never a failed
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -31,7 +31,14 @@ from tako.events.scope import event_scope
 from tako.expressions.cel import evaluate_condition
 from tako.expressions.templates import render_value
 from tako.journal.fold import FanOutState
-from tako.journal.records import ChildExecutionError, ChildPlanned, EventEmitted, SubscriptionFiltered
+from tako.journal.log import JournalDamagedError, read_ends
+from tako.journal.records import (
+    ChildExecutionError,
+    ChildPlanned,
+    EventEmitted,
+    RunStarted,
+    SubscriptionFiltered,
+)
 from tako.layout import CONFIG_NAME
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
@@ -82,6 +89,8 @@ class FanOutPlan(FrozenValue):
     warnings: tuple[str, ...] = ()
     #: Only the children of an earlier plan that have not ended.
     again: bool = False
+    #: Of these, those that nobody wants to run any more.
+    gone: tuple[ChildPlanned, ...] = ()
 
 
 class FanOutExecutor:
@@ -138,19 +147,24 @@ class FanOutExecutor:
         Those that could not be pinned then are now. Raises `TakoError` as `plan` does.
         """
         assert fan_out.planned is not None
-        left = [child.plan for child in fan_out.children.values() if child.finished is None]
-        event = from_value(fan_out.emitted.event)
-        candidates = {}
-        if any(not plan.commit for plan in left):
-            found = self._repositories.discover(event.source, event.artifact, event.type)
-            candidates = {_key(candidate): candidate for candidate in found}
-        children = [
-            self._guarded(plan, partial(self._pin_again, plan))
-            if plan.commit
-            else self._reconsider(parent, event, plan, candidates)
-            for plan in left
+        left = [
+            _as_begun(parent, child.plan) for child in fan_out.children.values() if child.finished is None
         ]
-        return FanOutPlan(fan_out.planned.found, tuple(children), (), again=True)
+        event = from_value(fan_out.emitted.event)
+        found: list[Candidate] = []
+        if any(not plan.commit for plan in left):
+            found = list(self._repositories.discover(event.source, event.artifact, event.type))
+        children: list[PlannedChild] = []
+        gone: list[ChildPlanned] = []
+        for plan in left:
+            again = (
+                [self._guarded(plan, partial(self._pin_again, plan))]
+                if plan.commit
+                else self._reconsider(parent, event, plan, found)
+            )
+            children += again
+            gone += [] if again else [plan]
+        return FanOutPlan(fan_out.planned.found, tuple(children), (), gone=tuple(gone), again=True)
 
     def _pin_again(self, plan: ChildPlanned) -> PlannedChild:
         repository = parse_repository(plan.repository)
@@ -162,27 +176,25 @@ class FanOutExecutor:
         return _planned(plan, workflow, source, config, self._mounts(repository, workflow))
 
     def _reconsider(
-        self,
-        parent: RunSpec,
-        event: Event,
-        plan: ChildPlanned,
-        candidates: Mapping[tuple[str, str, int], Candidate],
-    ) -> PlannedChild:
-        """Plan a child anew that could not be planned, under the id that it has."""
-        key = (parse_repository(plan.repository).key, plan.workflow, plan.subscription)
-        # One whose tako.yml could not be read had no workflow yet.
-        candidate = candidates.get(key) or next(
-            (found for known, found in candidates.items() if not plan.workflow and known[0] == key[0]), None
-        )
-        if candidate is None:
-            error = NotFoundError("its repository does not subscribe to the event any more")
-            return PlannedChild(plan, error=self._error(plan, error))
-        record = self._record(plan.step, candidate, plan.run_id)
-        outcome = self._consider(parent, event, candidate, record, again=True)
-        if isinstance(outcome, PlannedChild):
-            return outcome
-        error = NotFoundError(f"it does not match any more: {outcome.reason}")
-        return PlannedChild(plan, error=self._error(plan, error))
+        self, parent: RunSpec, event: Event, plan: ChildPlanned, found: list[Candidate]
+    ) -> list[PlannedChild]:
+        """Plan a child anew that could not be planned, under the id that it has.
+
+        One whose tako.yml could not be read stands for all subscriptions that it has by now: the others
+        get ids of their own. Empty if it does not subscribe, or not to this event, any more.
+        """
+        key = parse_repository(plan.repository).key
+        candidates = [one for one in found if one.repository.key == key]
+        if plan.workflow:
+            wanted = (plan.workflow, plan.subscription)
+            candidates = [one for one in candidates if (_workflow_of(one), _position(one)) == wanted]
+        children: list[PlannedChild] = []
+        for candidate in candidates:
+            run_id = self._run_ids.new() if children else plan.run_id
+            record = self._record(plan.step, candidate, run_id)
+            outcome = self._consider(parent, event, candidate, record, again=True)
+            children += [outcome] if isinstance(outcome, PlannedChild) else []
+        return children
 
     def _check_depth(self, parent: RunSpec) -> list[str]:
         depth = parent.depth + 1
@@ -226,7 +238,6 @@ class FanOutExecutor:
             return PlannedChild(record, error=self._error(record, error))
 
     def _record(self, step: str, candidate: Candidate, run_id: str) -> ChildPlanned:
-        workflow = candidate.subscription.workflow if candidate.subscription else ""
         return ChildPlanned(
             at=self._clock(),
             step=step,
@@ -234,7 +245,7 @@ class FanOutExecutor:
             repository=candidate.repository.text,
             branch=candidate.branch,
             commit="",
-            workflow=workflow,
+            workflow=_workflow_of(candidate),
             inputs={},
             subscription=_position(candidate),
         )
@@ -291,9 +302,27 @@ def _planned(
     )
 
 
-def _key(candidate: Candidate) -> tuple[str, str, int]:
-    workflow = candidate.subscription.workflow if candidate.subscription else ""
-    return candidate.repository.key, workflow, _position(candidate)
+def _as_begun(parent: RunSpec, plan: ChildPlanned) -> ChildPlanned:
+    """The plan of a child, as its own journal has it if it has begun: there it is pinned."""
+    if plan.commit:
+        return plan
+    try:
+        started, _ = read_ends(parent.paths.child(plan.run_id).journal)
+    except JournalDamagedError:
+        return plan
+    if not isinstance(started, RunStarted):
+        return plan
+    return evolve(
+        plan,
+        commit=started.commit,
+        branch=started.branch,
+        workflow=started.workflow,
+        inputs=started.inputs,
+    )
+
+
+def _workflow_of(candidate: Candidate) -> str:
+    return candidate.subscription.workflow if candidate.subscription else ""
 
 
 def _position(candidate: Candidate) -> int:

@@ -31,8 +31,8 @@ class NewRun(FrozenValue):
     open_fan_outs: tuple[str, ...] = ()
     #: How its own steps ended, if only its subtree is not settled.
     finished: str = ""
-    #: Its time runs already: `timeout_s` is what is left of it.
-    begun: bool = False
+    #: A child of a fan-out that nobody waits for has failed already.
+    late_failure: bool = False
 
 
 @frozen(eq=False, repr=False)

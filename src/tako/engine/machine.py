@@ -56,8 +56,9 @@ class Machine:
         self._now = 0.0
         self._out: list[Instruction] = []
 
-    def handle(self, happening: Happening) -> list[Instruction]:
-        """Take one happening into account and say what to do, in order."""
+    def handle(self, happening: Happening, now: float = 0.0) -> list[Instruction]:
+        """Take one happening into account and say what to do, in order; `now` is when it is told."""
+        self._now = max(self._now, now)
         self._out = []
         match happening:
             case Began():
@@ -104,8 +105,7 @@ class Machine:
         """Let a new run begin, or one that is taken up again go on from where it stands."""
         new = run.new
         run.segment = new.segment
-        if new.begun:
-            self._start_clock(run)
+        run.late_failure = new.late_failure
         for step in new.open_fan_outs:
             run.reopening.add(step)
             self._out.append(PlanFanOut(run.run_id, step))
@@ -113,6 +113,7 @@ class Machine:
             self._finished(run, new.finished)
         elif new.fan_out:
             run.phase = "planning"
+            self._start_clock(run)
             self._out.append(PlanFanOut(run.run_id, new.fan_out))
         else:
             self._queue(run, goes_on=new.segment > 0)
@@ -154,6 +155,9 @@ class Machine:
             self._finished(run, happening.status)
         elif run.doomed:
             self._end_without_worker(run)
+        elif happening.restarted and run.has_open_children:
+            # They answer an event that it may come to again.
+            run.phase = "restarting"
         elif happening.restarted:
             self._go_on(run)
         else:
@@ -233,8 +237,7 @@ class Machine:
             return
         run.reopening.discard(happening.step)
         run.late_failure = True
-        if run.phase == "finished" and not run.has_open_children:
-            self._settled(run)
+        self._after_open_children(run)
 
     def _fail_fast(self, fan_out: FanOut) -> None:
         # Once only: each child that this ends comes back here, for thousands as many calls deep.
@@ -270,7 +273,15 @@ class Machine:
             return
         if self._outcome(fan_out) != SUCCEEDED:
             run.late_failure = True
-        if run.phase == "finished" and not run.has_open_children:
+        self._after_open_children(run)
+
+    def _after_open_children(self, run: Run) -> None:
+        """Go on with a run that waited only for children nobody else waits for, if none is left."""
+        if run.has_open_children:
+            return
+        if run.phase == "restarting":
+            self._go_on(run)
+        elif run.phase == "finished":
             self._settled(run)
 
     def _outcome(self, fan_out: FanOut) -> str:
@@ -318,6 +329,6 @@ class Machine:
         elif run.phase == "queued":
             self._resources.drop(run.run_id)
             self._end_without_worker(run)
-        elif run.phase not in ("waiting", "planning"):
+        elif run.phase not in ("waiting", "planning", "restarting"):
             message = f"a run in phase {run.phase} cannot be ended"
             raise BugError(message)

@@ -29,6 +29,7 @@ from tako.errors import DiskFullError, TakoError
 from tako.journal.fold import FanOutState, RunState
 from tako.journal.records import (
     FAILED,
+    SKIPPED,
     CheckoutSeen,
     ChildExecutionError,
     ChildFinished,
@@ -209,11 +210,19 @@ class Planning:
                 self._tree.record(spec.run_id, child.record)
             if child.error is not None:
                 self._record_failure(spec, step, child.record.run_id, child.error)
+        for plan_gone in plan.gone:
+            ended = ChildFinished(now, step, plan_gone.run_id, SKIPPED)
+            self._tree.record(spec.run_id, ended)
+            fan_out.children[plan_gone.run_id].finished = ended
+            told = f"{plan_gone.repository} does not subscribe to this event any more"
+            self._tree.record(spec.run_id, Noted(now, told, step))
         if fan_out.planned is None:
             self._tree.record(spec.run_id, FanOutPlanned(now, step, plan.found, len(plan.children)))
 
     def _record_failure(self, spec: RunSpec, step: str, run_id: str, error: ChildExecutionError) -> None:
-        self._tree.record(spec.run_id, ChildFinished(time.time(), step, run_id, FAILED, error=error))
+        with suppress(DiskFullError):
+            ended = ChildFinished(time.time(), step, run_id, FAILED, error=error)
+            self._tree.record(spec.run_id, ended, final=True)
 
     def _adopt(self, spec: RunSpec, emitted: EventEmitted, child: PlannedChild) -> h.NewRun:
         if child.error is not None:
@@ -223,10 +232,9 @@ class Planning:
         self._tree.specs[made.run_id] = made
         try:
             new, state = self._taking_up.enter(made)
-        except DiskFullError:
-            raise
         except TakoError as error:
-            # A journal that cannot be read or written is told of that child alone.
+            # A journal that cannot be read or written is told of that child alone; a full disk stops all.
+            self._on_error(error)
             del self._tree.specs[made.run_id]
             plan = child.record
             told = ChildExecutionError(

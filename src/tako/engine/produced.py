@@ -25,6 +25,7 @@ from tako.journal.records import CollectedFile
 from tako.journal.redaction import NOTHING, Scrubber
 from tako.layout import checked_name
 from tako.system.beneath import BeneathError, copy_beneath, glob_beneath, open_beneath, read_beneath
+from tako.system.files import sync_directory
 from tako.values import FrozenValue
 
 if TYPE_CHECKING:
@@ -192,7 +193,15 @@ def collect_artifacts(
         for path in paths if scrubber else ():
             _refuse_secret(root_of(spec), path, scrubber)
         collected[artifact] = tuple(_collect(root_of(spec), path, target) for path in paths)
+        _sync_names(spec.paths.artifacts, [target / path for path in paths])
     return collected
+
+
+def _sync_names(top: Path, files: list[Path]) -> None:
+    """Have the names of these files on the disk: what is recorded next will say that they are there."""
+    directories = {parent for file in files for parent in file.parents if parent.is_relative_to(top)}
+    for directory in (*directories, top.parent):
+        sync_directory(directory)
 
 
 def _matches(spec: RunSpec, artifact: str, pattern: str) -> list[str]:

@@ -141,8 +141,7 @@ class Runner:
 
     def _step(self, step: Step) -> SegmentEnd | None:
         """Take one step; gives an end where the segment stops at it."""
-        finished = self._state.step(step.id).finished
-        if finished is None or finished.status not in (FAILED, TIMED_OUT, CANCELLED):
+        if not self._has_failed_before(step):
             if not self._wanted(step):
                 return self._after_failure(step) if self._failed(step) else None
             if step.uses:
@@ -223,7 +222,8 @@ class Runner:
         for artifact, files in result.artifacts.items():
             self._record(ArtifactCollected(self._clock(), step.id, artifact, files))
         finished = result.finished
-        if finished.tolerated and retries.has_attempts_left(step, self._state.step(step.id), finished):
+        left = retries.has_attempts_left(step, self._state.step(step.id), finished)
+        if finished.tolerated and left and not retries.refusal(step, self._spec, self._state):
             # Only the last failure is tolerated: a worker that dies before the next attempt must not go on.
             finished = evolve(finished, tolerated=False)
         self._record(finished)
@@ -254,12 +254,22 @@ class Runner:
         assert finished is not None
         if not self._orders.stop:
             for cleanup in step.on_failure:
-                if not self._state.step(cleanup.id).lets_go_on and self._wanted(cleanup):
-                    self._shell(cleanup)
-                    while self._is_tried_again(cleanup):
-                        self._shell(cleanup)
+                self._clean_up(cleanup)
         message = f"step {step.id}: {finished.message}"
         return self._finish(self._orders.stop or finished.status, message=message)
+
+    def _clean_up(self, cleanup: Step) -> None:
+        if not self._has_failed_before(cleanup):
+            if self._state.step(cleanup.id).lets_go_on or not self._wanted(cleanup):
+                return
+            self._shell(cleanup)
+        while self._is_tried_again(cleanup):
+            self._shell(cleanup)
+
+    def _has_failed_before(self, step: Step) -> bool:
+        """Whether an earlier worker has recorded a failure of it, after which only a retry may run it."""
+        finished = self._state.step(step.id).finished
+        return finished is not None and finished.status in (FAILED, TIMED_OUT, CANCELLED)
 
     def _give_up(self, message: str, kind: str, *, fault: bool) -> SegmentEnd:
         for step in list(self._state.steps.values()):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from tako.config.schema import Workflow
 from tako.config.steps import all_steps
@@ -70,7 +70,8 @@ def decide(
         if over:
             message = f"{over}: it would repeat {', '.join(never)}, which `rerun: never` forbids"
             raise NotRepeatableError(message)
-        reset = tuple(name for name in reset if name not in never)
+        kept = {cleanup.id for name in never for cleanup in steps[name].on_failure} | set(never)
+        reset = tuple(name for name in reset if name not in kept)
     open_ones = (fan_out for name, fan_out in state.fan_outs.items() if over or _is_open(state, name, reset))
     return Decision(
         reset=reset,
@@ -123,8 +124,9 @@ def _runs_again(child: ChildState, *, failed_only: bool) -> bool:
     return status in (FAILED, TIMED_OUT) if failed_only else status not in (SUCCEEDED, SKIPPED)
 
 
-def resumed(decision: Decision, *, now: float, interrupted_at: float, version: str) -> RunResumed:
-    """The record of a decision."""
+def resumed(decision: Decision, state: RunState, *, now: float, version: str) -> RunResumed:
+    """The record of a decision about a run in this state."""
+    interrupted_at = state.last_at if state.interrupted_at is None else state.interrupted_at
     return RunResumed(
         at=now,
         interrupted_at=min(now, interrupted_at),
@@ -155,17 +157,25 @@ def standing_run(spec: RunSpec, state: RunState, now: float) -> NewRun:
     if left_s is not None:
         left_s = max(0.0, left_s - state.active_s(state.since, now))
     finished = state.finished.status if state.finished else ""
-    return NewRun(
-        new.run_id,
-        new.turn,
-        left_s,
-        needs=new.needs,
+    return evolve(
+        new,
+        timeout_s=left_s,
         segment=state.segment + 1,
         fan_out="" if finished or state.rebuilds else _stands_at(spec.workflow, state),
         open_fan_outs=tuple(_open_fan_outs(state)),
         finished=finished,
-        begun=True,
+        late_failure=any(map(_failed_late, state.fan_outs.values())),
     )
+
+
+def _failed_late(fan_out: FanOutState) -> bool:
+    """Whether nobody waits for it, all of it has ended, and not all of it well."""
+    emitted = fan_out.emitted
+    if emitted.wait_for_children or emitted.on_child_failure == "ignore":
+        return False
+    ended = [child.finished for child in fan_out.children.values()]
+    well = (SUCCEEDED, SKIPPED)
+    return all(ended) and any(child is not None and child.status not in well for child in ended)
 
 
 def _stands_at(workflow: Workflow, state: RunState) -> str:

@@ -30,8 +30,6 @@ _LEFT_OUT = "it had not begun, and --failed-only leaves it out"
 class Resumption(FrozenValue):
     """How a tree is taken up again; the last three say what the root's checkout is now, if it changed."""
 
-    #: When the last thing happened in the tree, seconds since the epoch.
-    interrupted_at: float
     failed_only: bool = False
     #: Steps that say `rerun: never` may run again.
     may_repeat: bool = True
@@ -72,9 +70,7 @@ class TakingUp:
             failed_only=resumption.failed_only,
             may_repeat=resumption.may_repeat,
         )
-        record = resumed(
-            decision, now=self._clock(), interrupted_at=resumption.interrupted_at, version=VERSION
-        )
+        record = resumed(decision, state, now=self._clock(), version=VERSION)
         if spec is self._tree.root:
             record = evolve(
                 record,

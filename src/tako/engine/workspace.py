@@ -121,9 +121,9 @@ def mount(spec: RunSpec) -> None:
     # bubblewrap puts it where the step sees it; without, that is where it has to be.
     shared = paths.shared_memory if spec.isolation.level == NAMESPACE else DEV_SHM
     mount_memory(shared, _shared_memory(spec))
-    for number, (cache, place) in enumerate(spec.tool_caches):
+    for cache, place in spec.tool_caches:
         # Another process may write the lower directory meanwhile: at worst a stale file of a cache is seen.
-        upper, inner = paths.cache_view(number)
+        upper, inner = paths.cache_view(place)
         for directory in (upper, inner, paths.home / place):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         mount_overlay(cache, upper, inner, paths.home / place)

@@ -208,7 +208,8 @@ class RunState:
     def apply(self, record: Record) -> None:
         """Take one more record into account."""
         if getattr(record, "status", "") == INTERRUPTED and self.interrupted_at is None:
-            self.interrupted_at = self.last_at
+            # Its own time is the tree's last sign of life.
+            self.interrupted_at = max(self.last_at, record.at)
         self.last_at = record.at
         _APPLIERS[type(record)](self, record)
 
@@ -226,6 +227,8 @@ def _run_started(state: RunState, record: RunStarted) -> None:
     state.identity = record.identity
     state.temporary = record.temporary
     state.since = record.at
+    # An end before it is that of a worker that never came so far.
+    state.finished, state.deaths = None, []
     for step in record.steps:
         state.step(step)
 
@@ -234,6 +237,7 @@ def _run_resumed(state: RunState, record: RunResumed) -> None:
     state.given_up += state.gave_up
     state.resumes += 1
     _pin(state, record.commit, record.config_digest, record.tracked_changes)
+    cut_off = state.interrupted_at is not None
     state.settled = state.stop = state.interrupted_at = None
     if state.finished is not None and state.finished.status != SUCCEEDED:
         state.finished = None
@@ -244,6 +248,8 @@ def _run_resumed(state: RunState, record: RunResumed) -> None:
         _put_back(state, name, record)
     again = set(record.children)
     for fan_out in state.fan_outs.values():
+        if again & fan_out.children.keys() and not fan_out.emitted.wait_for_children and not cut_off:
+            fan_out.since = record.at
         for run_id in again & fan_out.children.keys():
             fan_out.children[run_id].finished = None
 
@@ -322,7 +328,7 @@ def _event_emitted(state: RunState, record: EventEmitted) -> None:
     known = state.fan_outs.get(record.step)
     if known is not None and known.planned is not None and known.emitted.event == record.event:
         # A run that starts over has come to the same event again: who has answered it has answered it.
-        known.emitted = record
+        known.emitted, known.since = record, record.at
     else:
         state.fan_outs[record.step] = FanOutState(record, since=record.at)
     step = state.step(record.step)
@@ -343,7 +349,10 @@ def _fan_out_planned(state: RunState, record: FanOutPlanned) -> None:
 
 
 def _child_finished(state: RunState, record: ChildFinished) -> None:
-    state.fan_outs[record.step].children[record.run_id].finished = record
+    child = state.fan_outs[record.step].children.get(record.run_id)
+    # One of an earlier attempt, which had come to another event, counts no more.
+    if child is not None:
+        child.finished = record
 
 
 def _worker_died(state: RunState, record: WorkerDied) -> None:

@@ -166,7 +166,14 @@ class Writer:
         `JournalDamagedError` as reading does. `records` holds what stood in it.
         """
         self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            self._fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            if is_full(error):
+                raise disk_full(error, path) from error
+            message = f"the journal {path} cannot be opened: {error.strerror}"
+            raise MachineError(message) from error
         self._reserved = 0
         try:
             self._lock()

@@ -41,7 +41,8 @@ def missing(state: RunState, ended: Sequence[ChildFinished], at: float) -> list[
         if step.status == RUNNING
     ]
     if state.finished is None and state.started is not None:
-        records.append(RunFinished(at, INTERRUPTED, _since(state.started.at, at), RUN_MESSAGE))
+        duration = round(state.active_s(state.started.at, at), 3)
+        records.append(RunFinished(at, INTERRUPTED, duration, RUN_MESSAGE))
     return records
 
 

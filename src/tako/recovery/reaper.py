@@ -185,6 +185,8 @@ def _examine(case: _Case, *, prove: bool) -> None:
             case.tree = open_part(case.paths, prove=prove)
     except (TakoError, OSError) as error:
         case.stuck(str(error))
+    except Exception as error:  # noqa: BLE001 - one run that makes no sense must not keep others from being reaped
+        case.stuck(f"what its journals say does not fit together: {type(error).__name__}: {error}")
 
 
 def _last_owner(paths: RunDirectory) -> Identity | None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tako.errors import MachineError
-from tako.layout import Home
+from tako.layout import TEMPORARY_PREFIX, Home
 from tako.system.files import make_private
 from tako.system.removal import open_up, remove_tree
 
@@ -42,8 +42,11 @@ def _move(path: Path, place: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # A file system of its own: nothing to move to.
-        remove_tree(path)
+        # A file system of its own, without that trash. Out of its place in one move all the same: a removal
+        # that breaks off must not leave half a workspace where a whole one is looked for.
+        aside = path.with_name(f"{TEMPORARY_PREFIX}{place.name}")
+        os.rename(path, aside)  # noqa: PTH104
+        remove_tree(aside)
 
 
 def is_empty(home: Home) -> bool:

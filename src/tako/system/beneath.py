@@ -143,7 +143,8 @@ def copy_beneath(
 ) -> tuple[str, int]:
     """Copy a regular file below `root` to the new file `target`; give its SHA-256 (hex) and size in bytes.
 
-    Missing directories above `target` are made. Shares blocks where the file system can (FICLONE).
+    Missing directories above `target` are made. Shares blocks where the file system can (FICLONE). The copy
+    is on the disk when this returns, its name once its directory is synced.
     Raises `BeneathError` for the source and `OSError` for the target.
     """
     source = open_beneath(root, relative, max_bytes=max_bytes)
@@ -154,7 +155,9 @@ def copy_beneath(
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         made = os.open(target, flags, mode)
         try:
-            return Copier().copy_and_hash(source, made)
+            copied = Copier().copy_and_hash(source, made)
+            os.fdatasync(made)
+            return copied
         finally:
             os.close(made)
     finally:

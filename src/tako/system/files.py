@@ -121,6 +121,15 @@ def make_private(path: Path) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
 
 
+def sync_directory(path: Path) -> None:
+    """Return when the names in a directory will survive a power cut (fsync(2))."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def size_of(path: Path) -> int:
     """Bytes in a file; 0 if there is none."""
     try:
