@@ -204,7 +204,8 @@ def _segment() -> Iterator[str]:
 @contextlib.contextmanager
 def _queue() -> Iterator[str]:
     """A POSIX message queue with one message (mq_overview(7))."""
-    name = f"/tako-attack-{os.getpid()}"
+    # A pid is used again, a queue outlives whoever is killed.
+    name = f"/tako-attack-{os.urandom(6).hex()}"
     attributes = _QueueAttributes(0, 1, _MESSAGE_MAX, 0, (ctypes.c_long * 4)())
     descriptor = _libc.mq_open(
         name.encode(), os.O_CREAT | os.O_RDWR | os.O_EXCL, ctypes.c_uint(0o600), ctypes.byref(attributes)
