@@ -48,7 +48,8 @@ def test_a_directory_without_config_is_told_what_to_do(scene: Scene) -> None:
         ("", "empty"),
         (b"\x7fELF\0\0\x01\x02", "tako.yml"),
         (b"version: 0.1.0\nname: \xff\xfe\n", "UTF-8"),
-        (_DEEP, "nested"),
+        # The newer libyaml says so itself, before anything can be counted.
+        (_DEEP, "nest"),
         (_BOMB, "alias"),
         ("version: 0.1.0\nversion: 0.2.0\n", "tako.yml:2:1"),
         ("version: 0.1.0\nworkflow: {}\n", "did you mean 'workflows'"),
@@ -139,7 +140,6 @@ def test_all_wrong_inputs_are_named_at_once(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"steps": [{"run": "true", "retry": {"max_attempts": 2}}]}, "retry"),
         ({"steps": [{"run": "true", "image": "alpine"}]}, "image"),
         ({"steps": [{"run": "true", "long_running": True}]}, "long_running"),
     ],
