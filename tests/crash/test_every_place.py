@@ -48,13 +48,13 @@ def _undisturbed(template: Path, directory: Path) -> Undisturbed:
 
 
 def _kills(places: list[str]) -> Iterator[dict[str, object]]:
-    """Each place, killing who comes to it; and the root while a worker stands between two things it does.
+    """Each place, killing who comes to it; and the root while a worker stands between two of its records.
 
-    To the root it is the same whether its worker has just done the one or is about to do the next.
+    What is on the disk is then the same wherever between them the worker is.
     """
     for label in places:
         yield {"label": label, "root": False}
-        if label.startswith("worker") and (" before " in label or "RunFinished" in label):
+        if label.startswith("worker") and (" before append " in label or "RunFinished" in label):
             yield {"label": label, "root": True}
 
 
