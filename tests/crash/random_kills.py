@@ -145,12 +145,13 @@ class Story:
             return
         with contextlib.suppress(psutil.Error, IndexError):
             chosen = _victims(psutil.Process(process.pid), victim)
-            self.log.append(f"killed {victim}: {len(chosen)}")
-            for one in chosen:
-                # As nearly at one moment as can be.
-                one.suspend()
-            for one in chosen:
-                one.kill()
+            if chosen:
+                self.log.append(f"killed {victim}: {len(chosen)}")
+            # As nearly at one moment as can be; one that has ended must not keep the others stopped.
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for one in chosen:
+                    with contextlib.suppress(psutil.Error):
+                        one.send_signal(number)
 
 
 def _victims(warden: psutil.Process, victim: str) -> list[psutil.Process]:
