@@ -609,3 +609,26 @@ def test_a_clean_retry_waits_for_children_nobody_else_waits_for(scene: Scene) ->
     assert [(step["id"], step["attempts"]) for step in app["steps"]][1] == ("failing", 2)
     # It answered the same event once.
     assert mail.is_empty()
+
+
+@pytest.mark.parametrize(("answer", "code"), [("ask", 2), ("yes", 0), ("no", 1)])
+def test_a_child_that_would_start_over_with_what_must_not_be_repeated(
+    scene: Scene, answer: str, code: int
+) -> None:
+    mail = scene.mailbox()
+    go = scene.directory / "go"
+    once = {"id": "publish", "run": f"echo published >{mail.path}", "rerun": "never"}
+    scene.subscriber("acme/app", once, f"echo two >{mail.path}; [ -e {go} ] || exec sleep 600")
+    checkout = scene.library(FAN_OUT)
+    with scene.tako.started("exec", "release", cwd=checkout) as process:
+        assert mail.lines(2) == ["published", "two"]
+        kill(root_of(process.pid))
+        process.wait(GENEROUS_S)
+    go.touch()
+    [child] = (scene.runs()[0] / "children").iterdir()
+    subprocess.run(["rm", "-r", str(child / "work")], check=True)
+    ended = _resume(scene, "--rerun", answer)
+    assert ended.code == code, ended.stderr
+    assert _said(mail) == (["published", "two"] if code == 0 else [])
+    if code:
+        assert "publish" in ended.stderr

@@ -186,7 +186,8 @@ def _again(parts: Parts, paths: RunDirectory, state: RunState) -> Again:
 def _resumption(request: Request, source: RootSource, *, changed: bool) -> Resumption:
     return Resumption(
         failed_only=request.failed_only,
-        may_repeat=request.rerun == YES,
+        # As long as it is not answered, what would be repeated has to be found.
+        may_repeat=request.rerun != NO,
         commit=source.commit if changed else "",
         config_digest=source.config.digest if changed else "",
         tracked_changes=source.tracked_changes if changed else "",

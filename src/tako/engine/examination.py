@@ -15,7 +15,7 @@ from attrs import frozen
 from tako.engine.child_runner_factory import ChildRunnerFactory
 from tako.engine.fanout import FanOutExecutor, PlannedChild
 from tako.engine.segment import RunSpec
-from tako.engine.standing import Decision, decide, resumed
+from tako.engine.standing import Decision, NotRepeatableError, decide, resumed
 from tako.engine.taking_up import Resumption
 from tako.engine.workspace import why_lost
 from tako.errors import NotFoundError
@@ -52,13 +52,21 @@ class Examination:
 
     def findings(self, spec: RunSpec, state: RunState, depth: int = 0) -> Iterator[Finding]:
         """Give what becomes of each step of a run, and of each child below it."""
-        decision = decide(
-            spec.workflow,
-            state,
-            why_lost(spec, state),
-            failed_only=self._resumption.failed_only,
-            may_repeat=self._resumption.may_repeat,
-        )
+        try:
+            decision = decide(
+                spec.workflow,
+                state,
+                why_lost(spec, state),
+                failed_only=self._resumption.failed_only,
+                may_repeat=self._resumption.may_repeat,
+            )
+        except NotRepeatableError as error:
+            if not depth:
+                raise
+            # A child's failure, as it will be when its turn comes.
+            for left in spec.workflow.steps:
+                yield Finding(depth, spec.repository, spec.run_id, left.id, LEFT_OUT, error.message)
+            return
         told = {step.id: self._step(spec, state, decision, step.id, depth) for step in spec.workflow.steps}
         state.apply(resumed(decision, state, now=time.time(), version=VERSION))
         for step, finding in told.items():
