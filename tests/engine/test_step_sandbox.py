@@ -239,3 +239,11 @@ def test_a_workspace_that_must_be_an_overlay_is_refused_where_there_is_none(tmp_
     ran = run(run_spec(tmp_path, workflow=workflow, isolation=isolation(PROCESS)))
     assert ran.state.finished is not None
     assert (ran.state.finished.error_kind, "overlay" in ran.end.message) == ("sandbox_failed", True)
+
+
+@every_level
+def test_a_step_that_is_ended_while_its_sandbox_is_set_up_timed_out(tmp_path: Path, level: str) -> None:
+    """Without a grace it is killed as soon as bubblewrap has named its first process: before the step is."""
+    step = Step(id="slow", run="sleep 600", timeout_s=0.0001)
+    ran = run(run_spec(tmp_path, step, isolation=isolation(level)), grace_s=0.0)
+    assert (ran.end.status, ran.step("slow").status) == ("timed_out", "timed_out")

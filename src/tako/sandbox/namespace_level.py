@@ -24,7 +24,6 @@ from tako.sandbox.started import SandboxFailedError, Started
 from tako.system.files import memory_file
 from tako.system.landlock import keep_inside
 from tako.system.privileges import forbid_new_privileges
-from tako.system.processes import signal_group
 
 #: The sandbox itself, before anything of the machine is put into it.
 _WALLS = (
@@ -37,6 +36,7 @@ _OF_THE_MACHINE = tuple(
     f"/proc/{name}" for name in ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
 )
 _SAYS_ITS_PID_WITHIN_MS = 2000
+_PAUSING = (signal.SIGSTOP, signal.SIGCONT)
 
 
 def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
@@ -96,14 +96,19 @@ class Sandboxed(Started):
     def signal(self, number: int) -> None:
         """Signal the group of the step inside: bubblewrap itself would end at once and take it along.
 
-        pid 1 of the sandbox is in that group too; the kernel keeps from it all but SIGKILL and SIGSTOP
-        (pid_namespaces(7)). A sandbox that is not up yet is killed.
+        pid 1 of the sandbox leads that group; the kernel keeps from it all but SIGKILL and SIGSTOP
+        (pid_namespaces(7)). A sandbox that is not up yet is killed, unless it is only to pause.
         """
         inside = self._find_inside()
         if inside is None:
             self.process.send_signal(signal.SIGKILL)
-        else:
-            signal_group(inside, number)
+            return
+        try:
+            os.killpg(inside, number)
+        except ProcessLookupError:
+            # Not in a session of its own yet, or all have ended.
+            with suppress(ProcessLookupError):
+                os.kill(inside, number if number in _PAUSING else signal.SIGKILL)
 
     def check(self, said: str) -> None:
         """Raise `SandboxFailedError` if the step was never reached; `said` is the end of its log."""

@@ -193,11 +193,11 @@ class ShellStep:
 
 
 def _check(started: Started, ended: Ended, log: Log) -> None:
-    """Raise `SandboxFailedError` if the step never ran, unless its sandbox itself went over a limit."""
+    """Raise `SandboxFailedError` if the step never ran, unless its sandbox was ended for another reason."""
     try:
         started.check("\n".join(log.last_lines()))
     except SandboxFailedError:
-        if ended.breach is None:
+        if ended.breach is None and not ended.stopped:
             raise
 
 
