@@ -68,7 +68,7 @@ class LiveText:
         ready = sum(child.error is None for child in plan.children)
         prefix = _prefix(spec, step)
         again = (
-            f"{ready} children are left to run"
+            f"children left to run: {ready}"
             if plan.again
             else f"{ready} of {plan.found} subscriptions run"
         )
