@@ -362,7 +362,8 @@ def test_a_killed_tako_leaves_nothing_of_a_shell(scene: Scene, level: str, victi
         person.waits()
     # What was mounted is gone, and can be mounted again.
     assert str(run) not in Path("/proc/self/mounts").read_text()
-    assert scene.tako("shell", run.name, "--", "cat", "tracked").stdout == "mended\n"
+    shown = scene.tako("shell", run.name, "--", "cat", "tracked")
+    assert shown.stdout == "mended\n", shown.stderr
 
 
 @pytest.mark.parametrize("level", isolations.LEVELS)
