@@ -12,6 +12,19 @@ from tests.support.runner import Tako
 
 pytest_plugins = ("tests.support.leaks",)
 
+#: They start thousands of processes, which take many times as long when each is measured.
+_UNMEASURED = ("crash", "e2e", "sandbox/attacks", "sandbox/test_real_tools.py", "scripts")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell the tests that run with coverage from those that run without."""
+    here = Path(__file__).parent
+    for item in items:
+        within = item.path.relative_to(here)
+        heavy = any(within.is_relative_to(place) for place in _UNMEASURED)
+        if heavy and not item.get_closest_marker("measured"):
+            item.add_marker("unmeasured")
+
 
 @pytest.fixture
 def tako_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -65,6 +65,7 @@ def _said(mail: Mailbox) -> list[str]:
     return lines
 
 
+@pytest.mark.measured
 def test_only_what_failed_runs_again_and_the_run_goes_on_after_it(scene: Scene) -> None:
     mail = scene.mailbox()
     checkout, fixed = _failing(scene, mail)
@@ -104,6 +105,7 @@ def test_a_run_that_succeeded_has_nothing_left_to_do(scene: Scene) -> None:
     assert _resume(scene, "--output", "json").json["status"] == "succeeded"
 
 
+@pytest.mark.measured
 def test_what_was_interrupted_goes_on_after_its_last_step(scene: Scene) -> None:
     mail = scene.mailbox()
     go = scene.directory / "go"
@@ -174,6 +176,7 @@ def test_the_event_inputs_and_commits_are_those_of_the_beginning(scene: Scene) -
     assert _said(mail) == ["old content 1.2.3", "old content 1.2.3"]
 
 
+@pytest.mark.measured
 def test_a_child_that_could_not_be_planned_is_planned_with_what_is_there_now(scene: Scene) -> None:
     subscriber = scene.subscriber("acme/app", "true", inputs={"wanted": {"type": "string", "required": True}})
     checkout = scene.library(FAN_OUT)
@@ -185,6 +188,7 @@ def test_a_child_that_could_not_be_planned_is_planned_with_what_is_there_now(sce
     assert children(scene.status())["acme/app"]["status"] == "succeeded"
 
 
+@pytest.mark.measured
 def test_children_nobody_waited_for_are_taken_up_too(scene: Scene) -> None:
     mail = scene.mailbox()
     fixed = scene.directory / "fixed"
@@ -200,6 +204,7 @@ def test_children_nobody_waited_for_are_taken_up_too(scene: Scene) -> None:
 # --- choices ---
 
 
+@pytest.mark.measured
 def test_failed_only_leaves_out_what_had_not_begun(scene: Scene) -> None:
     mail = scene.mailbox()
     _, fixed = _failing(scene, mail)
@@ -226,6 +231,7 @@ def test_failed_only_leaves_out_what_had_not_begun(scene: Scene) -> None:
     assert _said(mail) == ["ran", "ran", "well", "after"]
 
 
+@pytest.mark.measured
 def test_explain_says_what_would_happen_and_changes_nothing(scene: Scene) -> None:
     mail = scene.mailbox()
     checkout, _ = _failing(scene, mail)
@@ -251,6 +257,7 @@ def test_explain_says_what_would_happen_and_changes_nothing(scene: Scene) -> Non
     ]
 
 
+@pytest.mark.measured
 def test_a_checkout_that_changed_is_told_and_has_to_be_accepted(scene: Scene) -> None:
     mail = scene.mailbox()
     checkout, fixed = _failing(scene, mail)
@@ -276,6 +283,7 @@ def test_what_the_runs_own_steps_changed_is_no_change(scene: Scene) -> None:
     assert git(checkout, "status", "--porcelain") == "M  VERSION"
 
 
+@pytest.mark.measured
 def test_a_workflow_that_was_mended_is_gone_on_with_when_it_is_accepted(scene: Scene) -> None:
     checkout = scene.library("true", "exit 3")
     assert scene.tako("exec", "release", cwd=checkout).code == 1
@@ -361,6 +369,7 @@ def test_without_leave_it_counts_as_failed(scene: Scene) -> None:
     assert mail.is_empty()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1)])
 def test_on_a_terminal_it_is_asked(scene: Scene, answer: str, code: int) -> None:
     mail = _interrupted_once(scene)
@@ -444,6 +453,7 @@ def _broken_off_in_its_second_step(scene: Scene) -> tuple[Mailbox, Path]:
     return mail, child
 
 
+@pytest.mark.measured
 def test_after_a_reboot_a_child_starts_over_in_a_new_workspace(scene: Scene) -> None:
     mail, child = _broken_off_in_its_second_step(scene)
     for journal in (child / "journal.jsonl", child.parent.parent / "journal.jsonl"):
@@ -468,6 +478,7 @@ def test_a_child_whose_workspace_is_there_goes_on_in_it(scene: Scene) -> None:
     assert _said(mail) == ["two"]
 
 
+@pytest.mark.measured
 def test_a_damaged_journal_of_a_child_fails_that_child_alone(scene: Scene) -> None:
     mail = scene.mailbox()
     checkout, fixed = _failing(scene, mail)
@@ -481,6 +492,7 @@ def test_a_damaged_journal_of_a_child_fails_that_child_alone(scene: Scene) -> No
     assert f"{journal}, line 1" in ended.stderr
 
 
+@pytest.mark.measured
 def test_a_run_out_of_the_cache_is_taken_up_at_its_commit(scene: Scene) -> None:
     mail = scene.mailbox()
     fixed = scene.directory / "fixed"
@@ -547,6 +559,7 @@ def test_a_run_that_was_taken_up_while_a_question_was_open_is_looked_at_again(sc
     assert mail.is_empty()
 
 
+@pytest.mark.measured
 def test_of_a_tako_yml_that_was_mended_all_subscriptions_run(scene: Scene) -> None:
     broken = scene.checkout("acme/app", {"tako.yml": "version: 0.1.0\n# acme/lib\nsubscriptions: 1\n"})
     checkout = scene.library(FAN_OUT)
@@ -560,6 +573,7 @@ def test_of_a_tako_yml_that_was_mended_all_subscriptions_run(scene: Scene) -> No
     assert ran == [("one", "succeeded"), ("two", "succeeded")]
 
 
+@pytest.mark.measured
 def test_a_child_that_nobody_wants_any_more_is_skipped(scene: Scene) -> None:
     broken = scene.checkout("acme/app", {"tako.yml": "version: 0.1.0\n# acme/lib\nsubscriptions: 1\n"})
     checkout = scene.library(FAN_OUT)
@@ -582,6 +596,7 @@ def test_what_failed_only_leaves_out_of_children_nobody_waited_for_stays_a_failu
     assert mail.is_empty()
 
 
+@pytest.mark.measured
 def test_a_clean_retry_waits_for_children_nobody_else_waits_for(scene: Scene) -> None:
     mail, go = scene.mailbox(), scene.mailbox("go")
     once = scene.directory / "once"
@@ -610,6 +625,7 @@ def test_a_clean_retry_waits_for_children_nobody_else_waits_for(scene: Scene) ->
     assert mail.is_empty()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("answer", "code"), [("ask", 2), ("yes", 0), ("no", 1)])
 def test_a_child_that_would_start_over_with_what_must_not_be_repeated(
     scene: Scene, answer: str, code: int

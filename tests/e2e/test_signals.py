@@ -77,6 +77,7 @@ def test_the_roots_own_step_is_asked_to_end(scene: Scene) -> None:
     assert [step["status"] for step in steps] == ["cancelled", "pending"]
 
 
+@pytest.mark.measured
 def test_children_that_have_not_started_are_cancelled(scene: Scene) -> None:
     mail, cleaned = scene.mailbox(), scene.directory / "cleaned"
     for name in ("acme/a", "acme/b", "acme/c"):
@@ -109,6 +110,7 @@ def test_a_step_that_ignores_sigterm_is_killed_after_the_grace(scene: Scene) -> 
     assert (stubborn["status"], stubborn["signal"]) == ("cancelled", "SIGKILL")
 
 
+@pytest.mark.measured
 def test_a_second_signal_ends_everything_at_once(scene: Scene) -> None:
     mail, heard = scene.mailbox(), scene.mailbox("heard")
     loop = "while :; do sleep 600 & wait $! || :; done\n"
@@ -138,6 +140,7 @@ def test_a_stopped_step_is_ended_too(scene: Scene) -> None:
     assert cleaned.read_text() == "cleaned\n"
 
 
+@pytest.mark.measured
 def test_sigtstp_stops_the_steps_and_sigcont_continues_them(scene: Scene) -> None:
     mail, go = scene.mailbox(), scene.mailbox("go")
     scene.subscriber("acme/waits", f"echo $$ >{mail.path}\nread line <{go.path}\n")

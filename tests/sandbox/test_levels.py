@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import attrs
@@ -9,12 +11,12 @@ import pytest
 
 from tako.errors import MachineError
 from tako.layout import Home
-from tako.sandbox import bubblewrap, levels, seccomp
+from tako.sandbox import bubblewrap, landlock_level, levels, seccomp
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.levels import Findings
 from tako.sandbox.machine_view import machine_view
 from tako.sandbox.started import SandboxFailedError
-from tako.system import namespaces
+from tako.system import landlock, namespaces
 from tests.support.isolations import ENVIRONMENT, LEVELS, need
 from tests.support.users import as_ordinary_user
 
@@ -122,6 +124,26 @@ def test_user_namespaces_that_are_switched_off_are_explained(
     )
     switch.write_text("9\n")
     assert namespaces.why_forbidden(OSError(1, "no")).endswith("not allowed here: no")
+
+
+def test_where_no_user_namespace_can_be_made_landlock_is_left(tmp_path: Path) -> None:
+    """A limit of the kernel's, in force inside a user namespace of the test's own (namespaces(7))."""
+    need("namespace")
+    tried = [sys.executable, "-m", "tako.sandbox.probe", str(tmp_path), bubblewrap.find(ENVIRONMENT)]
+    limited = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+    ended = subprocess.run(
+        ["unshare", "-Ur", "sh", "-c", limited, "sh", *tried], capture_output=True, check=True, timeout=60
+    )
+    found = Findings(**json.loads(ended.stdout))
+    assert "user namespaces" in found.namespace
+    assert found.overlay == found.namespace
+
+
+def test_why_landlock_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    assert "riscv64" in landlock_level.works()
+    monkeypatch.setattr(landlock, "abi", lambda: 0)
+    assert "Linux 5.13" in landlock_level.works()
 
 
 # --- what is shown of the machine ---

@@ -49,7 +49,7 @@ def start(
     worker handles have their default action in the step (execve(2)); the worker ignores none.
     """
 
-    def prepare() -> None:
+    def prepare() -> None:  # pragma: no cover - between fork and exec, from where nothing measured comes back
         for group in policy.groups:
             enter(group)
         if policy.terminal:
