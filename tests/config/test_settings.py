@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tako.config.names import reference_problem
+from tako.config.grammar import reference_problem
 from tako.config.schema import KeptWorkspaces, Resources, Settings
 from tako.config.settings import load_settings
 from tako.errors import ConfigError

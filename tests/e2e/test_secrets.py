@@ -77,8 +77,9 @@ def _everything_said(scene: Scene, result: Finished) -> list[str]:
     return [result.stdout, result.stderr, *(text for one in said for text in (one.stdout, one.stderr))]
 
 
-@pytest.mark.parametrize("kind", VALUES)
-@pytest.mark.parametrize("output", ["text", "json"])
+@pytest.mark.parametrize(
+    ("kind", "output"), [*((kind, "text") for kind in VALUES), ("multi-line", "json"), ("unicode", "json")]
+)
 def test_a_secret_is_in_nothing_that_a_tree_of_runs_leaves_and_says(
     scene: Scene, kind: str, output: str
 ) -> None:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
+from tako.config.grammar import env_name_problem, reference_problem, secret_name_problem
 from tako.config.problems import did_you_mean
 from tako.config.values import Value, check_name
 from tako.layout import path_problem
 from tako.units import parse_duration
 
 DEFAULT_ARTIFACT = "default"
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RESERVED = "TAKO_"
-#: What tako gives steps itself, or cannot do without.
-_NO_SECRETS = frozenset(("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "PWD"))
-_PART = re.compile(r"[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]{0,99}")
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?")
-_PARTS_MIN = 2
-_REFERENCE_MAX = 200
 
 
 def env_name(value: Value) -> str:
@@ -67,17 +59,6 @@ def _check_env_name(at: Value, name: str) -> None:
         at.note(problem)
 
 
-def env_name_problem(name: str) -> str:
-    """Say why a name cannot be one of an environment variable; empty if it can."""
-    if not _ENV_NAME.fullmatch(name):
-        return (
-            f"{name!r} is not a name of an environment variable: letters, digits and '_', not a digit first"
-        )
-    if name.upper().startswith(_RESERVED):
-        return f"names that start with {_RESERVED} are tako's own, got {name!r}"
-    return ""
-
-
 def secret_names(value: Value) -> tuple[str, ...]:
     """Give a list of names of secrets, each once."""
     found: list[str] = []
@@ -90,11 +71,6 @@ def secret_names(value: Value) -> tuple[str, ...]:
             item.note(problem)
         found.append(name)
     return tuple(dict.fromkeys(found))
-
-
-def secret_name_problem(name: str) -> str:
-    """Say why the name of an environment variable cannot be one of a secret; empty if it can."""
-    return f"{name} cannot be a secret: every step has it" if name in _NO_SECRETS else ""
 
 
 def duration(value: Value) -> float:
@@ -174,29 +150,6 @@ def repository(value: Value) -> str:
     if value.is_text and problem:
         value.fail(f"expected owner/name[:branch], got {text!r}: {problem}")
     return text
-
-
-def reference_problem(reference: str) -> str:
-    """Say why `[host/]owner[/group...]/name` cannot be used; empty if it can.
-
-    `repositories.reference` reads the same grammar; a test holds the two together.
-    """
-    problem = path_problem(reference)
-    if problem:
-        return problem
-    if len(reference) > _REFERENCE_MAX:
-        return f"it is longer than {_REFERENCE_MAX} characters"
-    parts = reference.split("/")
-    with_host = len(parts) > _PARTS_MIN and ("." in parts[0] or ":" in parts[0])
-    if with_host and (not _HOST.fullmatch(parts[0]) or ".." in parts[0]):
-        return f"{parts[0]!r} is not a host"
-    names = parts[1:] if with_host else parts
-    if len(names) < _PARTS_MIN:
-        return "an owner and a name are needed"
-    for part in names:
-        if part == "." or not _PART.fullmatch(part):
-            return f"the part {part!r} holds more than letters, digits, '.', '_', '-', '+' and '@'"
-    return "leave '.git' off" if names[-1].lower().endswith(".git") else ""
 
 
 def only_artifact(declared: Iterable[str]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tako.config.names import check_artifact, env_name_problem, inner_path, known_artifact, only_artifact
+from tako.config.grammar import env_name_problem
+from tako.config.names import check_artifact, inner_path, known_artifact, only_artifact
 from tako.config.problems import did_you_mean
 from tako.config.schema import EventSpec, Produces
 from tako.config.values import Value, check_name

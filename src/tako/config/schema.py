@@ -6,7 +6,7 @@ stay texts here; `engine.check` and `expressions` know what is in them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from attrs import field, frozen
 
@@ -122,6 +122,13 @@ class Step(FrozenValue):
     produces: Produces = field(factory=Produces)
     on_failure: tuple[Step, ...] = ()
     key: str = ""
+
+
+def all_steps(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """Give every step, each followed by its `on_failure` steps."""
+    for step in steps:
+        yield step
+        yield from all_steps(step.on_failure)
 
 
 @frozen(eq=False, repr=False)

@@ -12,15 +12,8 @@ from pathlib import Path
 
 from tako.config.declarations import outer_paths, read_resources, read_sandbox
 from tako.config.files import read_regular, text_of
-from tako.config.names import (
-    duration,
-    env_name_problem,
-    env_names,
-    outer_path,
-    reference_problem,
-    repository,
-    secret_name_problem,
-)
+from tako.config.grammar import env_name_problem, reference_problem, secret_name_problem
+from tako.config.names import duration, env_names, outer_path, repository
 from tako.config.problems import Problems, did_you_mean
 from tako.config.schema import KeptWorkspaces, Resources, Sandbox, SandboxSettings, Settings
 from tako.config.values import Value

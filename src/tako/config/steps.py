@@ -5,7 +5,7 @@ Nodes of a tako.yml flow in, frozen steps flow out, mistakes are noted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from attrs import evolve, frozen
 
@@ -14,7 +14,7 @@ from tako.config.declarations import read_resources
 from tako.config.names import duration, environment, inner_path, secret_names, timeout
 from tako.config.problems import Problems, did_you_mean
 from tako.config.produces import read_produces
-from tako.config.schema import Produces, Retry, Step
+from tako.config.schema import Produces, Retry, Step, all_steps
 from tako.config.values import Table, Value
 from tako.values import FrozenValue
 
@@ -141,13 +141,6 @@ def _on_failure(value: Value, step_id: str, scope: _Scope) -> tuple[Step, ...]:
         value.note("a step of 'on_failure' cannot have 'on_failure' itself")
         return ()
     return _steps(value, evolve(scope, id_prefix=f"{step_id}-failure-", after_failure=True))
-
-
-def all_steps(steps: tuple[Step, ...]) -> Iterator[Step]:
-    """Give every step, each followed by its `on_failure` steps."""
-    for step in steps:
-        yield step
-        yield from all_steps(step.on_failure)
 
 
 def _check_ids(steps: tuple[Step, ...], problems: Problems) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tako.config.schema import Step, Workflow
-from tako.config.steps import all_steps
+from tako.config.schema import Step, Workflow, all_steps
 
 _OF_STEP: tuple[tuple[str, str, Callable[[Step], object]], ...] = (
     ("image", "image", lambda step: step.image),

@@ -14,8 +14,7 @@ from attrs import evolve
 
 from tako.config.inputs import coerced, value_problem
 from tako.config.problems import did_you_mean, in_order, mark_of
-from tako.config.schema import Config, Input, Step, Subscription, Workflow
-from tako.config.steps import all_steps
+from tako.config.schema import Config, Input, Step, Subscription, Workflow, all_steps
 from tako.config.unsupported import unsupported_keys
 from tako.config.yaml_walk import child_key
 from tako.engine.check_names import Names, name_problem

@@ -10,8 +10,7 @@ from typing import Any
 
 from attrs import evolve
 
-from tako.config.schema import Resources, Step, Workflow
-from tako.config.steps import all_steps
+from tako.config.schema import Resources, Step, Workflow, all_steps
 from tako.engine.resources import Amounts, Quota
 from tako.errors import MachineError
 from tako.sandbox.policy import Limits

@@ -13,8 +13,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from tako.config.loader import load_config_file
-from tako.config.schema import Config, Resources, Step, Workflow
-from tako.config.steps import all_steps
+from tako.config.schema import Config, Resources, Step, Workflow, all_steps
 from tako.engine.segment import RunSpec
 from tako.errors import MachineError, NotFoundError
 from tako.journal.fold import RunState

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from tako.config.names import env_name_problem
+from tako.config.grammar import env_name_problem
 from tako.config.schema import Step
 from tako.engine.segment import RunSpec
 from tako.errors import TakoError, UsageError

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from tako.config.names import env_name_problem, reference_problem, secret_name_problem
-from tako.config.schema import Settings, Workflow
-from tako.config.steps import all_steps
+from tako.config.grammar import env_name_problem, reference_problem, secret_name_problem
+from tako.config.schema import Settings, Workflow, all_steps
 from tako.engine.segment import RunSpec, Secrets, secrets_of
 from tako.errors import InputsInvalidError, UsageError
 from tako.repositories.reference import Repository, parse_repository

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 from attrs import evolve, frozen
 
-from tako.config.schema import Workflow
-from tako.config.steps import all_steps
+from tako.config.schema import Workflow, all_steps
 from tako.engine.happenings import NewRun
 from tako.engine.instructions import Tally
 from tako.engine.limits import needs_of, quota_claim

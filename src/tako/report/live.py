@@ -68,9 +68,7 @@ class LiveText:
         ready = sum(child.error is None for child in plan.children)
         prefix = _prefix(spec, step)
         again = (
-            f"children left to run: {ready}"
-            if plan.again
-            else f"{ready} of {plan.found} subscriptions run"
+            f"children left to run: {ready}" if plan.again else f"{ready} of {plan.found} subscriptions run"
         )
         lines = [f"{prefix}→ {again}"]
         lines += [f"{prefix}! {plain(warning)}" for warning in plan.warnings]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -76,6 +75,8 @@ def works() -> str:
     """Why the level does not work here; empty if a file outside was refused and one inside was written."""
     if not landlock.abi():
         return "the kernel has no Landlock: it needs Linux 5.13 and `landlock` in its list of LSMs (lsm=)"
+    import tempfile
+
     with tempfile.TemporaryDirectory() as inside, tempfile.NamedTemporaryFile() as outside:
         mounts = (*(Mount(path, path) for path in ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache")),)
         policy = Policy(

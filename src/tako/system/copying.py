@@ -6,7 +6,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 # linux/fs.h: FICLONE is _IOW(0x94, 9, int).
@@ -65,6 +64,8 @@ def can_share_blocks(source: Path, directory: Path) -> bool:
     """Whether copies of what lies in `source` into `directory` can share its blocks (ioctl_ficlone(2))."""
     if os.stat(source).st_dev != os.stat(directory).st_dev:
         return False
+    import tempfile
+
     with tempfile.TemporaryFile(dir=directory) as one, tempfile.TemporaryFile(dir=directory) as other:
         one.write(b"x")
         one.flush()
