@@ -12,8 +12,16 @@ from tests.support.runner import Tako
 
 pytest_plugins = ("tests.support.leaks",)
 
-#: They start thousands of processes, which take many times as long when each is measured.
-_UNMEASURED = ("crash", "e2e", "sandbox/attacks", "sandbox/test_real_tools.py", "scripts")
+#: They start thousands of processes, or try thousands of examples: measured, they take many times as long.
+_UNMEASURED = (
+    "crash",
+    "e2e",
+    "engine/test_machine_properties.py",
+    "sandbox/attacks",
+    "sandbox/test_limits_hold.py",
+    "sandbox/test_real_tools.py",
+    "scripts",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

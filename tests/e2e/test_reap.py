@@ -141,7 +141,6 @@ def _started(directory: Path) -> set[str]:
     return found
 
 
-@pytest.mark.measured
 def test_a_run_killed_whole_is_ended_completed_and_told(scene: Scene) -> None:
     with _killed(scene) as killed:
         assert len(killed.left) >= 2
@@ -187,7 +186,6 @@ def test_reaping_again_finds_nothing_and_changes_no_byte(scene: Scene) -> None:
         assert bytes_below(scene.tako.home) == before
 
 
-@pytest.mark.measured
 def test_a_dry_run_tells_what_would_be_done_and_does_nothing(scene: Scene) -> None:
     with _killed(scene) as killed:
         before = bytes_below(scene.tako.home)
@@ -393,7 +391,6 @@ def test_a_failed_run_keeps_its_workspaces_until_they_are_cleaned(scene: Scene) 
     assert os.listdir(scene.tako.home / "trash") == []
 
 
-@pytest.mark.measured
 def test_on_a_terminal_the_user_is_asked(scene: Scene) -> None:
     run = _failed(scene)
     for answer, gone in (("n", False), ("y", True)):

@@ -65,7 +65,6 @@ def _said(mail: Mailbox) -> list[str]:
     return lines
 
 
-@pytest.mark.measured
 def test_only_what_failed_runs_again_and_the_run_goes_on_after_it(scene: Scene) -> None:
     mail = scene.mailbox()
     checkout, fixed = _failing(scene, mail)
@@ -105,7 +104,6 @@ def test_a_run_that_succeeded_has_nothing_left_to_do(scene: Scene) -> None:
     assert _resume(scene, "--output", "json").json["status"] == "succeeded"
 
 
-@pytest.mark.measured
 def test_what_was_interrupted_goes_on_after_its_last_step(scene: Scene) -> None:
     mail = scene.mailbox()
     go = scene.directory / "go"
@@ -283,7 +281,6 @@ def test_what_the_runs_own_steps_changed_is_no_change(scene: Scene) -> None:
     assert git(checkout, "status", "--porcelain") == "M  VERSION"
 
 
-@pytest.mark.measured
 def test_a_workflow_that_was_mended_is_gone_on_with_when_it_is_accepted(scene: Scene) -> None:
     checkout = scene.library("true", "exit 3")
     assert scene.tako("exec", "release", cwd=checkout).code == 1

@@ -109,8 +109,7 @@ def test_it_is_a_whole_terminal(scene: Scene, level: str) -> None:
         assert person.waits() == 0
 
 
-@pytest.mark.measured
-@pytest.mark.parametrize("level", isolations.LEVELS)
+@pytest.mark.parametrize("level", isolations.MEASURED_ONCE)
 def test_a_change_of_size_reaches_the_program(scene: Scene, level: str) -> None:
     run = _failed(scene, level)
     waiting = "trap 'stty size; exit 5' WINCH; echo ready; while :; do cat & wait; done"
@@ -134,7 +133,6 @@ def test_the_users_terminal_is_given_back_as_it_was(scene: Scene) -> None:
         assert person.echoes()
 
 
-@pytest.mark.measured
 def test_closing_the_window_ends_the_shell_and_what_runs_in_it(scene: Scene) -> None:
     run = _failed(scene, "process")
     with _at_the_prompt(scene, run) as person:
@@ -149,8 +147,7 @@ def test_closing_the_window_ends_the_shell_and_what_runs_in_it(scene: Scene) -> 
 # --- without one -----------------------------------------------------------------------------
 
 
-@pytest.mark.measured
-@pytest.mark.parametrize("level", isolations.LEVELS)
+@pytest.mark.parametrize("level", isolations.MEASURED_ONCE)
 def test_a_command_gets_the_users_streams_and_gives_its_exit_code(scene: Scene, level: str) -> None:
     run = _failed(scene, level)
     data = os.urandom(1 << 20)
@@ -231,8 +228,7 @@ def test_a_root_run_out_of_the_cache_can_be_entered_too(scene: Scene) -> None:
     assert scene.tako("shell", root.name, "--", "cat", "tracked").stdout == "old\n"
 
 
-@pytest.mark.measured
-@pytest.mark.parametrize("level", isolations.LEVELS)
+@pytest.mark.parametrize("level", isolations.MEASURED_ONCE)
 def test_the_limits_of_the_step_hold(scene: Scene, level: str) -> None:
     run = _failed(scene, level, resources={"mem_limit": "64Mi", "process_limit": 40})
     said = scene.tako("shell", run.name, "--", "sh", "-c", "head -c 300M /dev/zero | tail -c 300M | wc -c")
@@ -295,7 +291,6 @@ def test_while_a_shell_is_open_nobody_else_executes_the_run(scene: Scene) -> Non
         assert not is_locked(root / "lock")
 
 
-@pytest.mark.measured
 def test_a_workspace_that_is_gone_is_told(scene: Scene) -> None:
     checkout = scene.library(FAN_OUT)
     scene.subscriber("acme/app", "true")
@@ -372,8 +367,7 @@ def test_a_killed_tako_leaves_nothing_of_a_shell(scene: Scene, level: str, victi
     assert shown.stdout == "mended\n", shown.stderr
 
 
-@pytest.mark.measured
-@pytest.mark.parametrize("level", isolations.LEVELS)
+@pytest.mark.parametrize("level", isolations.MEASURED_ONCE)
 def test_a_polite_signal_is_passed_on_and_the_second_is_final(scene: Scene, level: str) -> None:
     run = _failed(scene, level)
     told = "trap 'echo told; exit 0' TERM; echo ready; while :; do cat <&3 & wait; done 3<&0"

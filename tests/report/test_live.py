@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from tako.engine.fanout import FanOutPlan, PlannedChild
+from tako.engine.observer import Observer
 from tako.engine.run_directory import make_directory
 from tako.engine.segment import RunSpec
 from tako.journal.log import Writer
@@ -226,7 +227,7 @@ def test_a_stream_that_takes_nothing_does_not_hurt_the_run(spec: RunSpec, error:
             raise error
 
     screen = Gone()
-    live = LiveText(screen)
+    live: Observer = LiveText(screen)
     live.stopping("SIGINT")
     live.stopping("SIGINT")
     assert screen.asked == 1

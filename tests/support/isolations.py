@@ -22,6 +22,8 @@ from tako.sandbox.policy import LANDLOCK, NAMESPACE, PROCESS
 from tako.system.user_environment import user_homes
 
 LEVELS = (PROCESS, LANDLOCK, NAMESPACE)
+#: For a test of the whole tool at every level of which coverage needs one.
+MEASURED_ONCE = (pytest.param(PROCESS, marks=pytest.mark.measured), LANDLOCK, NAMESPACE)
 ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
 
 
