@@ -8,8 +8,8 @@ so that an older tako reads a newer journal. An unknown kind is refused unless i
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -441,34 +441,44 @@ def _defaults(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
     )
 
 
-@cache
-def _fields(kind: type[Any]) -> Mapping[str, Any]:
-    return {name: hint for name, hint in get_type_hints(kind).items() if name in attrs.fields_dict(kind)}
-
-
 def structure(value: Any, kind: Any) -> Any:
     """Make a value of the type `kind` from plain JSON, strictly: a number is not taken for a text.
 
     Knows attrs classes, tuples, mappings, optional types and the JSON scalars, which is all that records
     and segments are made of. (cattrs would cost every start of tako half a budgeted child.)
     """
+    return _maker(kind)(value)
+
+
+@cache
+def _maker(kind: Any) -> Callable[[Any], Any]:
+    """What makes values of one type: found once, as asking a type what it is takes longer than the making."""
     if kind is Any:
-        return value
+        return lambda value: value
     if attrs.has(kind):
-        names = _fields(kind)
-        given = _checked(value, dict).items()
-        return kind(**{name: structure(held, names[name]) for name, held in given if name in names})
-    origin = get_origin(kind)
+        return partial(_make_attrs, kind)
+    origin, of = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, Union):
-        return None if value is None else structure(value, get_args(kind)[0])
+        return lambda value: None if value is None else structure(value, of[0])
     if origin is tuple:
-        return _structure_tuple(_checked(value, list), get_args(kind))
+        return lambda value: _make_tuple(_checked(value, list), of)
     if origin is not None:
-        of = get_args(kind)[1]
-        return {key: structure(held, of) for key, held in _checked(value, dict).items()}
-    if kind is float and type(value) is int:
-        return float(value)
-    return _checked(value, kind)
+        return lambda value: {key: structure(held, of[1]) for key, held in _checked(value, dict).items()}
+    if kind is float:
+        return lambda value: float(value) if type(value) is int else _checked(value, float)
+    return lambda value: _checked(value, kind)
+
+
+def _make_attrs(kind: Any, value: Any) -> Any:
+    makers = _makers(kind)
+    given = _checked(value, dict).items()
+    return kind(**{name: makers[name](held) for name, held in given if name in makers})
+
+
+@cache
+def _makers(kind: type[Any]) -> Mapping[str, Callable[[Any], Any]]:
+    fields = attrs.fields_dict(kind)
+    return {name: _maker(hint) for name, hint in get_type_hints(kind).items() if name in fields}
 
 
 def _checked(value: Any, kind: type[Any]) -> Any:
@@ -478,7 +488,7 @@ def _checked(value: Any, kind: type[Any]) -> Any:
     return value
 
 
-def _structure_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+def _make_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         return tuple(structure(held, kinds[0]) for held in value)
     return tuple(structure(held, kind) for held, kind in zip(value, kinds, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from itertools import takewhile
 from pathlib import Path
 
 from tako.errors import DiskFullError
@@ -114,9 +115,7 @@ def make_private(path: Path) -> None:
 
     `Path.mkdir(parents=True)` gives its mode to the last one only.
     """
-    missing = [path, *path.parents]
-    while missing and missing[-1].exists():
-        missing.pop()
+    missing = list(takewhile(lambda directory: not directory.exists(), (path, *path.parents)))
     for directory in reversed(missing):
         directory.mkdir(mode=0o700, exist_ok=True)
 
