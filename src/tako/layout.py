@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cached_property
 from pathlib import Path
 
 from attrs import frozen
@@ -125,12 +126,12 @@ class RunDirectory(FrozenValue):
         """Of a child run: the directory of the run whose event it answers."""
         return RunDirectory(self.path.parent.parent)
 
-    @property
+    @cached_property
     def journal(self) -> Path:
         """The append-only record."""
         return self.path / "journal.jsonl"
 
-    @property
+    @cached_property
     def lock(self) -> Path:
         """Held by the root process of a root run from its first to its last moment."""
         return self.path / "lock"
@@ -149,7 +150,7 @@ class RunDirectory(FrozenValue):
         """What the run's steps produced, by artifact."""
         return self.path / "artifacts"
 
-    @property
+    @cached_property
     def children(self) -> Path:
         """The run directories of its child runs."""
         return self.path / "children"
@@ -440,22 +441,22 @@ class Home(FrozenValue):
         """Which isolation levels were seen to work, in which boot."""
         return self.path / "isolation-probed.json"
 
-    @property
+    @cached_property
     def workspaces(self) -> Path:
         """The run directories of root runs."""
         return self.path / "workspaces"
 
-    @property
+    @cached_property
     def unsettled(self) -> Path:
         """An empty file for each root run that may not be settled: where to look, never what is true."""
         return self.path / "index" / "unsettled"
 
-    @property
+    @cached_property
     def kept(self) -> Path:
         """A file for each settled root run with workspaces: when it ended and how many bytes they have."""
         return self.path / "index" / "kept"
 
-    @property
+    @cached_property
     def trash(self) -> Path:
         """What was removed and is still being emptied."""
         return self.path / "trash"

@@ -22,7 +22,7 @@ from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.records import SUCCEEDED, RunSettled
 from tako.layout import Home, RunDirectory
 from tako.recovery.index import is_noted_unsettled, note_settled
-from tako.recovery.ownership import claim, owner_of
+from tako.recovery.ownership import Owner, claim, owner_of
 from tako.recovery.private import private_remains
 from tako.recovery.settlement import settled_record
 from tako.recovery.tree import Completion, OpenRun, open_part
@@ -65,6 +65,7 @@ class _Case:
 
     paths: RunDirectory
     tree: OpenRun | None = None
+    owner: Owner | None = None
     outcome: str = REAPED
     reason: str = ""
     ended: list[str] = field(factory=list)
@@ -134,7 +135,7 @@ def _reap_batch(home: Home, batch: Sequence[RunDirectory], *, dry_run: bool) -> 
 
 def _claimed(home: Home, paths: RunDirectory, locks: list[int], *, dry_run: bool) -> _Case:
     # One that the index still takes for unsettled is noted below, with its lock held.
-    if settled_record(paths) is not None and (dry_run or not is_noted_unsettled(home, paths.run_id)):
+    if (dry_run or not is_noted_unsettled(home, paths.run_id)) and settled_record(paths) is not None:
         return _Case(paths, outcome=SETTLED)
     case = _Case(paths)
     try:
@@ -174,7 +175,8 @@ def _examine(case: _Case, *, prove: bool) -> None:
         case.stuck("this very command was started by one of its steps")
         return
     try:
-        owner = _last_owner(case.paths)
+        case.owner = owner_of(case.paths)
+        owner = case.owner.identity if case.owner else _first_owner(case.paths)
         place = whereabouts(owner) if owner is not None else ""
         if place:
             case.outcome, case.reason = ELSEWHERE, f"it belongs to {place}"
@@ -189,11 +191,8 @@ def _examine(case: _Case, *, prove: bool) -> None:
         case.stuck(f"what its journals say does not fit together: {type(error).__name__}: {error}")
 
 
-def _last_owner(paths: RunDirectory) -> Identity | None:
-    owner = owner_of(paths)
-    if owner is not None:
-        return owner.identity
-    # Of a run that an earlier version made, or whose root was killed in its first moment.
+def _first_owner(paths: RunDirectory) -> Identity | None:
+    """Of a run that an earlier version made, or whose root was killed in its first moment."""
     try:
         return fold(read_records(paths.journal)).identity
     except (NotFoundError, JournalDamagedError):
@@ -254,8 +253,7 @@ def _remove_workspaces(case: _Case) -> None:
 
 
 def _remove_private(case: _Case, *, dry_run: bool) -> None:
-    owner = owner_of(case.paths)
-    told = [owner.temporary] if owner else []
+    told = [case.owner.temporary] if case.owner else []
     told += [run.state.temporary for run in case.tree.all()] if case.tree else []
     for path in private_remains(told):
         try:
