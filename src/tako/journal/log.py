@@ -69,6 +69,14 @@ class Reader:
         #: Bytes up to the last good newline.
         self.offset = 0
 
+    def skip_before_last(self, kind: type[Record]) -> None:
+        """Begin with the last record of a kind, if there is one: what stands before is not taken apart."""
+        with suppress(NotFoundError):
+            lines = self._new_lines()
+            start = b'{"kind":"%s",' % kind.__name__.encode()
+            at = next((at for at in reversed(range(len(lines))) if lines[at].startswith(start)), 0)
+            self._line, self.offset = at, sum(len(line) + 1 for line in lines[:at])
+
     def new_records(self) -> Iterator[Record]:
         """Give what was appended since the last call, without a torn last line; a doubled line counts once.
 

@@ -20,6 +20,8 @@ from tako.values import FrozenValue
 
 #: An entry is made a moment before its run's directory.
 _YOUNG_S = 60.0
+#: All of a workspace lies in the run's directory itself.
+_WORKSPACE = {part.name for part in RunDirectory(Path()).workspace}
 
 
 @frozen(eq=False, repr=False)
@@ -93,8 +95,12 @@ def workspaces_of(paths: RunDirectory) -> list[Path]:
     waiting = [paths]
     while waiting:
         run = waiting.pop()
-        found += [part for part in run.workspace if os.path.lexists(part)]
-        waiting += run.child_directories()
+        names: set[str] = set()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            names.update(os.listdir(run.path))
+        if names & _WORKSPACE:
+            found += [part for part in run.workspace if part.name in names]
+        waiting += run.child_directories() if run.children.name in names else []
     return found
 
 

@@ -160,7 +160,7 @@ def _reap(home: Home, cases: Sequence[_Case], *, dry_run: bool) -> None:
         if case.outcome == REAPED:
             _complete(case, dry_run=dry_run)
             _remove_private(case, dry_run=dry_run)
-        if case.outcome in (REAPED, SETTLED) and not case.errors and not dry_run:
+        if not case.errors and not dry_run and _is_to_be_noted(home, case):
             _note(home, case)
 
 
@@ -262,6 +262,11 @@ def _remove_private(case: _Case, *, dry_run: bool) -> None:
             case.removed.append(str(path))
         except MachineError as error:
             case.errors.append(error.message)
+
+
+def _is_to_be_noted(home: Home, case: _Case) -> bool:
+    """Whether it was settled here, or by somebody who was killed before the index knew."""
+    return case.outcome == REAPED or (case.outcome == SETTLED and is_noted_unsettled(home, case.paths.run_id))
 
 
 def _note(home: Home, case: _Case) -> None:

@@ -112,6 +112,8 @@ class _Follower:
     def __init__(self, spec: RunSpec) -> None:
         self._spec = spec
         self._reader = Reader(spec.paths.journal)
+        # What was before a run was taken up has been shown before.
+        self._reader.skip_before_last(RunResumed)
         self._offsets: dict[str, int] = {}
         self._partial: dict[str, bytes] = {}
         #: Steps whose notes the view was told of when they were planned.
@@ -122,7 +124,7 @@ class _Follower:
         """What has come since the last call, in pieces; `rest` also gives a last line without newline."""
         records: list[Record] = []
         with suppress(TakoError):
-            records = _since_resumed(list(self._reader.new_records()))
+            records = list(self._reader.new_records())
         for record in records:
             yield from self._of_record(record, style)
         for step in list(self._offsets):
@@ -188,14 +190,6 @@ class _Follower:
         except FileNotFoundError:
             return b""
         return data
-
-
-def _since_resumed(records: list[Record]) -> list[Record]:
-    """What happened since the run was taken up: what was before has been shown before."""
-    for position in range(len(records) - 1, -1, -1):
-        if isinstance(records[position], RunResumed):
-            return records[position + 1 :]
-    return records
 
 
 def _lines(prefix: str, data: bytes, style: Style) -> list[str]:

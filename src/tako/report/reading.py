@@ -17,7 +17,7 @@ from tako.errors import NotFoundError
 from tako.journal.fold import RUNNING, RunState, fold
 from tako.journal.log import JournalDamagedError, read_ends, read_records
 from tako.journal.records import INTERRUPTED, RunSettled, RunStarted
-from tako.layout import Home, RunDirectory
+from tako.layout import RUN_ID, Home, RunDirectory
 from tako.system.files import is_locked
 from tako.values import FrozenValue
 
@@ -83,6 +83,8 @@ def find_run(home: Home, text: str) -> RunDirectory:
 
     Raises `NotFoundError` if there is none, or more than one.
     """
+    if RUN_ID.fullmatch(text) and home.run(text).path.is_dir():
+        return home.run(text)
     roots = root_runs(home)
     if not text:
         if not roots:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tako.engine.driver import TreeResult
 from tako.errors import MachineError
 from tako.layout import RunDirectory
 from tako.system.streams import discard, say
+
+if TYPE_CHECKING:
+    from tako.report.reading import RunView
 
 _FAILURES_SHOWN = 50
 
@@ -25,11 +28,14 @@ def report(paths: RunDirectory, result: TreeResult, *, output: str, quiet: bool)
     """
     if output == "json":
         _write_json(paths, result)
-    else:
+    elif not quiet or result.exit_code:
+        from tako.report.reading import read_run
+
+        run = read_run(paths)
         if not quiet:
-            _drop_if_it_fails(_print_tree, paths, sys.stdout)
+            _drop_if_it_fails(_print_tree, run, sys.stdout)
         if result.exit_code:
-            _drop_if_it_fails(print_failures, paths, sys.stderr)
+            _drop_if_it_fails(_print_failures, run, sys.stderr)
     if result.message:
         say(sys.stderr, f"tako: {result.message}\n")
     if result.exit_code and output != "json" and not quiet:
@@ -52,34 +58,32 @@ def _write_json(paths: RunDirectory, result: TreeResult) -> None:
         raise MachineError(message, hint=again) from error
 
 
-def _drop_if_it_fails(show: Callable[[RunDirectory], None], paths: RunDirectory, stream: TextIO) -> None:
+def _drop_if_it_fails(show: Callable[[RunView], None], run: RunView, stream: TextIO) -> None:
     try:
-        show(paths)
+        show(run)
         stream.flush()
     except OSError:
         discard(stream)
 
 
-def _print_tree(paths: RunDirectory) -> None:
-    from tako.report.reading import read_run
+def _print_tree(run: RunView) -> None:
     from tako.report.text import Style
     from tako.report.tree import tree_lines
 
     style = Style(sys.stdout)
-    for line in tree_lines(read_run(paths), style):
+    for line in tree_lines(run, style):
         sys.stdout.write(line + "\n")
 
 
-def print_failures(paths: RunDirectory) -> None:
+def _print_failures(run: RunView) -> None:
     """What failed, where and why, with the last lines of output, to stderr."""
-    from tako.report.reading import read_run
     from tako.report.text import Style
     from tako.report.tree import failure_lines, failures
 
     style = Style(sys.stderr)
-    for number, error in enumerate(failures(read_run(paths))):
+    for number, error in enumerate(failures(run)):
         if number == _FAILURES_SHOWN:
-            sys.stderr.write(f"... and more: tako status {paths.run_id}\n")
+            sys.stderr.write(f"... and more: tako status {run.paths.run_id}\n")
             return
         sys.stderr.write("\n")
         for line in failure_lines(error, style):
