@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,9 @@ from tako.cli.request import Request
 from tako.layout import absolute, home_from
 from tako.system.user_environment import put_aside
 from tako.system.warden import Post, under_warden
+
+if TYPE_CHECKING:
+    from tako.engine.forked_cell import ForkedCell
 
 _INPUT = re.compile(r"--inputs\.([^=]+)(?:=(.*))?", re.DOTALL)
 
@@ -143,14 +147,17 @@ def _resume(request: Request) -> int:
     ready = prepare(request)
     if isinstance(ready, int):
         return ready
-    return under_warden(lambda post: guarded(lambda: _in_resumed_root(resume, ready, post)))
+    return under_warden(lambda post: guarded(lambda: _in_resumed_root(partial(resume, ready), post)))
 
 
-def _in_resumed_root(resume: Callable[[Request, Post], int], request: Request, post: Post) -> int:
+def _in_resumed_root(resume: Callable[[Post, ForkedCell], int], post: Post) -> int:
+    from tako.engine.forked_cell import ForkedCell
+
     put_aside()
     os.chdir("/")
+    cell = ForkedCell()
     post.watch()
-    return resume(request, post)
+    return resume(post, cell)
 
 
 def _in_root(request: Request, post: Post) -> int:

@@ -36,5 +36,3 @@ class Request(FrozenValue):
     accept_changes: bool = False
     #: Whether steps with `rerun: never` may run again: ask, yes or no.
     rerun: str = "ask"
-    #: How long its journal was, in bytes, when it was looked at.
-    resume_seen: int = 0

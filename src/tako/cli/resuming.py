@@ -31,6 +31,7 @@ from tako.cli.request import Request
 from tako.config.inputs import resolve_inputs
 from tako.config.loader import load_config_file
 from tako.config.schema import Config
+from tako.engine.forked_cell import ForkedCell
 from tako.engine.root_source import RootSource
 from tako.engine.runnable import runnable
 from tako.engine.segment import SSH_AGENT, RunSpec
@@ -38,7 +39,7 @@ from tako.engine.taking_up import Resumption
 from tako.errors import HeldError, NotFoundError, UsageError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, read_records
-from tako.journal.records import SUCCEEDED, RunStarted
+from tako.journal.records import SUCCEEDED, Record, RunStarted
 from tako.layout import CONFIG_NAME, RunDirectory
 from tako.recovery.index import note_opened
 from tako.recovery.ownership import claim, declare, held_error
@@ -72,7 +73,17 @@ class Again(FrozenValue):
     resumption: Resumption
 
 
-def prepare(request: Request) -> Request | int:
+@frozen(eq=False, repr=False)
+class Ready(FrozenValue):
+    """A resume that may begin: the request with what was answered, and the root's journal as it is now."""
+
+    request: Request
+    records: tuple[Record, ...]
+    #: The journal's bytes.
+    seen: int
+
+
+def prepare(request: Request) -> Ready | int:
     """Look before anything runs: explain, refuse or ask. Gives what to do then, or the exit code."""
     from tako.report.explanation import explanation_json, explanation_lines
     from tako.report.result import write_result
@@ -82,7 +93,8 @@ def prepare(request: Request) -> Request | int:
         if not request.explain:
             _reap(parts, paths)
         seen = size_of(paths.journal)
-        state = fold(read_records(paths.journal))
+        records = tuple(read_records(paths.journal))
+        state = fold(records)
         if _is_done(state):
             parts.notes.say(f"run {paths.run_id} has succeeded: there is nothing left to do")
             if request.output == "json" and not request.explain:
@@ -93,7 +105,9 @@ def prepare(request: Request) -> Request | int:
             sys.stdout.write(explanation_json(findings) + "\n")
         elif request.explain:
             sys.stdout.writelines(f"{line}\n" for line in explanation_lines(findings))
-    return 0 if request.explain else evolve(request, rerun=_answer(request, findings), resume_seen=seen)
+    if request.explain:
+        return 0
+    return Ready(evolve(request, rerun=_answer(request, findings)), records, seen)
 
 
 def _present(names: Iterable[str]) -> dict[str, str]:
@@ -101,14 +115,14 @@ def _present(names: Iterable[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def resume(request: Request, post: Post) -> int:
-    """Take the run up and drive it to its end; called in the root process."""
+def resume(ready: Ready, post: Post, cell: ForkedCell) -> int:
+    """Take the run up and drive it to its end; called in the root process. `cell` is its first worker."""
     from tako.cli.wiring import run_tree
     from tako.engine.deliveries import Deliveries
 
-    parts = make_parts(request, partial(withhold, spare=(SSH_AGENT,)))
-    with _held(parts, request, post) as paths:
-        again = _again(parts, paths, fold(read_records(paths.journal)))
+    parts = make_parts(ready.request, partial(withhold, spare=(SSH_AGENT,)))
+    with _held(parts, ready.request, post, ready.seen) as paths:
+        again = _again(parts, paths, fold(ready.records))
         # Before anything goes on, also to take them out of what others inherit.
         parts.secrets.for_run(again.spec)
         return run_tree(
@@ -116,14 +130,18 @@ def resume(request: Request, post: Post) -> int:
             post,
             again.spec,
             again.isolation,
+            cell=cell,
             resumption=again.resumption,
             deliveries=Deliveries(partial(_delivered, paths)),
         )
 
 
 @contextmanager
-def _held(parts: Parts, request: Request, post: Post | None = None) -> Iterator[RunDirectory]:
-    """Give the root run's directory while nobody else can change the run; with `post` it is ours."""
+def _held(parts: Parts, request: Request, post: Post | None = None, seen: int = 0) -> Iterator[RunDirectory]:
+    """Give the root run's directory while nobody else can change the run.
+
+    With `post` it is ours, if its journal still has the bytes that were `seen` of it.
+    """
     paths = root_of(find_run(parts.home, request.resume))
     lock = claim(paths)
     if lock is None:
@@ -131,7 +149,7 @@ def _held(parts: Parts, request: Request, post: Post | None = None) -> Iterator[
     try:
         if post is not None:
             _reap(parts, paths)
-            if size_of(paths.journal) != request.resume_seen:
+            if size_of(paths.journal) != seen:
                 message = f"run {paths.run_id} was taken up by somebody else meanwhile"
                 raise HeldError(message, hint="look at it with `tako status`, then start the resume again")
             note_opened(parts.home, paths.run_id)

@@ -66,14 +66,17 @@ def run_tree(
     resumption: Resumption | None = None,
     deliveries: Deliveries | None = None,
 ) -> int:
-    """Run a tree to its end and report it; `cell`, or a `resumption` of what was begun, says from where."""
+    """Run a tree to its end and report it, from its beginning or from where a `resumption` takes it up.
+
+    `cell` is the worker for the first segment.
+    """
     parts.notes.say(
         f"run {spec.run_id}: {spec.workflow.name} of {spec.repository},"
         f" isolation {isolation.level}, jobs {parts.jobs}"
     )
     signals = SignalPipe(_SIGNALS)
     segments = Segments(Path(post.temporary), parts.secrets.for_run)
-    segment = segments.new(spec, 0, 1) if cell else None
+    segment = segments.new(spec, 0, 1) if cell and resumption is None else None
     if cell and segment:
         cell.start(segment)
 
@@ -86,7 +89,10 @@ def run_tree(
     gc.enable()
     raise_open_files()
     runner = ChildWorkflowExecutor(parts.jobs, temporary=post.temporary, on_tracker=post.announce)
-    if spec.workflow.fans_out:
+    if cell and resumption:
+        # What comes first the driver finds out, and whether there will be more.
+        runner.keep(cell)
+    elif spec.workflow.fans_out:
         runner.prepare(1)
     driver = Driver(
         spec,

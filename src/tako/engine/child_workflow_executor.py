@@ -59,9 +59,17 @@ class ChildWorkflowExecutor:
         self._early: dict[str, int] = {}
         self._helpers: ThreadPoolExecutor | None = None
         self._context: BaseContext | None = None
+        self._forked: ForkedCell | None = None
+
+    def keep(self, cell: ForkedCell) -> None:
+        """Let the root run's next segment have a worker that was forked before there were threads.
+
+        It knows all that the user's environment holds: it is no place for a child.
+        """
+        self._forked = cell
 
     def adopt(self, segment: Segment, cell: ForkedCell) -> Future[SegmentEnd]:
-        """Take over the root run's first segment, which was forked before there were threads."""
+        """Take over a segment whose worker was forked before there were threads."""
         outer: Future[SegmentEnd] = Future()
         with self._lock:
             self._running[segment.run.run_id] = cell
@@ -91,6 +99,10 @@ class ChildWorkflowExecutor:
 
     def submit(self, segment: Segment) -> Future[SegmentEnd]:
         """Run a segment in a cell; the future may end in any thread."""
+        if self._forked is not None and segment.run.run_id == segment.run.root_run_id:
+            forked, self._forked = self._forked, None
+            forked.start(segment)
+            return self.adopt(segment, forked)
         outer: Future[SegmentEnd] = Future()
         with self._lock:
             self._early[segment.run.run_id] = 0
@@ -117,6 +129,8 @@ class ChildWorkflowExecutor:
     def close(self) -> None:
         """End all workers and wait for them."""
         self._signal_all(signal.SIGKILL)
+        if self._forked is not None:
+            self._forked.discard()
         with self._lock:
             ready, self._ready = list(self._ready), deque()
             helpers, self._helpers = self._helpers, None

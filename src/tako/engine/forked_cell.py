@@ -103,6 +103,13 @@ class ForkedCell:
             raise word
         return word
 
+    def discard(self) -> None:
+        """Let a worker go that gets no segment."""
+        os.close(self._tell)
+        with suppress(WorkerLostError):
+            self.wait()
+        self.close()
+
     def end(self) -> None:
         """The worker was collected by `wait`; nothing is left to prove."""
 
