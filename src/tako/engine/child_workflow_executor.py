@@ -99,8 +99,7 @@ class ChildWorkflowExecutor:
 
     def submit(self, segment: Segment) -> Future[SegmentEnd]:
         """Run a segment in a cell; the future may end in any thread."""
-        if self._forked is not None and segment.run.run_id == segment.run.root_run_id:
-            forked, self._forked = self._forked, None
+        if (forked := self._take_forked(segment)) is not None:
             forked.start(segment)
             return self.adopt(segment, forked)
         outer: Future[SegmentEnd] = Future()
@@ -109,6 +108,15 @@ class ChildWorkflowExecutor:
             ready = self._ready.popleft() if self._ready else self._helper().submit(self._new_cell)
         ready.add_done_callback(lambda done: self._start(done, segment, outer))
         return outer
+
+    def _take_forked(self, segment: Segment) -> ForkedCell | None:
+        """At no moment is it taken for an orphan: it is kept, or it is running."""
+        with self._lock:
+            forked = self._forked
+            if forked is None or segment.run.run_id != segment.run.root_run_id:
+                return None
+            self._running[segment.run.run_id], self._forked = forked, None
+        return forked
 
     def cancel(self, run_id: str, *, timed_out: bool) -> None:
         """Ask the run's worker to end its step by the ladder."""
@@ -258,7 +266,7 @@ class ChildWorkflowExecutor:
     def _own_processes(self) -> list[int]:
         """The root's own children in sessions of their own: the forkserver, the root run's first worker."""
         with self._lock:
-            cells = list(self._running.values())
+            cells = [*self._running.values(), *([self._forked] if self._forked else [])]
         pids = [cell.worker.identity.pid for cell in cells if cell.worker is not None]
         if self._context:
             from multiprocessing import forkserver
