@@ -103,11 +103,11 @@ class Sandboxed(Started):
         if inside is None:
             self.process.send_signal(signal.SIGKILL)
             return
-        try:
-            os.killpg(inside, number)
-        except ProcessLookupError:
-            # Not in a session of its own yet, or all have ended.
-            with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
+            try:
+                os.killpg(inside, number)
+            except ProcessLookupError:
+                # Not in a session of its own yet, or all have ended.
                 os.kill(inside, number if number in _PAUSING else signal.SIGKILL)
 
     def check(self, said: str) -> None:
