@@ -200,4 +200,5 @@ def nothing_is_left(place: Place) -> None:
     assert place.run is not None
     assert carrying(place.run.run_id) == set()
     assert [str(path) for path in place.run.path.rglob("work") if path.parent.name.startswith("exec-")] == []
-    assert os.listdir(place.tako.home / "trash") if (place.tako.home / "trash").exists() else [] == []
+    trash = place.tako.home / "trash"
+    assert not trash.exists() or os.listdir(trash) == []
