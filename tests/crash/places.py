@@ -7,11 +7,12 @@ acme/lib ─ build ─ dependents ── acme/app ─ one ─ more (nobody waits
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from attrs import frozen
 
 from tako.journal.fold import RunState, fold
 from tako.journal.log import read_records
-from tako.journal.records import StepFinished, StepStarted
-from tako.layout import RunDirectory
+from tako.journal.records import INTERRUPTED, RunRestarted, StepFinished, StepStarted
+from tako.layout import Home, RunDirectory
+from tako.recovery.index import workspaces_of
+from tako.report.reading import root_runs
 from tako.system.crash_points import VARIABLE
 from tests.support.git import Repositories
 from tests.support.run_processes import carrying
 from tests.support.runner import Finished, Tako
 from tests.support.scenes import subscription, tako_yml, workflow
+from tests.support.zygote import Zygote
 
 PRODUCED = {
     "outputs": {"v": "from_stdout"},
@@ -70,6 +74,8 @@ class Place:
 
     directory: Path
     tako: Tako
+    #: Forks the command; without one it is executed.
+    zygote: Zygote | None = None
 
     @property
     def checkout(self) -> Path:
@@ -86,23 +92,22 @@ class Place:
 
     @property
     def run(self) -> RunDirectory | None:
-        """The one root run; None if it was not made."""
-        found = [RunDirectory(path) for path in self.tako.home.glob("workspaces/exec-*")]
-        assert len(found) <= 1
+        """The newest root run; None if none was made."""
+        found = root_runs(Home(self.tako.home))
         return found[0] if found else None
 
-    def kill_at(self, **order: object) -> None:
-        """Have somebody die; `passed` begins anew."""
+    def kill_at(self, *orders: Mapping[str, object]) -> None:
+        """Have somebody die, and then others; `passed` begins anew."""
         (self.points / "passed").unlink(missing_ok=True)
-        (self.points / "kill").write_text(json.dumps(order))
+        for number, order in enumerate(orders):
+            (self.points / f"kill.{number}").write_text(json.dumps(order))
 
     def was_killed(self) -> bool:
-        """Whether somebody did."""
-        left = self.points / "kill"
-        if left.exists():
-            left.unlink()
-            return False
-        return True
+        """Whether all did that were to."""
+        left = list(self.points.glob("kill.*"))
+        for order in left:
+            order.unlink()
+        return not left
 
     def release(self) -> Finished:
         return self._tako("release", cwd=self.checkout)
@@ -117,7 +122,14 @@ class Place:
         # What is measured elsewhere need not be measured some hundred times here.
         measured = {name for name in self.tako.environment if name.startswith("COVERAGE")}
         calm = {name: text for name, text in self.tako.environment.items() if name not in measured}
+        if self.zygote is not None:
+            return self.zygote("exec", *arguments, *options, cwd=cwd or self.directory, env=calm | variables)
         return Tako(calm, self.directory)("exec", *arguments, *options, cwd=cwd, env=variables)
+
+    @property
+    def passes(self) -> int:
+        """How often a place was passed."""
+        return len((self.points / "passed").read_text().splitlines())
 
     def passed(self) -> list[str]:
         """The places that were passed, each once, in an order that is always the same."""
@@ -143,9 +155,13 @@ def make_template(directory: Path) -> Path:
         _emit("more", "used", wait_for_children=False),
         _said("two"),
     )
+    fails_once = {
+        **_said("one", '[ -e "$RAN.leaf" ] || { touch "$RAN.leaf"; exit 1; }'),
+        "retry": {"max_attempts": 2, "clean": True, "backoff": "10ms"},
+    }
     for name, flow, subscribed in (
         ("acme/app", app, subscription()),
-        ("acme/leaf", workflow(_said("one")), subscription("acme/app", events=["used"])),
+        ("acme/leaf", workflow(fails_once), subscription("acme/app", events=["used"])),
     ):
         checkout = directory / "tako-home" / "cache" / "repos" / name / "main"
         checkout.mkdir(parents=True)
@@ -155,10 +171,10 @@ def make_template(directory: Path) -> Path:
     return directory
 
 
-def copied(template: Path, directory: Path, tako: Tako) -> Place:
+def copied(template: Path, directory: Path, tako: Tako, zygote: Zygote | None = None) -> Place:
     """Give a copy of the template of its own."""
     shutil.copytree(template, directory, dirs_exist_ok=True)
-    place = Place(directory, tako)
+    place = Place(directory, tako, zygote)
     place.points.mkdir()
     return place
 
@@ -191,14 +207,47 @@ def nothing_ran_twice(place: Place) -> None:
                 begun[f"{state.started.repository} {record.step}"] += 1
             if isinstance(record, StepFinished) and record.status == "succeeded":
                 done.add(record.step)
+            if isinstance(record, RunRestarted):
+                done.clear()
     ran = Counter(place.ran)
     assert all(ran[step] <= begun[step] for step in ran), (ran, begun)
 
 
+def cut_off(run: RunDirectory) -> set[tuple[str, str]]:
+    """Give repository and step of each step of the tree that has begun and not ended, without fan-outs."""
+    found = set()
+    for paths, state in states(run):
+        begun = set()
+        for record in read_records(paths.journal):
+            if isinstance(record, StepStarted):
+                begun.add(record.step)
+            if isinstance(record, StepFinished) and record.status != INTERRUPTED:
+                begun.discard(record.step)
+        if state.started is not None:
+            found |= {(state.started.repository, step) for step in begun - set(state.fan_outs)}
+    return found
+
+
 def nothing_is_left(place: Place) -> None:
-    """No process, no workspace, no lock."""
+    """No process, no workspace, no lock, nothing to be looked after by the next one."""
     assert place.run is not None
-    assert carrying(place.run.run_id) == set()
-    assert [str(path) for path in place.run.path.rglob("work") if path.parent.name.startswith("exec-")] == []
-    trash = place.tako.home / "trash"
-    assert not trash.exists() or os.listdir(trash) == []
+    home = Home(place.tako.home)
+    for run in root_runs(home):
+        assert carrying(run.run_id) == set()
+        assert workspaces_of(run) == []
+        assert not any(map(_is_held, run.path.rglob("journal.jsonl")))
+        assert not _is_held(run.lock)
+    assert [path for path in home.cache.locks.rglob("*.lock*") if path.is_file() and _is_held(path)] == []
+    for directory in (home.trash, home.unsettled, home.kept):
+        assert not directory.exists() or os.listdir(directory) == []
+
+
+def _is_held(path: Path) -> bool:
+    """By flock(2) or by a lock of fcntl(2)."""
+    with path.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -28,11 +28,14 @@ from typing import Any
 import psutil
 from attrs import define, field, frozen
 
+from tako.sandbox.policy import PROCESS
 from tests.crash.places import Place, nothing_is_left, nothing_ran_twice, plain
 from tests.support.git import Repositories
 from tests.support.runner import Tako, clean_environment, command
 from tests.support.scenes import subscription, tako_yml, workflow
 
+#: The others only once in a while: there no step can write outside of its workspace that it ran, or failed.
+LEVELS = ("process", "process", "landlock", "namespace")
 VICTIMS = ("warden", "root", "worker", "forkserver", "step", "all")
 _SESSIONS_MAX = 60
 _ENDED_WITHIN_S = 120.0
@@ -44,11 +47,16 @@ class Tree:
 
     library: dict[str, Any]
     others: dict[str, str]
+    isolation: str
 
 
-def _step(rng: random.Random, name: str) -> dict[str, Any]:
+def _step(rng: random.Random, name: str, isolation: str) -> dict[str, Any]:
     said = f'echo "$TAKO_REPOSITORY $TAKO_STEP" >> "$RAN"; sleep {rng.choice([0, 0.02, 0.1, 0.3])}'
-    return {"id": name, "run": said}
+    if rng.random() < 0.8 or isolation != PROCESS:
+        return {"id": name, "run": said}
+    mark = '"$RAN.$(basename "$TAKO_REPOSITORY").$TAKO_STEP"'
+    retry = {"max_attempts": 2, "backoff": "20ms", "clean": rng.random() < 0.5}
+    return {"id": name, "run": f"{said}\n[ -e {mark} ] || {{ touch {mark}; exit 1; }}", "retry": retry}
 
 
 def _fan_out(rng: random.Random, name: str, event: str) -> dict[str, Any]:
@@ -61,9 +69,10 @@ def _fan_out(rng: random.Random, name: str, event: str) -> dict[str, Any]:
 def random_tree(rng: random.Random) -> Tree:
     """Up to three levels of up to three children each."""
     others: dict[str, str] = {}
+    isolation = rng.choice(LEVELS)
 
     def grow(name: str, depth: int, **keys: object) -> dict[str, Any]:
-        steps = [_step(rng, f"step-{number}") for number in range(rng.randint(1, 2))]
+        steps = [_step(rng, f"step-{number}", isolation) for number in range(rng.randint(1, 2))]
         for number in range(rng.randint(1, 2) if depth == 0 else rng.randint(0, 1) if depth < 3 else 0):
             event = f"event-{number}"
             steps.append(_fan_out(rng, f"fan-{number}", event))
@@ -72,9 +81,9 @@ def random_tree(rng: random.Random) -> Tree:
                 others[child] = ""
                 flow = grow(child, depth + 1)
                 others[child] = tako_yml({"check": flow}, [subscription(name, events=[event])])
-        return workflow(*steps, _step(rng, "last"), **keys)
+        return workflow(*steps, _step(rng, "last", isolation), **keys)
 
-    return Tree(grow("acme/lib", 0, on="exec"), others)
+    return Tree(grow("acme/lib", 0, on="exec"), others, isolation)
 
 
 def _made(directory: Path, tree: Tree) -> Place:
@@ -98,9 +107,14 @@ class Story:
     """One run, from its beginning through all kills to its end."""
 
     place: Place
+    isolation: str
     rng: random.Random
     kills: int
-    log: list[str] = field(factory=list)
+    log: list[str] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Begin with what the story is of."""
+        self.log = [self.isolation]
 
     def go(self) -> Any:  # noqa: ANN401 - JSON
         """Give the result of the session that came to its end."""
@@ -122,11 +136,12 @@ class Story:
         raise AssertionError(message)
 
     def _session(self, words: list[str], *, kill: bool) -> tuple[int, str, str]:
-        options = ["--jobs", "2", "--isolation", "process", "--output", "json"]
+        options = ["--jobs", "2", "--isolation", self.isolation, "--output", "json"]
+        ran = str(self.place.directory / "ran") if self.isolation == PROCESS else os.devnull
         process = subprocess.Popen(
             [*command(), "exec", *words, *options],
             cwd=self.place.checkout,
-            env={**self.place.tako.environment, "RAN": str(self.place.directory / "ran")},
+            env={**self.place.tako.environment, "RAN": ran},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -174,8 +189,8 @@ def check(directory: Path, seed: str, kills: int) -> list[str]:
     """Disturb one random tree; gives what happened. Raises `AssertionError` if it ends as it should not."""
     tree = random_tree(random.Random(seed))
     calm = _made(directory / "calm", tree)
-    wanted = plain(Story(calm, random.Random(), 0).go())
-    story = Story(_made(directory / "disturbed", tree), random.Random(seed + " kills"), kills)
+    wanted = plain(Story(calm, tree.isolation, random.Random(), 0).go())
+    story = Story(_made(directory / "disturbed", tree), tree.isolation, random.Random(f"{seed} kills"), kills)
     try:
         assert plain(story.go()) == wanted
         nothing_ran_twice(story.place)

@@ -22,6 +22,7 @@ from tako.engine.segment import Segment, SegmentEnd
 from tako.engine.steps.orders import ORDER_CANCELLED, ORDER_TIMED_OUT
 from tako.engine.workflow_runner import WorkerLostError
 from tako.layout import semaphore_prefix
+from tako.system import crash_points
 from tako.system.processes import end_orphans
 from tako.system.signals import hangup_blocked
 
@@ -195,8 +196,10 @@ class ChildWorkflowExecutor:
                     own["semprefix"] = semaphore_prefix(self._temporary)
                 context = multiprocessing.get_context("forkserver")
                 context.set_forkserver_preload(_PRELOAD)
+                crash_points.before("start", "tracker")
                 with hangup_blocked():
                     resource_tracker.ensure_running()
+                crash_points.after("start", "tracker")
                 self._on_tracker(resource_tracker._resource_tracker._pid)  # type: ignore[attr-defined]  # noqa: SLF001
                 self._context = context
             return self._context

@@ -15,6 +15,7 @@ from attrs import asdict, frozen
 
 from tako.errors import HeldError
 from tako.layout import RunDirectory
+from tako.system import crash_points
 from tako.system.files import holder_of, try_lock, try_share
 from tako.system.identity import Identity, own_identity
 from tako.values import FrozenValue
@@ -49,7 +50,9 @@ def _locked(paths: RunDirectory, take: Callable[[int], bool]) -> int | None:
         descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except FileNotFoundError:
         return None
+    crash_points.before("lock", "run")
     if take(descriptor) and _is_in_place(descriptor, paths):
+        crash_points.after("lock", "run")
         return descriptor
     os.close(descriptor)
     return None

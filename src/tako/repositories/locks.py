@@ -239,6 +239,7 @@ class LockManager:
     def _pass_gate(self, lock: _PathLock, request: _Request) -> None:
         """Get the lock itself, behind the gate, so that those who came before go first."""
         told = False
+        crash_points.before("lock", f"{lock.path.name}.gate")
         if not lock.gate.acquire(blocking=False):
             told = True
             # Whoever stands in the gate waits as well; the one to name holds the lock itself.
@@ -246,6 +247,7 @@ class LockManager:
             if not _wait_for_gate(lock.gate, request.left_s):
                 _close(lock.gate)
                 raise self._late(request, _who_holds(lock.path))
+        crash_points.after("lock", f"{lock.path.name}.gate")
         try:
             self._take(lock, request, told=told)
         finally:

@@ -1,9 +1,11 @@
 """Places around everything that must hold however it is interrupted, where a test may kill this process.
 
 Off unless the environment names a directory when the process starts. There, `passed` gets one line for each
-place that any process passes; a file `kill` says where one is to die: `{"label": ..., "root": false}` the
-process that comes to that place, or with `"root": true` the root process that it works for, which ends all
-others; `{"count": n}` whoever passes the n-th place. It is taken away first, so that nobody dies twice.
+place that any process passes; the files `kill.0`, `kill.1` and so on say, one after the other, where one is
+to die: `{"label": ..., "root": false}` the process that comes to that place, or with `"root": true` the root
+process that it works for, which ends all others; `{"count": n}` whoever passes the n-th place. With
+`"signal"` another signal is sent than SIGKILL, and the process goes on. An order is taken away first, so that
+nobody dies twice.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from contextlib import suppress
 
 VARIABLE = "TAKO_CRASH_POINTS"
 _directory = os.environ.get(VARIABLE, "")
-_role = "root"
+_role = "warden"
 _root = 0
 _seen: Counter[str] = Counter()
 
@@ -43,7 +45,7 @@ def after(*what: str) -> None:
 
 def _pass(moment: str, what: tuple[str, ...]) -> None:
     # Ids and keys differ from run to run.
-    words = (re.sub("[0-9a-f]{8,}", "*", word) for word in what if word)
+    words = (re.sub("[0-9a-f]{6,}", "*", word) for word in what if word)
     place = " ".join([_role, moment, *words])
     _seen[place] += 1
     label = f"{place} #{_seen[place]}"
@@ -57,11 +59,16 @@ def _pass(moment: str, what: tuple[str, ...]) -> None:
 
 
 def _die_if_told(label: str, count: int) -> None:
-    order = os.path.join(_directory, "kill")
+    orders = sorted(name for name in os.listdir(_directory) if name.startswith("kill."))
+    if not orders:
+        return
+    order = os.path.join(_directory, orders[0])
     with suppress(FileNotFoundError), open(order) as file:
         wanted = json.load(file)
         if wanted.get("label") == label or wanted.get("count") == count:
             os.unlink(order)
-            os.kill(_root if wanted.get("root") and _root else os.getpid(), signal.SIGKILL)
-            # The root's death ends this process, too.
-            signal.pause()
+            number = wanted.get("signal", signal.SIGKILL)
+            os.kill(_root if wanted.get("root") and _root else os.getpid(), number)
+            if number == signal.SIGKILL:
+                # The root's death ends this process, too.
+                signal.pause()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from tako.errors import MachineError
+from tako.system import crash_points
 from tako.system.files import make_private, write_whole
 from tako.system.identity import own_identity
 
@@ -44,11 +45,13 @@ def _ask_other_process(path: Path) -> tuple[str, str]:
     """Give what another process gets while this one holds the lock, and after it let go."""
     with path.open("a+") as file:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        crash_points.before("start", "lock probe")
         other = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _OTHER, str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        crash_points.after("start", "lock probe")
         with other:
             # One short line comes in one read(2); what comes later is left to `communicate`.
             during = os.read(_descriptor(other.stdout), 100).decode().strip()

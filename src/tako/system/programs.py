@@ -10,11 +10,12 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 from attrs import frozen
 
+from tako.system import crash_points
 from tako.system.processes import HELPERS, signal_group
 from tako.values import FrozenValue
 
@@ -42,6 +43,8 @@ def run_program(
 
     Raises `OSError` if it cannot be started.
     """
+    name = PurePath(arguments[0]).name
+    crash_points.before("start", name)
     process = HELPERS.start(
         lambda: subprocess.Popen(
             arguments,
@@ -53,6 +56,7 @@ def run_program(
             start_new_session=True,
         )
     )
+    crash_points.after("start", name)
     try:
         output, errors = process.communicate(stdin or None, timeout_s)
     except subprocess.TimeoutExpired:

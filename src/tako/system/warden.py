@@ -23,7 +23,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from tako.errors import MachineError
-from tako.system import libc, streams
+from tako.system import crash_points, libc, streams
 from tako.system.identity import send
 from tako.system.processes import end_descendants, wait_for_exit
 from tako.system.signals import STOPPING, SignalPipe
@@ -102,10 +102,13 @@ def under_warden(work: Callable[[Post], int], *, foreground: bool = False) -> in
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     for stream in (sys.stdout, sys.stderr):
         streams.flush_or_discard(stream)
+    crash_points.before("start", "root")
     root = os.fork()
     if root == 0:
+        crash_points.act_as("root", os.getpid())
         os.close(listen)
         _be_root(work, Post(temporary, own_pidfd, line), before, foreground=foreground)
+    crash_points.after("start", "root")
     os.close(line)
     os.close(own_pidfd)
     return _Warden(root, listen, temporary).stand(before)
