@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -31,7 +32,9 @@ from tests.support.scenes import (
     tako_yml,
     workflow,
 )
+from tests.support.users import can_mount
 
+_UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
 #: Ends well only where the file `fixed` of the library's directory is.
 _UNTIL_FIXED = "echo ran >{mail}; [ -e {fixed} ]"
 
@@ -244,7 +247,7 @@ def test_explain_says_what_would_happen_and_changes_nothing(scene: Scene) -> Non
     assert "kept: it succeeded" in next(line for line in lines if "acme/well" in line)
     assert "runs again: it failed" in next(line for line in lines if "acme/app" in line)
     assert "▶ step-3  runs: it had not begun" in told.stdout
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert {path: path.read_bytes() for path in scene.tako.home.rglob("journal.jsonl")} == before
     assert mail.is_empty()
     found = _resume(scene, "--explain", "--output", "json").json
@@ -268,6 +271,21 @@ def test_a_checkout_that_changed_is_told_and_has_to_be_accepted(scene: Scene) ->
     assert "--accept-changes" in refused.stderr
     assert _resume(scene, "--accept-changes").code == 0
     assert records(scene.runs()[0])[-1]["kind"] == "RunSettled"
+
+
+def test_tracked_files_that_changed_have_to_be_accepted(scene: Scene) -> None:
+    mail = scene.mailbox()
+    checkout = scene.library(f"cat file >{mail.path}; [ $(cat file) = good ]", files={"file": "bad\n"})
+    assert scene.tako("exec", "release", cwd=checkout).code == 1
+    (checkout / "untracked").write_text("is no change")
+    (checkout / "file").write_text("good\n")
+    for options in ((), ("--explain",)):
+        refused = _resume(scene, *options)
+        assert refused.code == 2
+        assert "is not as the run left it: its tracked files have changed\n" in refused.stderr
+        assert "--accept-changes" in refused.stderr
+    assert _resume(scene, "--accept-changes").code == 0
+    assert _said(mail) == ["bad", "good"]
 
 
 def test_what_the_runs_own_steps_changed_is_no_change(scene: Scene) -> None:
@@ -300,10 +318,10 @@ def test_what_a_run_was_begun_with_cannot_be_given_again(scene: Scene, words: tu
     assert scene.tako("exec", "--resume", "exec-20240101-000000-00000000", *words).code == 2
 
 
-@pytest.mark.parametrize("option", ["--failed-only", "--explain", "--accept-changes"])
+@pytest.mark.parametrize("option", ["--failed-only", "--explain", "--accept-changes", "--rerun=ask"])
 def test_options_of_a_resume_need_one(scene: Scene, option: str) -> None:
     ended = scene.tako("exec", "release", option)
-    assert (ended.code, f"{option} goes with --resume" in ended.stderr) == (2, True)
+    assert (ended.code, f"{option.partition('=')[0]} goes with --resume" in ended.stderr) == (2, True)
 
 
 def test_a_run_that_does_not_exist_is_told(scene: Scene) -> None:
@@ -542,6 +560,42 @@ def test_a_run_whose_owner_lives_though_nobody_holds_its_lock_is_not_taken_up(sc
         assert mail.is_empty()
         go.path.write_text("go\n")
         assert process.wait(GENEROUS_S) == 0
+
+
+@pytest.mark.parametrize("is_link", [True, False])
+def test_a_lock_that_cannot_be_opened_is_told(scene: Scene, *, is_link: bool) -> None:
+    scene.subscriber("acme/app", "false")
+    assert scene.tako("exec", "release", cwd=scene.library(FAN_OUT)).code == 1
+    [run] = scene.runs()
+    lock = run / "lock"
+    lock.rename(run / "moved")
+    if is_link:
+        lock.symlink_to("moved")
+    else:
+        lock.mkdir()
+    resume = ("exec", "--resume", run.name)
+    for words in (resume, (*resume, "--explain"), ("shell", run.name, "--", "true")):
+        refused = scene.tako(*words)
+        assert refused.code == 4, refused.stderr
+        assert f"the lock of run {run.name} cannot be opened: {lock}" in refused.stderr
+
+
+@pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
+def test_a_home_that_is_read_only_is_told(scene: Scene) -> None:
+    assert scene.tako("exec", "release", cwd=scene.library("false")).code == 1
+    [run] = scene.runs()
+    home = shlex.quote(str(scene.tako.home))
+    for option in ("", "--explain"):
+        script = (
+            f"mount --bind {home} {home} && mount -o remount,bind,ro {home} &&"
+            f" exec {shlex.join(command())} exec --resume {run.name} {option}"
+        )
+        refused = subprocess.run(
+            [*_UNSHARE, "sh", "-c", script],
+            env=dict(scene.tako.environment), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert refused.returncode == 4, refused.stderr
+        assert f"{run / 'lock'}: Read-only file system" in refused.stderr
 
 
 def test_a_run_that_was_taken_up_while_a_question_was_open_is_looked_at_again(scene: Scene) -> None:

@@ -5,8 +5,9 @@ import os
 
 import pytest
 
+from tako.errors import HeldError, NotFoundError
 from tako.layout import Home
-from tako.recovery.ownership import Owner, claim, declare, owner_of
+from tako.recovery.ownership import Owner, claim, declare, held_error, owner_of
 from tako.system.identity import own_identity
 from tests.support.dead_runs import run_id
 from tests.support.told_runs import held
@@ -32,6 +33,13 @@ def test_a_lock_belongs_to_one_and_tells_whose_it_is(home: Home) -> None:
 def test_a_run_that_is_gone_has_no_lock(home: Home) -> None:
     assert claim(home.run(run_id(0))) is None
     assert owner_of(home.run(run_id(0))) is None
+
+
+def test_a_run_that_went_to_the_trash_meanwhile_is_held_by_nobody(home: Home) -> None:
+    paths = home.run(run_id(0))
+    assert isinstance(held_error(paths), NotFoundError)
+    with held(paths):
+        assert isinstance(held_error(paths), HeldError)
 
 
 def test_a_lock_that_is_in_the_trash_by_now_is_nobodys(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

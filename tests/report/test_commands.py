@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tako.engine.driver import TreeResult
+from tako.journal.records import RunFinished, RunSettled
 from tako.layout import Home, RunDirectory
 from tako.report.summary import report
-from tests.support.records import run_id, run_started, write_journal
+from tests.support.records import T0, run_id, run_started, write_journal
 from tests.support.runner import Tako, command
 from tests.support.told_runs import HOSTILE, held
 
@@ -104,8 +105,29 @@ def test_a_run_that_never_began_and_a_damaged_one_are_listed(
     told.journal.write_bytes(told.journal.read_bytes().replace(b"acme", b"evil"))
     done = tako("runs")
     first, second = done.stdout.splitlines()
-    assert first.endswith("(did not start)")
+    assert first.endswith("(ended before it began)")
     assert second.endswith("the checksum is wrong")
+
+
+def test_a_run_that_never_began_is_the_newest_one_and_says_so(
+    tako: Tako, home: Home, told: RunDirectory
+) -> None:
+    never = home.run("exec-20231114-221321-000000aa")
+    with held(never):
+        assert tako("runs").stdout.splitlines()[0].endswith("(has not begun yet)")
+        assert tako("status").stdout.split() == ["▶", never.run_id, "running"]
+    done = tako("status")
+    assert (done.code, done.stderr) == (0, "")
+    assert "interrupted before it began: nothing of it ran" in done.stdout
+    assert "--resume" not in done.stdout
+    logs = tako("logs")
+    assert (logs.code, logs.stdout, f"nothing of run {never.run_id}" in logs.stderr) == (0, "", True)
+
+
+def test_a_run_that_was_stopped_before_it_began_is_to_be_started_anew(tako: Tako, home: Home) -> None:
+    paths = home.run(run_id(0))
+    write_journal(paths.journal, RunFinished(T0, "cancelled"), RunSettled(T0, "cancelled", 130))
+    assert "to start it anew: tako exec WORKFLOW" in tako("status").stdout
 
 
 def test_no_runs_is_an_empty_list_and_a_word_to_people(tako: Tako, home: Home) -> None:

@@ -50,7 +50,7 @@ def test_a_child_of_it_names_the_root_to_go_on_with(home: Home) -> None:
     root = write_tree(home)
     found = interruption(read_run(root.child(run_id(3))))
     assert found is not None
-    assert found.root == root.run_id
+    assert found.way_on == f"to go on: tako exec --resume {root.run_id}"
 
 
 def test_a_run_that_runs_or_has_ended_was_not_interrupted(home: Home) -> None:
@@ -68,10 +68,22 @@ def test_many_running_steps_are_not_all_shown(home: Home) -> None:
     assert "    done: nothing yet" in lines
 
 
-def test_a_run_that_wrote_nothing_is_told_too(home: Home) -> None:
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_run_that_wrote_nothing_ended_before_it_began(home: Home, *, journal: bool) -> None:
     paths = home.run(run_id(0))
     write(paths)
-    assert _told(home)[-1].endswith(run_id(0))
+    if not journal:
+        paths.journal.unlink()
+    first, reap, anew = _told(home)
+    assert first.endswith("interrupted before it began: nothing of it ran")
+    assert "tako reap" in reap
+    assert anew == "    to start it anew: tako exec WORKFLOW"
+    try_reap(home, paths)
+    assert _told(home) == [first, anew]
+    stream = io.StringIO()
+    write_result(read_run(paths), stream)
+    result = json.loads(stream.getvalue())
+    assert (result["status"], result["interrupted_at"], result["started"]) == ("interrupted", None, None)
 
 
 def test_what_was_interrupted_is_counted_and_is_no_failure(home: Home) -> None:

@@ -10,7 +10,7 @@ from tako.errors import NotFoundError
 from tako.journal.log import JournalDamagedError
 from tako.journal.records import Noted, RunFinished, RunSettled
 from tako.layout import Home, RunDirectory
-from tako.report.reading import find_run, moment, read_run, root_of, root_runs, summary_of
+from tako.report.reading import find_run, moment, read_run, root_of, root_runs, summary_of, way_on
 from tests.support.records import T0, run_id, run_started, write_journal
 from tests.support.told_runs import held
 
@@ -48,9 +48,29 @@ def test_a_run_with_an_end_is_what_that_says_whoever_lives(home: Home) -> None:
     assert read_run(root).status == "failed"
 
 
-def test_a_directory_without_journal_is_no_run(home: Home) -> None:
+def test_without_a_directory_there_is_no_run(home: Home) -> None:
     with pytest.raises(NotFoundError, match="no journal"):
         read_run(home.run(run_id(0)))
+
+
+def test_a_run_without_a_journal_has_not_begun(home: Home) -> None:
+    paths = home.run(run_id(0))
+    with held(paths):
+        assert (read_run(paths).status, read_run(paths).has_begun) == ("running", False)
+    assert (read_run(paths).status, read_run(paths).has_begun) == ("interrupted", False)
+
+
+def test_who_goes_on_takes_up_the_root_and_starts_anew_what_never_began(
+    home: Home, told: RunDirectory
+) -> None:
+    leaf = told.child(run_id(2)).child(run_id(5))
+    assert way_on(read_run(leaf)) == f"to go on: tako exec --resume {told.run_id}"
+    never = home.run("exec-20231114-221321-000000aa")
+    never.path.mkdir()
+    assert way_on(read_run(never)) == "to start it anew: tako exec WORKFLOW"
+    unborn = told.child("exec-20231114-221321-000000ab")
+    unborn.path.mkdir()
+    assert way_on(read_run(unborn)) == f"to go on: tako exec --resume {told.run_id}"
 
 
 def test_the_root_of_any_run_is_found_from_its_place(told: RunDirectory) -> None:

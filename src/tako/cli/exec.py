@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from tako.cli.errors import guarded
 from tako.cli.request import Request
@@ -130,8 +131,8 @@ def _check(context: click.Context, workflow: str | None, options: Mapping[str, A
         if given:
             context.fail(f"--resume takes a run up as it was begun, without {', '.join(given)}")
         return
-    for name in ("failed_only", "explain", "accept_changes"):
-        if options[name]:
+    for name in ("failed_only", "explain", "accept_changes", "rerun"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             context.fail(f"--{name.replace('_', '-')} goes with --resume")
     if not workflow:
         context.fail("which workflow? `tako validate` lists those of this checkout")

@@ -25,10 +25,13 @@ def command(run: str, step: str) -> None:
 
     home, _ = open_home()
     paths = find_run(home, run)
-    steps = list(read_run(paths).state.steps)
+    view = read_run(paths)
+    steps = list(view.state.steps)
     if step and step not in steps:
         message = f"run {paths.run_id} has no step {step!r} (it has: {', '.join(steps)})"
         raise NotFoundError(message)
+    if not view.has_begun:
+        sys.stderr.write(f"tako: nothing of run {paths.run_id} has run\n")
     safe = sys.stdout.isatty()
     for name in [step] if step else steps:
         for piece in _pieces(os.fspath(paths.log(name)), lines=safe):

@@ -10,6 +10,8 @@ from attrs import frozen
 from tako.layout import Home
 from tako.values import FrozenValue
 
+ASK, YES, NO = "ask", "yes", "no"
+
 
 @frozen(eq=False, repr=False)
 class Request(FrozenValue):
@@ -35,4 +37,4 @@ class Request(FrozenValue):
     explain: bool = False
     accept_changes: bool = False
     #: Whether steps with `rerun: never` may run again: ask, yes or no.
-    rerun: str = "ask"
+    rerun: str = ASK

@@ -36,7 +36,13 @@ def command(output: str, most: int) -> None:
 
 
 def _line(row: dict[str, Any], style: Style) -> str:
-    known = f"{row['repository']}  {row['workflow']}" if row["repository"] else "(did not start)"
-    what = row["problem"] or known
     status, started = row["status"], row["started"] or "-"
+    what = row["problem"] or (
+        f"{row['repository']}  {row['workflow']}" if row["repository"] else _without(row)
+    )
     return f"{style.sign(status)} {row['run_id']}  {status:<11}  {started:<20}  {what}"
+
+
+def _without(row: dict[str, Any]) -> str:
+    """What to say of a run that has no first record."""
+    return "(has not begun yet)" if row["status"] == "running" else "(ended before it began)"

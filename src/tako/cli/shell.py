@@ -34,7 +34,7 @@ from tako.errors import NotFoundError, UsageError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import Writer
 from tako.layout import BASH, Home, RunDirectory, home_from
-from tako.recovery.ownership import held_error, share
+from tako.recovery.ownership import held_error, lock_error, share
 from tako.recovery.settlement import settled_record
 from tako.report.reading import find_run, root_of
 from tako.sandbox.levels import choose
@@ -106,7 +106,10 @@ def _held(paths: RunDirectory) -> Iterator[tuple[RunDirectory, RunState]]:
     Raises `HeldError` saying who executes it, or has a shell in it.
     """
     root = root_of(paths)
-    lock = share(root)
+    try:
+        lock = share(root)
+    except OSError as error:
+        raise lock_error(root, error) from error
     if lock is None:
         raise held_error(root)
     try:

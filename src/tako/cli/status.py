@@ -18,7 +18,7 @@ def command(run: str, output: str) -> None:
     from tako.cli.options import open_home
     from tako.journal.records import CANCELLED, FAILED, TIMED_OUT
     from tako.report.interruption import interruption, interruption_lines
-    from tako.report.reading import find_run, read_run, root_of
+    from tako.report.reading import find_run, read_run, way_on
     from tako.report.result import write_result
     from tako.report.text import Style
     from tako.report.tree import failure_lines, failures, tree_lines
@@ -36,8 +36,7 @@ def command(run: str, output: str) -> None:
         for line in failure_lines(error, style):
             sys.stdout.write(line + "\n")
     if view.status in (FAILED, TIMED_OUT, CANCELLED) and not view.owned:
-        root = root_of(view.paths).run_id
-        sys.stdout.write(f"\nto go on after what has succeeded: tako exec --resume {root}\n")
+        sys.stdout.write(f"\n{way_on(view, 'to go on after what has succeeded')}\n")
     found = interruption(view)
     if found is not None:
         sys.stdout.write("\n")

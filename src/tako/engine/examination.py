@@ -10,45 +10,53 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from attrs import frozen
-
+from tako.config.schema import Step, all_steps
 from tako.engine.child_runner_factory import ChildRunnerFactory
 from tako.engine.fanout import FanOutExecutor, PlannedChild
+from tako.engine.findings import (
+    AGAIN,
+    FIRST,
+    KEPT,
+    LEFT_OUT,
+    NOT_BEGUN,
+    ON_FAILURE,
+    Finding,
+    Read,
+    as_it_ended,
+    child_as_it_ended,
+    read_journal,
+    said,
+    untouched_child,
+)
 from tako.engine.segment import RunSpec
 from tako.engine.standing import Decision, NotRepeatableError, decide, resumed
 from tako.engine.taking_up import Resumption
 from tako.engine.workspace import why_lost
 from tako.errors import NotFoundError
-from tako.journal.fold import RUNNING, ChildState, FanOutState, RunState, fold
-from tako.journal.log import JournalDamagedError, read_records
-from tako.journal.records import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
-from tako.values import FrozenValue
+from tako.journal.fold import ChildState, FanOutState, RunState
+from tako.journal.log import JournalDamagedError
+from tako.journal.records import INTERRUPTED, SUCCEEDED
 from tako.version import VERSION
-
-KEPT, AGAIN, FIRST, LEFT_OUT = "kept", "runs again", "runs", "left out"
-
-
-@frozen(eq=False, repr=False)
-class Finding(FrozenValue):
-    """One step, or with an empty `step` one child: what becomes of it, and why."""
-
-    depth: int
-    repository: str
-    run_id: str
-    step: str
-    verdict: str
-    why: str
-    #: A step that may have taken effect already, and says `rerun: never`.
-    forbidden: bool = False
 
 
 class Examination:
     """Of one tree."""
 
-    def __init__(self, planner: FanOutExecutor, factory: ChildRunnerFactory, resumption: Resumption) -> None:
+    def __init__(
+        self,
+        planner: FanOutExecutor,
+        factory: ChildRunnerFactory,
+        resumption: Resumption,
+        *,
+        read: Read = read_journal,
+        whole: bool = True,
+    ) -> None:
+        """Without `whole` the children that are not taken up are not looked at."""
         self._planner = planner
         self._factory = factory
         self._resumption = resumption
+        self._read = read
+        self._whole = whole
 
     def findings(self, spec: RunSpec, state: RunState, depth: int = 0) -> Iterator[Finding]:
         """Give what becomes of each step of a run, and of each child below it."""
@@ -64,104 +72,135 @@ class Examination:
             if not depth:
                 raise
             # A child's failure, as it will be when its turn comes.
-            for left in spec.workflow.steps:
-                yield Finding(depth, spec.repository, spec.run_id, left.id, LEFT_OUT, error.message)
+            yield from self._refused(spec, state, error.message, depth)
             return
-        told = {step.id: self._step(spec, state, decision, step.id, depth) for step in spec.workflow.steps}
+        told = list(_steps(spec, state, decision, depth))
         state.apply(resumed(decision, state, now=time.time(), version=VERSION))
-        for step, finding in told.items():
+        for finding in told:
             yield finding
-            if step in state.fan_outs:
-                yield from self._children(spec, state, state.fan_outs[step], depth + 1)
+            if finding.step in state.fan_outs:
+                yield from self._children(spec, state, state.fan_outs[finding.step], depth + 1)
 
-    def _step(self, spec: RunSpec, state: RunState, decision: Decision, step: str, depth: int) -> Finding:
-        verdict, why = _verdict(state, decision, step)
-        forbidden = step in decision.forbidden
-        return Finding(depth, spec.repository, spec.run_id, step, verdict, why, forbidden)
+    def _refused(self, spec: RunSpec, state: RunState, why: str, depth: int) -> Iterator[Finding]:
+        for step in all_steps(spec.workflow.steps):
+            yield Finding(depth, spec.repository, spec.run_id, step.id, LEFT_OUT, why)
+            if step.id in state.fan_outs:
+                for child in state.fan_outs[step.id].children.values():
+                    yield from self._untouched(spec, child, depth + 1, child_as_it_ended(child))
 
     def _children(
         self, spec: RunSpec, state: RunState, fan_out: FanOutState, depth: int
     ) -> Iterator[Finding]:
         if fan_out.planned is None:
             return
-        reopened = state.step(fan_out.emitted.step).finished is None
-        if not reopened and fan_out.emitted.wait_for_children:
+        step = fan_out.emitted.step
+        if fan_out.emitted.wait_for_children and state.step(step).finished is not None:
+            for child in fan_out.children.values():
+                yield from self._not_again(spec, child, f"{step} is not repeated", depth)
             return
         plan = self._planner.plan_again(spec, fan_out)
-        again = {child.record.run_id: child for child in plan.children}
-        for child in fan_out.children.values():
-            planned = again.get(child.plan.run_id)
-            if child.plan.run_id in {gone.run_id for gone in plan.gone}:
-                yield self._child(
-                    child.plan.repository, child, LEFT_OUT, "it does not subscribe any more", depth
-                )
+        again = {planned.record.run_id: planned for planned in plan.children}
+        gone = {lost.run_id for lost in plan.gone}
+        for run_id, child in fan_out.children.items():
+            planned = again.pop(run_id, None)
+            if run_id in gone:
+                yield from self._untouched(spec, child, depth, (LEFT_OUT, "it does not subscribe any more"))
             elif planned is None:
-                yield self._child(child.plan.repository, child, *_kept(child), depth)
+                yield from self._not_again(spec, child, "--failed-only leaves it out", depth)
             elif planned.error is not None:
                 why = f"it cannot run: {planned.error.message}"
-                yield self._child(child.plan.repository, child, FIRST, why, depth)
+                yield from self._untouched(spec, child, depth, (LEFT_OUT, why))
             else:
                 yield from self._of_child(spec, fan_out, child, planned, depth)
+        for planned in again.values():
+            # Their ids are drawn when they are planned.
+            why = "its tako.yml could not be read before, and has this subscription too"
+            yield Finding(depth, planned.record.repository, "", "", FIRST, why)
+
+    def _not_again(self, spec: RunSpec, child: ChildState, reason: str, depth: int) -> Iterator[Finding]:
+        verdict, why = child_as_it_ended(child)
+        why = f"{why}, and {reason}" if verdict == LEFT_OUT else why
+        return self._untouched(spec, child, depth, (verdict, why))
+
+    def _untouched(
+        self, spec: RunSpec, child: ChildState, depth: int, told: tuple[str, str]
+    ) -> Iterator[Finding]:
+        if self._whole:
+            yield from untouched_child(spec.paths, child, self._read, depth, told)
 
     def _of_child(
         self, spec: RunSpec, fan_out: FanOutState, child: ChildState, planned: PlannedChild, depth: int
     ) -> Iterator[Finding]:
         own = self._factory.spec(spec, fan_out.emitted, planned)
         try:
-            state = fold(read_records(own.paths.journal))
+            state = self._read(own.paths)
         except NotFoundError:
             state = RunState()
         except JournalDamagedError as damage:
-            yield self._child(own.repository, child, AGAIN, f"it cannot go on: {damage.message}", depth)
+            why = f"it cannot go on: {damage.message}"
+            yield from self._untouched(spec, child, depth, (LEFT_OUT, why))
             return
-        if state.started is None:
-            left_out = self._resumption.failed_only
-            verdict = LEFT_OUT if left_out else FIRST
-            yield self._child(own.repository, child, verdict, "it had not begun", depth)
+        if state.started is None and self._resumption.failed_only:
+            yield from self._not_again(spec, child, "--failed-only leaves it out", depth)
             return
-        if state.finished is not None and state.finished.status == SUCCEEDED and not state.fan_outs:
-            yield self._child(own.repository, child, KEPT, "it succeeded", depth)
-            return
-        if self._resumption.failed_only and state.status in (RUNNING, INTERRUPTED, CANCELLED):
-            yield self._child(own.repository, child, LEFT_OUT, "it was cut off", depth)
-            return
-        ended = state.finished.status if state.finished else INTERRUPTED
-        yield self._child(own.repository, child, AGAIN, f"it {_said(ended)}", depth)
+        verdict, why = (FIRST, NOT_BEGUN) if state.started is None else (AGAIN, _why_again(state))
+        yield Finding(depth, own.repository, own.run_id, "", verdict, why)
         yield from self.findings(own, state, depth + 1)
 
-    def _child(self, repository: str, child: ChildState, verdict: str, why: str, depth: int) -> Finding:
-        return Finding(depth, repository, child.plan.run_id, "", verdict, why)
+
+def _why_again(state: RunState) -> str:
+    ended = state.finished.status if state.finished else INTERRUPTED
+    return "it succeeded, but not all of its children did" if ended == SUCCEEDED else f"it {said(ended)}"
 
 
-def _verdict(state: RunState, decision: Decision, step: str) -> tuple[str, str]:
-    known = state.steps.get(step)
-    if decision.starts_over:
-        return AGAIN if known is not None and known.attempts else FIRST, decision.starts_over
-    if known is None or (known.started is None and known.finished is None):
-        return FIRST, "it had not begun"
-    if known.was_cut_off:
-        waits = step in state.fan_outs
-        return AGAIN, "its children had not all ended" if waits else "it was interrupted"
-    assert known.finished is not None
-    if known.lets_go_on:
-        why = (
-            "its failure was tolerated" if known.finished.tolerated else f"it {_said(known.finished.status)}"
+def _steps(spec: RunSpec, state: RunState, decision: Decision, depth: int) -> Iterator[Finding]:
+    """Give what becomes of a run's own steps, each followed by its `on_failure` steps."""
+
+    def finding(step: Step, verdict: str, why: str) -> Finding:
+        return Finding(
+            depth, spec.repository, spec.run_id, step.id, verdict, why, step.id in decision.forbidden
         )
-        return KEPT, why
-    return AGAIN, known.finished.message or f"it {_said(known.finished.status)}"
+
+    ends_at = ""
+    for step in spec.workflow.steps:
+        verdict, why = (
+            (LEFT_OUT, f"the run ends at {ends_at}") if ends_at else _verdict(state, decision, step)
+        )
+        yield finding(step, verdict, why)
+        for cleanup in all_steps(step.on_failure):
+            yield finding(cleanup, *_cleanup(state, decision, cleanup, step, verdict))
+        if verdict == LEFT_OUT:
+            ends_at = ends_at or step.id
 
 
-def _said(status: str) -> str:
-    words = {
-        SKIPPED: "was skipped",
-        TIMED_OUT: "timed out",
-        CANCELLED: "was cancelled",
-        INTERRUPTED: "was interrupted",
-    }
-    return words.get(status, status)
+def _verdict(state: RunState, decision: Decision, step: Step) -> tuple[str, str]:
+    known = state.step(step.id)
+    if decision.starts_over:
+        return AGAIN if known.attempts else FIRST, decision.starts_over
+    if known.started is None and known.finished is None:
+        return FIRST, NOT_BEGUN
+    if known.lets_go_on:
+        return as_it_ended(known)
+    why = _why_cut_off(state, step) if known.was_cut_off else as_it_ended(known)[1]
+    if step.id not in decision.reset:
+        return LEFT_OUT, f"{why}, and counts as failed"
+    return AGAIN, why
 
 
-def _kept(child: ChildState) -> tuple[str, str]:
-    assert child.finished is not None
-    status = child.finished.status
-    return KEPT if status in (SUCCEEDED, SKIPPED) else LEFT_OUT, f"it {_said(status)}"
+def _why_cut_off(state: RunState, step: Step) -> str:
+    fan_out = state.fan_outs.get(step.id)
+    if fan_out is None:
+        return "it was interrupted"
+    return "its children had not all " + ("been planned" if fan_out.planned is None else "ended")
+
+
+def _cleanup(state: RunState, decision: Decision, cleanup: Step, step: Step, verdict: str) -> tuple[str, str]:
+    """What becomes of an `on_failure` step of a step with that verdict."""
+    known = state.step(cleanup.id)
+    if verdict in (AGAIN, FIRST):
+        return ON_FAILURE, f"only if {step.id} fails"
+    if known.finished is not None and (not known.was_cut_off or cleanup.id in decision.forbidden):
+        return as_it_ended(known)
+    if verdict == KEPT or step.id not in decision.forbidden:
+        return LEFT_OUT, f"it runs only if {step.id} fails"
+    return AGAIN if known.attempts else FIRST, f"{step.id} counts as failed"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from attrs import asdict, frozen
 
-from tako.errors import HeldError
+from tako.errors import HeldError, MachineError, NotFoundError, TakoError
 from tako.layout import RunDirectory
 from tako.system import crash_points
 from tako.system.files import holder_of, try_lock, try_share
@@ -58,11 +58,21 @@ def _locked(paths: RunDirectory, take: Callable[[int], bool]) -> int | None:
     return None
 
 
-def held_error(paths: RunDirectory) -> HeldError:
-    """The failure to raise when a root run's lock could not be had: it says who has it."""
-    with paths.lock.open("rb") as lock:
-        message = f"run {paths.run_id} is held by {holder_of(lock.fileno())}"
+def held_error(paths: RunDirectory) -> TakoError:
+    """The failure to raise when a root run's lock could not be had: who has it, or that the run is gone."""
+    try:
+        with paths.lock.open("rb") as lock:
+            message = f"run {paths.run_id} is held by {holder_of(lock.fileno())}"
+    except FileNotFoundError:
+        message = f"run {paths.run_id} is gone: it was removed meanwhile"
+        return NotFoundError(message, hint="`tako runs` lists those that there are")
     return HeldError(message, hint="wait for it, or end it first")
+
+
+def lock_error(paths: RunDirectory, error: OSError) -> MachineError:
+    """The failure to raise when a root run's lock cannot be opened."""
+    message = f"the lock of run {paths.run_id} cannot be opened: {paths.lock}: {error.strerror}"
+    return MachineError(message, hint="it has to be a file that you may write, on a disk that can be written")
 
 
 def _is_in_place(descriptor: int, paths: RunDirectory) -> bool:

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 
 from attrs import asdict
 
-from tako.engine.examination import Finding
+from tako.engine.findings import AGAIN, FIRST, KEPT, LEFT_OUT, ON_FAILURE, Finding
 from tako.report.text import plain
 
-_SIGNS = {"kept": "=", "runs again": "↻", "runs": "▶", "left out": "-"}
+_SIGNS = {KEPT: "=", AGAIN: "↻", FIRST: "▶", ON_FAILURE: "?", LEFT_OUT: "-"}
 
 
 def explanation_lines(findings: Iterable[Finding]) -> Iterator[str]:
     """Give lines such as `  ↻ test  runs again: exit code 3`, indented as the tree is."""
     for finding in findings:
-        name = finding.step or f"{finding.repository}  {finding.run_id}"
+        name = finding.step or f"{finding.repository}  {finding.run_id}".rstrip()
         never = "; `rerun: never`" if finding.forbidden else ""
         indent = "  " * finding.depth
         why = f": {plain(finding.why.splitlines()[0])}" if finding.why else ""

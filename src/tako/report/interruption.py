@@ -12,7 +12,7 @@ from attrs import define, field
 from tako.journal.fold import PENDING, RUNNING, ChildState
 from tako.journal.records import INTERRUPTED
 from tako.recovery.settlement import last_sign
-from tako.report.reading import RunView, moment, root_of
+from tako.report.reading import RunView, moment, way_on
 from tako.report.text import Style
 
 _SHOWN = 20
@@ -20,9 +20,12 @@ _SHOWN = 20
 
 @define
 class Interruption:
-    """`at` is the last sign of life, in seconds since the epoch; `running` the steps that were cut off."""
+    """`at` is the last sign of life, in seconds since the epoch, 0 of a run that ended before it began.
 
-    root: str
+    `running` are the steps that were cut off.
+    """
+
+    way_on: str
     at: float = 0.0
     reaped: bool = False
     running: list[dict[str, str]] = field(factory=list)
@@ -36,8 +39,9 @@ def interruption(view: RunView) -> Interruption | None:
     """Look for it in the tree of a run; None of a run that was not interrupted."""
     if view.status != INTERRUPTED:
         return None
-    found = Interruption(root_of(view.paths).run_id, reaped=view.state.status == INTERRUPTED)
-    _look(view, found)
+    found = Interruption(way_on(view), reaped=view.state.status == INTERRUPTED)
+    if view.has_begun:
+        _look(view, found)
     return found
 
 
@@ -83,19 +87,21 @@ def _named(view: RunView, step: str) -> dict[str, str]:
 
 def interruption_lines(found: Interruption, style: Style) -> Iterator[str]:
     """The same for people."""
-    yield f"{style.sign(INTERRUPTED)} interrupted {moment(found.at)}"
+    when = moment(found.at) if found.at else "before it began: nothing of it ran"
+    yield f"{style.sign(INTERRUPTED)} interrupted {when}"
     for place in found.running[:_SHOWN]:
         yield f"    was running: {place['repository']} {place['workflow']}, step {place['step']}"
     if len(found.running) > _SHOWN:
         yield f"    and {len(found.running) - _SHOWN} more"
     done = _counted(found.done_steps, found.done_children)
-    yield f"    done: {done or 'nothing yet'}"
+    if found.at:
+        yield f"    done: {done or 'nothing yet'}"
     waiting = _counted(found.waiting_steps, found.waiting_children)
     if waiting:
         yield f"    not begun: {waiting}"
     if not found.reaped:
         yield "    what is left of it: `tako reap` ends it"
-    yield f"    to go on: tako exec --resume {found.root}"
+    yield f"    {found.way_on}"
 
 
 def _counted(steps: int, children: int) -> str:

@@ -42,6 +42,11 @@ class RunView(FrozenValue):
             status = RUNNING
         return INTERRUPTED if status == RUNNING and not self.owned else status
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of it may have run."""
+        return self.state.started is not None
+
     def child(self, run_id: str) -> RunView | None:
         """A child of the same tree; None if it never started or its journal is damaged."""
         paths = self.paths.child(run_id)
@@ -53,8 +58,22 @@ class RunView(FrozenValue):
 
 
 def read_run(paths: RunDirectory) -> RunView:
-    """The run of a directory; raises `NotFoundError` if it has no journal, and for damage as the log does."""
-    return RunView(paths, fold(read_records(paths.journal)), is_locked(root_of(paths).lock))
+    """The run of a directory; raises `NotFoundError` if there is none, and for damage as the log does."""
+    try:
+        state = fold(read_records(paths.journal))
+    except NotFoundError:
+        if not paths.path.is_dir():
+            raise
+        # Its first record is to come, or it was killed before that.
+        state = RunState()
+    return RunView(paths, state, is_locked(root_of(paths).lock))
+
+
+def way_on(view: RunView, words: str = "to go on") -> str:
+    """What to do about a run that did not succeed: `words` and a command; what never began, begins anew."""
+    if not view.has_begun and not view.paths.is_child:
+        return "to start it anew: tako exec WORKFLOW"
+    return f"{words}: tako exec --resume {root_of(view.paths).run_id}"
 
 
 def root_of(paths: RunDirectory) -> RunDirectory:

@@ -46,7 +46,7 @@ def _run(view: RunView, *, top: bool = False, exit_code: int | None = None) -> I
 
 def _interruption(view: RunView) -> str:
     found = interruption(view)
-    at = moment(found.at) if found else None
+    at = moment(found.at) if found and found.at else None
     running = found.running if found else []
     return f',"interrupted_at":{json.dumps(at)},"was_running":{json.dumps(running)}'
 

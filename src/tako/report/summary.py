@@ -26,20 +26,22 @@ def report(paths: RunDirectory, result: TreeResult, *, output: str, quiet: bool)
     Text that nobody takes is dropped: the journal has it, and the exit code is the run's. Raises
     `MachineError` for a JSON result that cannot be written, `BrokenPipeError` if its reader has left.
     """
+    how = ""
     if output == "json":
         _write_json(paths, result)
     elif not quiet or result.exit_code:
-        from tako.report.reading import read_run
+        from tako.report.reading import read_run, way_on
 
         run = read_run(paths)
+        how = way_on(run, "to go on after what has succeeded")
         if not quiet:
             _drop_if_it_fails(_print_tree, run, sys.stdout)
         if result.exit_code:
             _drop_if_it_fails(_print_failures, run, sys.stderr)
     if result.message:
         say(sys.stderr, f"tako: {result.message}\n")
-    if result.exit_code and output != "json" and not quiet:
-        say(sys.stderr, f"tako: to go on after what has succeeded: tako exec --resume {paths.run_id}\n")
+    if result.exit_code and how and not quiet:
+        say(sys.stderr, f"tako: {how}\n")
 
 
 def _write_json(paths: RunDirectory, result: TreeResult) -> None:

@@ -1,0 +1,119 @@
+"""Makes a run that was ready to be taken up: from its journal, and from what its source is now.
+
+In: the root's directory and state. Out: an `Again`. A run that never began is a `NotFoundError`; a checkout
+or tako.yml that changed is a `UsageError` unless it was accepted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from tako.cli.parts import Parts, choose_isolation, root_spec
+from tako.cli.request import NO, Request
+from tako.config.inputs import resolve_inputs
+from tako.config.loader import load_config_file
+from tako.config.schema import Config
+from tako.engine.root_source import RootSource
+from tako.engine.runnable import runnable
+from tako.engine.segment import RunSpec
+from tako.engine.taking_up import Resumption
+from tako.errors import NotFoundError, UsageError
+from tako.journal.fold import RunState
+from tako.journal.records import RunStarted
+from tako.layout import CONFIG_NAME, RunDirectory
+from tako.repositories.git import checkout_state
+from tako.repositories.reference import parse_repository
+from tako.sandbox.isolation import Isolation
+from tako.values import FrozenValue
+
+
+@frozen(eq=False, repr=False)
+class Again(FrozenValue):
+    """What is taken up: the root's spec and state, and what was found to have changed."""
+
+    parts: Parts
+    spec: RunSpec
+    #: Of the children.
+    isolation: Isolation
+    state: RunState
+    resumption: Resumption
+
+
+def make_again(parts: Parts, paths: RunDirectory, state: RunState) -> Again:
+    """Compare, and put together what the resume of this root run needs."""
+    started = state.started
+    if started is None:
+        message = f"run {paths.run_id} ended before it began"
+        raise NotFoundError(message, hint="start it anew: tako exec WORKFLOW")
+    source, changes = _source(parts, started)
+    if changes and not parts.request.accept_changes:
+        message = f"{source.source} is not as the run left it: {'; '.join(changes)}"
+        hint = "undo that, or go on with it as it is: --accept-changes"
+        raise UsageError(message, hint=hint)
+    # As it was asked for at the beginning: a workspace made at another level could not be gone on with.
+    asked = parts.request.isolation or started.isolation_asked
+    parts = evolve(parts, request=evolve(parts.request, isolation=asked))
+    isolation = choose_isolation(parts, source)
+    spec = root_spec(parts, source, isolation)
+    spec = evolve(
+        spec,
+        run_id=paths.run_id,
+        root_run_id=paths.run_id,
+        directory=paths.path,
+        keep=started.keep or parts.request.keep,
+    )
+    return Again(parts, spec, isolation, state, _resumption(parts.request, source, changed=bool(changes)))
+
+
+def _resumption(request: Request, source: RootSource, *, changed: bool) -> Resumption:
+    return Resumption(
+        failed_only=request.failed_only,
+        # As long as it is not answered, what would be repeated has to be found.
+        may_repeat=request.rerun != NO,
+        commit=source.commit if changed else "",
+        config_digest=source.config.digest if changed else "",
+        tracked_changes=source.tracked_changes if changed else "",
+    )
+
+
+def _source(parts: Parts, started: RunStarted) -> tuple[RootSource, list[str]]:
+    """What the root run is made from, and how it differs from what it was."""
+    return _checkout(started) if started.in_place else (_snapshot(parts, started), [])
+
+
+def _checkout(started: RunStarted) -> tuple[RootSource, list[str]]:
+    checkout = Path(started.source)
+    config = load_config_file(checkout / CONFIG_NAME)
+    found = checkout_state(checkout)
+    changes = []
+    if config.digest != started.config_digest:
+        changes.append(f"{CONFIG_NAME} has changed")
+    if found.commit != started.commit:
+        changes.append(f"HEAD is {found.commit[:12] or 'gone'}, it was {started.commit[:12] or 'none'}")
+    if found.tracked_changes != started.tracked_changes:
+        changes.append("its tracked files have changed")
+    source = _root_source(started, config, checkout, changed=bool(changes))
+    return evolve(source, commit=found.commit, tracked_changes=found.tracked_changes), changes
+
+
+def _snapshot(parts: Parts, started: RunStarted) -> RootSource:
+    pinned = parts.cache.pinned(parse_repository(started.repository), started.branch, started.commit)
+    snapshot = parts.cache.snapshot(pinned)
+    return _root_source(started, load_config_file(snapshot / CONFIG_NAME), snapshot, changed=False)
+
+
+def _root_source(started: RunStarted, config: Config, source: Path, *, changed: bool) -> RootSource:
+    workflow = runnable(config, started.workflow, "exec")
+    return RootSource(
+        repository=started.repository,
+        branch=started.branch,
+        commit=started.commit,
+        source=source,
+        config=config,
+        workflow=workflow,
+        inputs=resolve_inputs(workflow, dict(started.inputs)) if changed else started.inputs,
+        in_place=started.in_place,
+        tracked_changes=started.tracked_changes,
+    )
