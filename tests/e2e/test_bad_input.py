@@ -308,3 +308,11 @@ def test_a_link_that_leads_out_is_not_followed_for_outputs_or_artifacts(scene: S
         assert "link" in done.json["failures"][0]["message"]
     everything = b"".join(path.read_bytes() for path in scene.tako.home.rglob("*") if path.is_file())
     assert b"the secret" not in everything
+
+
+def test_a_tmpdir_that_is_not_there_is_exit_code_4(scene: Scene) -> None:
+    """Short: in a longer one a socket's path would be too long, and /tmp is used."""
+    done = scene.tako(
+        "exec", "release", cwd=_with_config(scene, tako_yml(_RELEASE)), env={"TMPDIR": "/proc/nothing"}
+    )
+    _refused(scene, done, 4, "temporary directory /proc/nothing/tako-", "No such file or directory")

@@ -154,6 +154,7 @@ def _resume(request: Request) -> int:
 def _in_resumed_root(resume: Callable[[Post, ForkedCell], int], post: Post) -> int:
     from tako.engine.forked_cell import ForkedCell
 
+    post.make_temporary()
     put_aside()
     os.chdir("/")
     cell = ForkedCell()
@@ -165,6 +166,7 @@ def _in_root(request: Request, post: Post) -> int:
     """What the root process does first: the order of these lines is what makes it fast and safe."""
     from tako.engine.forked_cell import ForkedCell
 
+    post.make_temporary()
     put_aside()
     os.chdir("/")
     # Forked while there is one thread; it loads its modules while this process loads others.

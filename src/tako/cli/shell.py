@@ -71,6 +71,7 @@ def command(run: str, words: tuple[str, ...], step: str) -> int:
 
 
 def _in_root(wish: Wish, post: Post) -> int:
+    post.make_temporary()
     # It finds where the kernel keeps the title only as long as the environment is where it was.
     getproctitle()
     put_aside()

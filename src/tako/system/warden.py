@@ -39,13 +39,24 @@ _BASE_MAX = 48
 
 @frozen(eq=False, repr=False)
 class Post(FrozenValue):
-    """What the root process holds: a short private directory, the warden's pidfd, a line to it."""
+    """What the root process holds: a short path for a private directory, the warden's pidfd, a line to it."""
 
     temporary: str
     warden_pidfd: int
     _line: int
     #: Helpers that end by themselves once this process is gone.
     _helpers: set[int] = field(factory=set)
+
+    def make_temporary(self) -> None:
+        """Make the private directory, which is removed by whoever of the two outlives the other.
+
+        Raises `MachineError`.
+        """
+        try:
+            os.mkdir(self.temporary, 0o700)
+        except OSError as error:
+            message = f"the temporary directory {self.temporary} cannot be made: {error.strerror}"
+            raise MachineError(message) from error
 
     def announce(self, pid: int) -> None:
         """Have a helper spared, here and by the warden, that must be given time to end by itself."""
@@ -93,7 +104,7 @@ def under_warden(work: Callable[[Post], int], *, foreground: bool = False) -> in
     With `foreground` it may use the terminal as the caller may: signals from there can reach it twice.
     Must be called while the process has one thread (fork).
     """
-    temporary = _private_directory()
+    temporary = _private_name()
     listen, line = os.pipe2(os.O_CLOEXEC)
     own_pidfd = os.pidfd_open(os.getpid())
     libc.become_subreaper()
@@ -114,18 +125,12 @@ def under_warden(work: Callable[[Post], int], *, foreground: bool = False) -> in
     return _Warden(root, listen, temporary).stand(before)
 
 
-def _private_directory() -> str:
-    """A directory of this user's alone; short, as a Unix socket's path has at most 108 bytes (unix(7))."""
+def _private_name() -> str:
+    """For a directory of this user's alone: a Unix socket's path has at most 108 bytes (unix(7))."""
     base = os.environ.get("TMPDIR", "")
     if not base.startswith("/") or len(base) > _BASE_MAX:
         base = "/tmp"  # noqa: S108 - a directory of our own is made in it, and mkdir(2) refuses what exists
-    path = f"{base}/tako-{os.urandom(6).hex()}"
-    try:
-        os.mkdir(path, 0o700)
-    except OSError as error:
-        message = f"the temporary directory {path} cannot be made: {error.strerror}"
-        raise MachineError(message) from error
-    return path
+    return f"{base}/tako-{os.urandom(6).hex()}"
 
 
 def _remove(temporary: str) -> None:
