@@ -219,6 +219,7 @@ def test_a_fan_out_that_was_never_planned_has_a_result_too() -> None:
         ("succeeded", ""),
         ("failed", "3 of 5 children did not succeed"),
         ("timed_out", "ended by the timeout of the fan-out"),
+        ("cancelled", ""),
     ],
 )
 @pytest.mark.parametrize("tolerant", [True, False])
@@ -233,9 +234,14 @@ def test_the_end_of_a_fan_out_step(status: str, message: str, tolerant: bool) ->
         status=status,
         duration_s=2.5,
         message=message,
-        tolerated=tolerant and status != "succeeded",
+        tolerated=tolerant and status in ("failed", "timed_out"),
         counts={"succeeded": 2, "failed": 1, "timed_out": 1, "cancelled": 1},
     )
+
+
+def test_a_fan_out_that_its_workflow_was_ended_at_has_no_timeout_of_its_own() -> None:
+    record = step_closed(Step(id="fan"), "timed_out", Tally(), now=T0, began=T0)
+    assert (record.status, record.message) == ("timed_out", "")
 
 
 def test_a_clock_that_went_back_gives_no_negative_duration() -> None:

@@ -301,13 +301,14 @@ class Driver:
             self._record_cut_off(spec, state)
             self._record(spec.run_id, WorkerDied(time.time(), segment.attempt, message))
             for observer in self._observers:
-                observer.worker_lost(spec, message)
-            return h.WorkerLost(spec.run_id)
+                observer.worker_lost(spec, f"{message} (attempt {segment.attempt} of {WORKER_DEATHS_MAX})")
+            return h.WorkerLost(spec.run_id, restarting=state.restarting)
         told = f"{spec.repository} {spec.run_id}: {type(error).__name__}: {message}"
         if isinstance(error, TakoError):
             self._fault = self._fault or told
         else:
             self._bug = self._bug or told
+        self._record_cut_off(spec, state)
         self._record(spec.run_id, RunFinished(time.time(), FAILED, message=message, error_kind="worker_died"))
         return h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
 
