@@ -298,8 +298,9 @@ class Driver:
                 return h.SegmentEnded(spec.run_id, step=step)
         message = str(error) if error else "the worker ended without an end of the run in its journal"
         if isinstance(error, WorkerLostError):
-            self._record_cut_off(spec, state)
-            self._record(spec.run_id, WorkerDied(time.time(), segment.attempt, message))
+            now = time.time()
+            self._record_cut_off(spec, state, f"its worker died: {message}", now)
+            self._record(spec.run_id, WorkerDied(now, segment.attempt, message))
             for observer in self._observers:
                 observer.worker_lost(spec, f"{message} (attempt {segment.attempt} of {WORKER_DEATHS_MAX})")
             return h.WorkerLost(spec.run_id, restarting=state.restarting)
@@ -308,17 +309,16 @@ class Driver:
             self._fault = self._fault or told
         else:
             self._bug = self._bug or told
-        self._record_cut_off(spec, state)
-        self._record(spec.run_id, RunFinished(time.time(), FAILED, message=message, error_kind="worker_died"))
+        now = time.time()
+        self._record_cut_off(spec, state, message, now)
+        self._record(spec.run_id, RunFinished(now, FAILED, message=message, error_kind="worker_died"))
         return h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
 
-    def _record_cut_off(self, spec: RunSpec, state: RunState) -> None:
-        """End the attempt of the step that ran when its worker died: each that started has one end."""
+    def _record_cut_off(self, spec: RunSpec, state: RunState, message: str, now: float) -> None:
+        """End the attempt of the step that ran when its worker ended: each that started has one end."""
         for step in state.steps.values():
             if step.status == RUNNING:
-                ended = StepFinished(
-                    time.time(), step.id, step.attempts, INTERRUPTED, message="its worker died"
-                )
+                ended = StepFinished(now, step.id, step.attempts, INTERRUPTED, message=message)
                 self._record(spec.run_id, ended)
 
     def _not_planned(self, error: BaseException) -> None:
