@@ -6,36 +6,22 @@ The kernel's answers to calls on one journal are replaced by strace(1), in the r
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.runner import GENEROUS_S, Finished, command
+from tests.support.runner import Finished
 from tests.support.scenes import FAN_OUT, Scene, children, records
+from tests.support.strace import needs_strace, traced
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("strace") is None,
-    reason="needs strace, and root to see whose files are open",
-)
+pytestmark = needs_strace
 
 
 def _resume(scene: Scene, run: Path, journal: Path, fault: str) -> Finished:
     """Take a run up while calls on a journal fail."""
     call = fault.partition(":")[0]
-    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "-P", str(journal)]
-    strace += ["-e", f"trace={call}", "-e", f"inject={fault}"]
-    done = subprocess.run(
-        [*strace, *command(), "exec", "--resume", run.name],
-        cwd="/",
-        env=dict(scene.tako.environment),
-        capture_output=True,
-        text=True,
-        timeout=GENEROUS_S,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    options = ["-o", os.devnull, "-P", str(journal), "-e", f"trace={call}", "-e", f"inject={fault}"]
+    return traced(scene.tako, "exec", "--resume", run.name, options=options, cwd=scene.directory)
 
 
 @pytest.mark.parametrize(
