@@ -76,7 +76,11 @@ class MachineError(TakoError):
     exit_code = 4
 
 
-class DiskFullError(MachineError):
+class WriteFailedError(MachineError):
+    """What has to be kept cannot be written: the disk fails, or became read-only."""
+
+
+class DiskFullError(WriteFailedError):
     """No room left where tako writes (ENOSPC, EDQUOT)."""
 
 

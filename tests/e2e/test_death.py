@@ -137,6 +137,13 @@ def test_an_idle_forkserver_and_a_stopped_root_die_with_the_warden(scene: Scene)
         _nothing_is_left(running, kill(running.warden))
 
 
+def _child_of(scene: Scene, name: str = "acme/doomed") -> Path:
+    """The directory of the only child in that repository."""
+    [run] = scene.runs()
+    [child] = [path for path in (run / "children").iterdir() if records(path)[0]["repository"] == name]
+    return child
+
+
 def _died(result: Any) -> int:  # noqa: ANN401 - JSON
     """How many workers of the run were lost."""
     return int(result["attempts"]) - 1
@@ -206,6 +213,14 @@ def test_a_worker_killed_too_often_fails_only_its_own_child(scene: Scene) -> Non
     error = errors(result)["acme/doomed"]
     assert (error["kind"], error["attempts"]) == ("worker_died", _DEATHS_MAX)
     assert f"died {_DEATHS_MAX} times" in error["message"]
+    told = [(one["attempt"], one["status"], one["message"]) for one in error["earlier"]]
+    causes = [record["message"] for record in records(_child_of(scene)) if record["kind"] == "WorkerDied"]
+    assert told == [
+        (number, "interrupted", f"its worker died: {cause}") for number, cause in enumerate(causes, 1)
+    ]
+    text = scene.tako("status").stdout
+    assert "    attempt 3 interrupted: its worker died: " in text
+    assert f"attempt {_DEATHS_MAX} of {_DEATHS_MAX}" in stderr
 
 
 @both

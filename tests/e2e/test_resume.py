@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import shlex
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 
 from tako.journal.log import Writer, line_of, read_records
 from tako.journal.records import RunStarted, SegmentStarted
+from tako.system import crash_points
 from tests.support.git import commit, git
 from tests.support.run_processes import kill, parent_of, root_of
 from tests.support.runner import GENEROUS_S, Finished, command
@@ -648,7 +651,14 @@ def test_what_failed_only_leaves_out_of_children_nobody_waited_for_stays_a_failu
 
 
 @pytest.mark.measured
-def test_a_clean_retry_waits_for_children_nobody_else_waits_for(scene: Scene) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_clean_retry_waits_for_children_nobody_else_waits_for(scene: Scene, killed: bool) -> None:
+    """Also if the worker that asked for it dies with these words."""
+    points = scene.directory / "points"
+    points.mkdir()
+    if killed:
+        label = "worker acme/app 1.1 after append RunRestarted failing #1"
+        (points / "kill").write_text(json.dumps({"label": label}))
     mail, go = scene.mailbox(), scene.mailbox("go")
     once = scene.directory / "once"
     emits = fan_out(wait_for_children=False)
@@ -664,14 +674,19 @@ def test_a_clean_retry_waits_for_children_nobody_else_waits_for(scene: Scene) ->
         [subscription("acme/app", events=["used"])],
     )
     scene.checkout("acme/leaf", {"tako.yml": leaf})
-    checkout = scene.library(FAN_OUT)
-    with scene.tako.started("exec", "release", "--jobs", "2", cwd=checkout) as process:
+    checkout, crash = scene.library(FAN_OUT), {crash_points.VARIABLE: str(points)}
+    with scene.tako.started("exec", "release", "--jobs", "2", cwd=checkout, env=crash) as process:
         assert sorted(mail.lines(2)) == ["failing", "leaf"]
+        if killed:
+            # Longer than the pause before another worker.
+            time.sleep(1.0)
+            assert "worker acme/app 1.2" not in (points / "passed").read_text()
         go.path.write_text("go\n")
         _, stderr = process.communicate(timeout=GENEROUS_S)
     assert process.returncode == 0, stderr
     app = children(scene.status())["acme/app"]
     assert [(step["id"], step["attempts"]) for step in app["steps"]][1] == ("failing", 2)
+    assert app["attempts"] == 1 + killed
     # It answered the same event once.
     assert mail.is_empty()
 

@@ -318,11 +318,19 @@ def test_a_child_is_reported_when_its_own_fan_outs_have_settled_and_a_late_failu
 # --- workers that die ---
 
 
+def _replaced(machine: Machine, run_id: str, start: StartSegment) -> None:
+    """Lose a worker and wait for the next one."""
+    assert machine.handle(WorkerLost(run_id)) == []
+    due = machine.next_deadline
+    assert due is not None
+    assert machine.handle(TimePassed(due)) == [start]
+
+
 def test_a_lost_worker_is_replaced_twice_and_then_the_run_has_failed() -> None:
     machine = _begun()
     _fan_out(machine, _planned("root", "a", "b"))
-    assert machine.handle(WorkerLost("a")) == [StartSegment("a", 0, 2)]
-    assert machine.handle(WorkerLost("a")) == [StartSegment("a", 0, 3)]
+    _replaced(machine, "a", StartSegment("a", 0, 2))
+    _replaced(machine, "a", StartSegment("a", 0, 3))
     assert machine.handle(WorkerLost("a")) == [
         FinishRun("a", "failed", "worker_died"),
         _report("a", "failed"),
@@ -332,16 +340,47 @@ def test_a_lost_worker_is_replaced_twice_and_then_the_run_has_failed() -> None:
 
 def test_each_segment_has_its_own_attempts() -> None:
     machine = _begun()
-    machine.handle(WorkerLost("root"))
-    machine.handle(WorkerLost("root"))
+    _replaced(machine, "root", StartSegment("root", 0, 2))
+    _replaced(machine, "root", StartSegment("root", 0, 3))
     assert _fan_out(machine, _planned("root")) == [_close("succeeded"), StartSegment("root", 1, 1)]
-    assert machine.handle(WorkerLost("root")) == [StartSegment("root", 1, 2)]
+    _replaced(machine, "root", StartSegment("root", 1, 2))
+
+
+def test_it_is_replaced_after_a_pause_that_doubles_in_which_others_have_its_place() -> None:
+    machine = _begun(slots=1)
+    _fan_out(machine, _planned("root", "a", "b"))
+    assert machine.handle(WorkerLost("a"), 110.0) == _started("b")
+    assert machine.next_deadline == pytest.approx(110.2)
+    assert machine.handle(TimePassed(110.1)) == []
+    # Its pause is over, but there is no slot.
+    assert machine.handle(TimePassed(110.3)) == []
+    assert machine.next_deadline is None
+    assert machine.handle(SegmentEnded("b", "succeeded"))[-1] == StartSegment("a", 0, 2)
+    assert machine.handle(WorkerLost("a"), 120.0) == []
+    assert machine.next_deadline == pytest.approx(120.4)
+
+
+def test_a_run_that_waits_for_its_next_worker_can_be_stopped_and_timed_out() -> None:
+    machine = _begun()
+    _fan_out(machine, _planned("root", NewRun("a", "", 10.0), "b"))
+    assert machine.handle(WorkerLost("a"), 109.9) == []
+    assert machine.next_deadline == 110.0
+    assert machine.handle(TimePassed(110.0)) == [
+        FinishRun("a", "timed_out", "timed_out"),
+        _report("a", "timed_out"),
+    ]
+    assert machine.handle(WorkerLost("b")) == []
+    assert machine.handle(StopAsked())[:2] == [
+        FinishRun("b", "cancelled", "cancelled"),
+        _report("b", "cancelled"),
+    ]
+    assert machine.next_deadline is None
 
 
 def test_the_root_itself_may_lose_its_worker_for_good() -> None:
     machine = _begun()
-    machine.handle(WorkerLost("root"))
-    machine.handle(WorkerLost("root"))
+    _replaced(machine, "root", StartSegment("root", 0, 2))
+    _replaced(machine, "root", StartSegment("root", 0, 3))
     assert machine.handle(WorkerLost("root")) == [
         FinishRun("root", "failed", "worker_died"),
         SettleTree("failed", late_failure=False),
@@ -371,6 +410,7 @@ def test_a_run_that_was_told_to_stop_and_reached_a_fan_out_instead_is_ended_ther
     machine = _begun()
     machine.handle(StopAsked())
     assert machine.handle(SegmentEnded("root", step="fan")) == [
+        _close("cancelled"),
         FinishRun("root", "cancelled", "cancelled"),
         SettleTree("cancelled", late_failure=False),
     ]
@@ -684,6 +724,28 @@ def test_a_run_that_begins_again_waits_for_its_children_first() -> None:
     assert machine.handle(SegmentEnded("root", restarted=True)) == []
     told = machine.handle(SegmentEnded("a", "succeeded"))
     assert told == [_report("a", "succeeded"), StartSegment("root", 2, 1)]
+
+
+def test_so_does_one_whose_worker_died_right_after_it_said_so() -> None:
+    machine = _begun()
+    _fan_out(machine, _planned("root", "a", wait=False))
+    assert machine.handle(WorkerLost("root", restarting=True)) == []
+    assert machine.next_deadline is None
+    told = machine.handle(SegmentEnded("a", "succeeded"))
+    assert told == [_report("a", "succeeded"), StartSegment("root", 2, 1)]
+
+
+def test_workers_that_die_before_they_begin_again_are_counted() -> None:
+    machine = _begun()
+    assert machine.handle(SegmentEnded("root", restarted=True)) == [StartSegment("root", 1, 1)]
+    for attempt in (2, 3):
+        assert machine.handle(WorkerLost("root", restarting=True)) == []
+        due = machine.next_deadline
+        assert due is not None
+        assert machine.handle(TimePassed(due)) == [StartSegment("root", 1, attempt)]
+    assert machine.handle(WorkerLost("root", restarting=True))[0] == FinishRun(
+        "root", "failed", "worker_died"
+    )
 
 
 def test_one_that_waits_for_them_can_be_ended() -> None:

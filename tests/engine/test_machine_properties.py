@@ -68,6 +68,9 @@ class SimulatedRun:
     status: str = ""
     fan_outs: list[str] = field(factory=list)
     reopening: set[str] = field(factory=set)
+    #: Fan-outs that it came to and that have no end yet.
+    reached: set[str] = field(factory=set)
+    starts_over: bool = False
 
     @property
     def ended(self) -> bool:
@@ -116,6 +119,7 @@ class RandomTrees(RuleBasedStateMachine):
             case i.PlanFanOut(run_id, step):
                 assert self.runs[run_id].phase == "reached a fan-out"
                 self.runs[run_id].phase = f"plans {step}"
+                self.runs[run_id].reached.add(step)
             case i.CloseFanOut():
                 self.close(instruction)
             case i.ReportChild():
@@ -129,17 +133,29 @@ class RandomTrees(RuleBasedStateMachine):
     def start(self, order: i.StartSegment) -> None:
         run = self.runs[order.run_id]
         assert not run.ended
-        assert run.phase in ("waits to start", "goes on")
+        assert run.phase in ("waits to start", "goes on", "rests")
+        assert not (run.starts_over and self.has_open_children(run)), "they answer what it may come to again"
+        run.starts_over = False
         assert (order.number > 0 or order.attempt > 1) == (run.segments > 0 or run.new.segment > 0)
         run.phase = "runs"
         run.segments += 1
 
     def end(self, run: SimulatedRun, status: str) -> None:
         assert not run.ended, "each run ends once"
+        assert not run.reached, "what has begun has ended before"
         run.status = status
         run.phase = "ended"
 
+    def has_open_children(self, run: SimulatedRun) -> bool:
+        return bool(run.reopening) or any(self.fan_outs[run.new.run_id, step].open for step in run.fan_outs)
+
     def close(self, order: i.CloseFanOut) -> None:
+        run = self.runs[order.run_id]
+        assert order.step in run.reached, "a step ends once"
+        run.reached.discard(order.step)
+        if (order.run_id, order.step) not in self.fan_outs:
+            assert run.cancelled, "only a run that is to end does not plan its children"
+            return
         fan_out = self.fan_outs[order.run_id, order.step]
         assert not fan_out.closed, "a step ends once"
         fan_out.closed = True
@@ -148,7 +164,6 @@ class RandomTrees(RuleBasedStateMachine):
             counted = order.tally.succeeded + order.tally.not_well + order.tally.skipped
             before = fan_out.planned.ended
             assert counted == len(fan_out.planned.children) + before.succeeded + before.not_well
-        run = self.runs[order.run_id]
         if not run.ended:
             run.phase = "goes on"
 
@@ -158,10 +173,7 @@ class RandomTrees(RuleBasedStateMachine):
         fan_out.open.discard(order.run_id)
         child = self.runs[order.run_id]
         assert child.ended
-        assert not child.reopening, "all of its children are known"
-        assert not any(self.fan_outs[order.run_id, step].open for step in child.fan_outs), (
-            "its subtree has settled"
-        )
+        assert not self.has_open_children(child), "its subtree has settled"
         fan_out.reported[order.run_id] = order.status
 
     # --- what may happen ---
@@ -204,6 +216,9 @@ class RandomTrees(RuleBasedStateMachine):
     def planning(self) -> list[SimulatedRun]:
         return [run for run in self.runs.values() if run.phase.startswith("plans")]
 
+    def resting(self) -> list[SimulatedRun]:
+        return [run for run in self.runs.values() if run.phase == "rests"]
+
     def reopening(self) -> list[SimulatedRun]:
         return [run for run in self.runs.values() if run.reopening]
 
@@ -218,21 +233,23 @@ class RandomTrees(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_segment_reaches_a_fan_out(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(self.running()))
-        run.phase = "reached a fan-out"
-        self.tell(h.SegmentEnded(run.new.run_id, step=f"fan-{len(run.fan_outs)}"))
+        run.phase, step = "reached a fan-out", f"fan-{len(run.fan_outs)}"
+        run.reached.add(step)
+        self.tell(h.SegmentEnded(run.new.run_id, step=step))
 
     @precondition(lambda self: self.running())
-    @rule(data=st.data())
-    def a_worker_dies(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), starts_over=st.booleans())
+    def a_worker_dies(self, data: st.DataObject, starts_over: bool) -> None:
         run = data.draw(st.sampled_from(self.running()))
-        run.phase = "goes on"
-        self.tell(h.WorkerLost(run.new.run_id))
+        run.phase = "goes on" if starts_over and self.has_open_children(run) else "rests"
+        run.starts_over = starts_over
+        self.tell(h.WorkerLost(run.new.run_id, restarting=starts_over))
 
     @precondition(lambda self: self.running())
     @rule(data=st.data())
     def a_run_begins_again(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(self.running()))
-        run.phase = "goes on"
+        run.phase, run.starts_over = "goes on", True
         self.tell(h.SegmentEnded(run.new.run_id, restarted=True))
 
     @precondition(lambda self: self.reopening())
@@ -275,7 +292,11 @@ class RandomTrees(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_fan_out_cannot_be_planned(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(self.planning()))
+        self.fan_out_fails(run)
+
+    def fan_out_fails(self, run: SimulatedRun) -> None:
         step, run.phase = run.phase.removeprefix("plans "), "goes on"
+        run.reached.discard(step)
         self.tell(h.FanOutFailed(run.new.run_id, step))
 
     @precondition(lambda self: self.settled is None)
@@ -310,7 +331,7 @@ class RandomTrees(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_not_idle_while_somebody_could_use_them(self) -> None:
-        if self.settled is None and not self.planning() and not self.reopening() and self.runs:
+        if self.settled is None and self.runs and not (self.planning() or self.reopening() or self.resting()):
             assert self.running(), "nobody runs, nothing is planned, and it has not settled"
 
     @invariant()
@@ -323,14 +344,16 @@ class RandomTrees(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever is left succeeds: the tree then settles in as many steps as there are segments."""
-        while self.running() or self.planning() or self.reopening():
+        while self.running() or self.planning() or self.reopening() or self.resting():
+            if self.resting() and self.machine.next_deadline is not None:
+                self.now = max(self.now, self.machine.next_deadline)
+                self.tell(h.TimePassed(self.now))
             for run in self.reopening():
                 for step in sorted(run.reopening):
                     run.reopening.discard(step)
                     self.tell(h.FanOutFailed(run.new.run_id, step, closed=True))
             for run in self.planning():
-                step, run.phase = run.phase.removeprefix("plans "), "goes on"
-                self.tell(h.FanOutFailed(run.new.run_id, step))
+                self.fan_out_fails(run)
             for run in self.running()[:1]:
                 self.end(run, "succeeded")
                 self.tell(h.SegmentEnded(run.new.run_id, "succeeded"))

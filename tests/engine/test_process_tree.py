@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tako.config.schema import Step
 from tako.engine.run_directory import make_directory
+from tako.engine.steps.orders import ORDER_TIMED_OUT
 from tako.engine.workflow_runner import WorkerLostError
 from tako.errors import HeldError
 from tako.journal.log import Writer, read_records
@@ -47,6 +49,60 @@ def test_a_step_that_ignores_the_polite_request_is_killed_after_the_grace(tmp_pa
         grace_s=0.3,
     )
     assert (ran.step("a").status, ran.step("a").signal) == ("timed_out", "SIGKILL")
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_of_one_that_is_killed_even_the_line_without_newline_is_logged(
+    tmp_path: Path, mail: Mailbox, ordered: bool
+) -> None:
+    """Its own timeout, and one of its workflow or fan-out, which comes as an order."""
+    script = (
+        f"trap 'printf heard' TERM; echo begun; echo >{mail.path}; while :; do sleep 600 & wait || true; done"
+    )
+    spec = run_spec(tmp_path, Step(id="a", run=script, timeout_s=None if ordered else 1.0))
+    with started(spec, grace_s=0.3) as cell:
+        mail.line()
+        if ordered:
+            cell.worker.send(ORDER_TIMED_OUT)
+        cell.wait()
+    ended = state_of(spec).step("a").finished
+    assert ended is not None
+    assert (ended.status, ended.signal, ended.last_lines) == ("timed_out", "SIGKILL", ("begun", "heard"))
+    assert spec.paths.log("a").read_bytes() == b"begun\nheard\n"
+
+
+_FLOOD = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+counted = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+written = 0
+while True:
+    # No more than PIPE_BUF: written wholly or not at all (pipe(7)).
+    written += os.write(1, b"x" * 4095 + b"\\n")
+    os.pwrite(counted, b"%d" % written, 0)
+    if written == 1 << 20:
+        with open(sys.argv[2], "w") as mail:
+            mail.write("flooded\\n")
+"""
+
+
+def test_of_one_that_is_killed_at_a_full_pipe_every_byte_is_logged(tmp_path: Path, mail: Mailbox) -> None:
+    (tmp_path / "flood.py").write_text(_FLOOD)
+    spec = run_spec(
+        tmp_path, f"exec '{sys.executable}' '{tmp_path}/flood.py' '{tmp_path}/counted' {mail.path}"
+    )
+    with started(spec, grace_s=0.1) as cell:
+        mail.line()
+        cell.worker.send(ORDER_TIMED_OUT)
+        cell.wait()
+    ended = state_of(spec).step("step-1").finished
+    assert ended is not None
+    assert (ended.status, ended.signal) == ("timed_out", "SIGKILL")
+    written = int((tmp_path / "counted").read_text())
+    logged = spec.paths.log("step-1").read_bytes()
+    # It may have been killed between writing and counting.
+    assert len(logged) - written in (0, 4096)
+    assert logged == (b"x" * 4095 + b"\n") * (len(logged) // 4096)
 
 
 def test_a_timeout_may_be_tolerated_and_its_clean_up_runs(tmp_path: Path) -> None:

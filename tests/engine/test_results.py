@@ -12,6 +12,7 @@ from tako.engine.segment import RunSpec
 from tako.journal.fold import fold
 from tako.journal.outcomes import blamed_step
 from tako.journal.records import (
+    Attempt,
     ChildExecutionError,
     ChildFinished,
     ChildPlanned,
@@ -77,7 +78,47 @@ def test_of_a_child_that_failed_the_step_at_fault_is_told(spec: RunSpec) -> None
         duration_s=2.0,
         attempts=2,
         last_lines=("a", "b"),
+        earlier=(Attempt(1, T0, "interrupted", "its worker died: x"),),
     )
+
+
+def _given_up(*deaths: Record) -> list[Record]:
+    return [
+        *deaths,
+        RunFinished(T0 + 5, "failed", message="its worker died 3 times", error_kind="worker_died"),
+    ]
+
+
+def test_workers_that_died_before_the_first_step_are_all_told(spec: RunSpec) -> None:
+    deaths = [WorkerDied(T0 + number, number, f"cause {number}") for number in (1, 2, 3)]
+    error = _error(_finished(spec, "failed", *_given_up(*deaths)))
+    assert (error.kind, error.message, error.attempts) == ("worker_died", "its worker died 3 times", 3)
+    assert error.earlier == tuple(
+        Attempt(number, T0 + number, "interrupted", f"its worker died: cause {number}")
+        for number in (1, 2, 3)
+    )
+
+
+def test_a_step_whose_workers_died_is_told_once_for_each(spec: RunSpec) -> None:
+    records: list[Record] = []
+    for number in (1, 2, 3):
+        at, why = T0 + number, f"cause {number}"
+        records += [
+            StepStarted(at, "one", number, "k"),
+            StepFinished(at, "one", number, "interrupted", message=f"its worker died: {why}"),
+            WorkerDied(at, number, why),
+        ]
+    error = _error(_finished(spec, "failed", BEGUN, *_given_up(*records)))
+    assert (error.step, error.attempts) == ("one", 3)
+    assert [(one.attempt, one.message) for one in error.earlier] == [
+        (number, f"its worker died: cause {number}") for number in (1, 2, 3)
+    ]
+
+
+def test_a_worker_that_died_before_the_run_began_counts(spec: RunSpec) -> None:
+    records = (WorkerDied(T0, 1, "x"), BEGUN, FAILED_STEP, RunFinished(T0 + 2, "failed"))
+    error = _error(_finished(spec, "failed", *records))
+    assert (error.attempts, [one.message for one in error.earlier]) == (2, ["its worker died: x"])
 
 
 @pytest.mark.parametrize(
@@ -219,6 +260,7 @@ def test_a_fan_out_that_was_never_planned_has_a_result_too() -> None:
         ("succeeded", ""),
         ("failed", "3 of 5 children did not succeed"),
         ("timed_out", "ended by the timeout of the fan-out"),
+        ("cancelled", ""),
     ],
 )
 @pytest.mark.parametrize("tolerant", [True, False])
@@ -233,9 +275,14 @@ def test_the_end_of_a_fan_out_step(status: str, message: str, tolerant: bool) ->
         status=status,
         duration_s=2.5,
         message=message,
-        tolerated=tolerant and status != "succeeded",
+        tolerated=tolerant and status in ("failed", "timed_out"),
         counts={"succeeded": 2, "failed": 1, "timed_out": 1, "cancelled": 1},
     )
+
+
+def test_a_fan_out_that_its_workflow_was_ended_at_has_no_timeout_of_its_own() -> None:
+    record = step_closed(Step(id="fan"), "timed_out", Tally(), now=T0, began=T0)
+    assert (record.status, record.message) == ("timed_out", "")
 
 
 def test_a_clock_that_went_back_gives_no_negative_duration() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tako.errors import DiskFullError, HeldError, MachineError, NotFoundError
+from tako.errors import DiskFullError, HeldError, MachineError, NotFoundError, WriteFailedError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, Reader, Writer, line_of, read_ends, read_records
 from tako.journal.records import Noted, Record, RunFinished, RunSettled, StepFinished, StepStarted
@@ -419,15 +419,17 @@ def test_a_file_at_its_limit_of_size_refuses_the_next_record(path: Path) -> None
     assert tuple(read_records(path)) == STORY[:1]
 
 
-def test_an_error_that_is_not_about_room_is_told_as_it_is(path: Path) -> None:
-    journal = Writer(path)
-    writable, journal._fd = journal._fd, os.open(path, os.O_RDONLY)
-    try:
-        with pytest.raises(OSError, match="Bad file descriptor"):
+def test_what_a_device_refuses_is_an_error_that_names_the_journal(path: Path) -> None:
+    """A terminal that was hung up refuses everything (tty(4)): EIO for writing, EINVAL for syncing."""
+    master, slave = os.openpty()
+    os.close(master)
+    with Writer(path) as journal:
+        os.dup2(slave, journal._fd, inheritable=False)
+        os.close(slave)
+        with pytest.raises(WriteFailedError, match=f"{path} cannot be written: Input/output error"):
             journal.append(STORY[0])
-    finally:
-        os.close(writable)
-        journal.close()
+        with pytest.raises(WriteFailedError, match=f"{path} cannot be written"):
+            journal.sync()
 
 
 def test_a_file_system_that_cannot_reserve_is_written_without(
@@ -441,12 +443,12 @@ def test_a_file_system_that_cannot_reserve_is_written_without(
     assert tuple(read_records(path)) == STORY
 
 
-def test_another_error_of_reserving_is_told_as_it_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_error_of_reserving_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot(*_: object) -> None:
         raise OSError(errno.EIO, "broken disk")
 
     monkeypatch.setattr("tako.journal.log.reserve", cannot)
-    with pytest.raises(OSError, match="broken disk"):
+    with pytest.raises(WriteFailedError, match="broken disk"):
         Writer(path)
 
 

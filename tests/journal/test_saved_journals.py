@@ -19,7 +19,7 @@ from tako.journal.records import (
     StopRequested,
     Usage,
 )
-from tests.support.records import IDENTITY, T0, event, run_id
+from tests.support.records import IDENTITY, KINDS, T0, event, run_id
 
 SAVED = Path(__file__).parents[1] / "journals"
 ROOT, CHILD = SAVED / "v1" / "root.jsonl", SAVED / "v1" / "child.jsonl"
@@ -30,6 +30,12 @@ ROOT, CHILD = SAVED / "v1" / "root.jsonl", SAVED / "v1" / "child.jsonl"
 )
 def test_every_record_is_still_written_as_it_was(path: Path) -> None:
     assert b"".join(map(line_of, read_records(path))) == path.read_bytes()
+
+
+def test_every_kind_of_record_stands_in_one_of_the_newest_version() -> None:
+    newest = max(SAVED.iterdir(), key=lambda version: int(version.name.removeprefix("v")))
+    saved = {type(record) for path in newest.glob("*.jsonl") for record in read_records(path)}
+    assert saved == set(KINDS)
 
 
 def test_of_version_1_the_root_run_is_read() -> None:
@@ -99,6 +105,17 @@ def test_of_version_1_the_child_is_read() -> None:
     assert state.started.ancestors == (("acme/lib", "release"),)
     assert [(death.attempt, death.message) for death in state.deaths] == [(1, "its worker died")]
     assert (state.attempt, state.steps["test"].attempts, state.status) == (2, 2, "failed")
+
+
+def test_of_version_1_a_run_that_changed_its_checkout_is_read() -> None:
+    """The journal of a real run; only whose machine it was and where is left out."""
+    state = fold(read_records(SAVED / "v1" / "checkout.jsonl"))
+    assert state.started is not None
+    assert state.started.in_place
+    # Known before: no changes. Its first step made one, which was seen at the fan-out.
+    assert (state.started.commit[:8], state.started.tracked_changes[:8]) == ("770d6b0d", "b241b570")
+    assert state.step("dependents").finished is not None
+    assert (state.status, state.attempts, len(state.steps)) == ("succeeded", 1, 3)
 
 
 def test_of_version_1_the_ends_are_read() -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,48 +14,20 @@ from tako.repositories.cache import Cache
 from tako.repositories.locks import LockManager
 from tako.repositories.network import is_passing
 from tako.repositories.reference import parse_reference
-from tests.support.git import Repositories, git
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    """Serves files; the first `failing` requests are answered with `status`."""
-
-    failing = 0
-    status = 503
-    asked = 0
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    server: _Server
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        if self.server.asked <= self.server.failing:
-            self.send_error(self.server.status)
-        else:
-            super().do_GET()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+from tests.support.git import Repositories
+from tests.support.servers import Server, serving
 
 
 @pytest.fixture
-def server(tmp_path: Path, git_repo: Repositories) -> Iterator[_Server]:
+def server(tmp_path: Path, git_repo: Repositories) -> Iterator[Server]:
     """Give a server of `acme/app`, over git's protocol for plain files."""
     checkout = git_repo("acme/app", {"tako.yml": "version: 0.1.0\nworkflows: {}\n"})
-    git(checkout, "clone", "--quiet", "--bare", ".", str(tmp_path / "served" / "app.git"))
-    git(tmp_path / "served" / "app.git", "update-server-info")
-    made = _Server(("127.0.0.1", 0), partial(_Handler, directory=str(tmp_path / "served")))
-    thread = threading.Thread(target=made.serve_forever)
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    with serving(checkout, tmp_path / "served", "app") as made:
+        yield made
 
 
-def _url(server: _Server) -> str:
-    return f"http://127.0.0.1:{server.server_address[1]}/app.git"
+def _url(server: Server) -> str:
+    return f"{server.url}/app.git"
 
 
 @pytest.fixture
@@ -79,7 +48,7 @@ def cache(tako_home: Path, notes: list[str], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(
-    cache: Cache, server: _Server, notes: list[str]
+    cache: Cache, server: Server, notes: list[str]
 ) -> None:
     server.failing = 2
     registration = cache.add(parse_reference("acme/app"), _url(server))
@@ -92,7 +61,7 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(
 
 
 def test_after_three_attempts_it_is_told_how_many_there_were(
-    cache: Cache, server: _Server, notes: list[str]
+    cache: Cache, server: Server, notes: list[str]
 ) -> None:
     server.failing = 1000
     with pytest.raises(MachineError, match=r"503.*\(3 attempts\)"):
@@ -100,7 +69,7 @@ def test_after_three_attempts_it_is_told_how_many_there_were(
     assert len(notes) == 2
 
 
-def test_a_server_that_is_not_there_is_network_trouble(cache: Cache, server: _Server) -> None:
+def test_a_server_that_is_not_there_is_network_trouble(cache: Cache, server: Server) -> None:
     url = _url(server)
     server.socket.close()
     server.shutdown()
@@ -108,7 +77,7 @@ def test_a_server_that_is_not_there_is_network_trouble(cache: Cache, server: _Se
         cache.add(parse_reference("acme/app"), url)
 
 
-def test_what_does_not_exist_is_asked_for_once(cache: Cache, server: _Server, notes: list[str]) -> None:
+def test_what_does_not_exist_is_asked_for_once(cache: Cache, server: Server, notes: list[str]) -> None:
     server.failing, server.status = 1000, 404
     with pytest.raises(MachineError, match="not found") as raised:
         cache.add(parse_reference("acme/app"), _url(server))

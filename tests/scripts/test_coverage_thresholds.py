@@ -9,12 +9,12 @@ import pytest
 from scripts import coverage_thresholds
 
 
-def _file(covered: int, total: int) -> dict[str, Any]:
+def _file(covered: int, total: int, branches: int | None = None) -> dict[str, Any]:
     return {
         "summary": {
             "covered_lines": covered,
             "num_statements": total,
-            "covered_branches": covered,
+            "covered_branches": covered if branches is None else branches,
             "num_branches": total,
         }
     }
@@ -48,6 +48,18 @@ def test_too_little_overall_fails(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_package_without_code_is_not_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert coverage_thresholds.main(_report(tmp_path, engine=100)) == 0
     assert "recovery" not in capsys.readouterr().out
+
+
+def test_lines_and_branches_are_compared_together_and_branches_are_told_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "coverage.json"
+    path.write_text(json.dumps({"files": {"src/tako/engine/module.py": _file(100, 100, branches=92)}}))
+    assert coverage_thresholds.main(str(path)) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "coverage engine          96.00 %  branches  92.00 %",
+        "coverage all             96.00 %  branches  92.00 %",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ class ChildWorkflowExecutor:
         try:
             inner = cell.submit(segment)
         except Exception as error:  # noqa: BLE001 - whatever broke the cell, its child must not be lost
-            self._lost(segment, cell, outer, f"its worker died before it began: {error}")
+            self._lost(segment, cell, outer, f"before it began: {error}")
             return
         with self._lock:
             self._running[segment.run.run_id] = cell

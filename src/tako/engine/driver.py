@@ -4,7 +4,7 @@
 
 In: a root run, what executes segments, what plans fan-outs. Out: a `TreeResult`. The root has the
 right to write a run's journal only between its segments; what it has to add while a worker holds
-the journal waits until the worker is gone. A full disk stops the tree by the ladder.
+the journal waits until the worker is gone. A disk that takes no more stops the tree by the ladder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tako.engine.taking_up import Resumption, TakingUp
 from tako.engine.tree import Tree
 from tako.engine.workflow_runner import WorkerLostError, WorkflowRunner
 from tako.engine.workspace import dispose
-from tako.errors import DiskFullError, MachineError, NotFoundError, TakoError
+from tako.errors import MachineError, NotFoundError, TakoError, WriteFailedError
 from tako.journal.fold import RUNNING, RunState, fold
 from tako.journal.log import read_records
 from tako.journal.records import (
@@ -113,7 +113,8 @@ class Driver:
             on_error=self._not_planned,
         )
         self._running: dict[str, Segment] = {}
-        self._never_started: dict[str, str] = {}
+        #: Why runs ended whose own journals cannot say it.
+        self._reasons: dict[str, str] = {}
         #: What the journals of finished children said, until they are reported to their parents.
         self._finished: dict[str, RunState] = {}
         self._kill_at: dict[str, float] = {}
@@ -141,11 +142,17 @@ class Driver:
             self._wait()
             for happening in self._happenings():
                 self._do(self._machine.handle(happening, time.monotonic()))
-            self._journals.sync()
+            self._sync()
             for observer in self._observers:
                 observer.turn()
         self._planning.close(at_once=self._result.at_once)
         return self._result
+
+    def _sync(self) -> None:
+        try:
+            self._journals.sync()
+        except WriteFailedError as error:
+            self._machine_fault(error)
 
     def _wait(self) -> None:
         if self._mail:
@@ -194,7 +201,7 @@ class Driver:
                 observer.stopping(name_of(number))
             try:
                 self._record(self._root.run_id, StopRequested(time.time(), name_of(number)))
-            except DiskFullError as error:
+            except WriteFailedError as error:
                 self._machine_fault(error)
             return [h.StopAsked()]
         return []
@@ -205,7 +212,7 @@ class Driver:
         for instruction in instructions:
             try:
                 self._carry_out(instruction)
-            except DiskFullError as error:
+            except WriteFailedError as error:
                 self._machine_fault(error)
         if self._machine.wanted_soon:
             self._runner.prepare(self._machine.wanted_soon)
@@ -233,13 +240,13 @@ class Driver:
         try:
             make_directory(spec.paths)
             segment = self._segments.new(spec, order.number, order.attempt)
+            self._journals.hand_over(spec.paths)
         except MachineError as error:
             message = str(error)
             self._fault = self._fault or message
-            self._never_started[order.run_id] = message
+            self._reasons[order.run_id] = message
             self._post(lambda: self._not_started(order.run_id))
             return
-        self._journals.hand_over(spec.paths)
         self._watch(segment, self._runner.submit(segment))
 
     def _not_started(self, run_id: str) -> h.Happening:
@@ -263,6 +270,7 @@ class Driver:
             happening = self._read_end(spec, segment, state, future)
         except (TakoError, OSError) as error:
             self._fault = self._fault or str(error)
+            self._reasons[spec.run_id] = str(error)
             happening = h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
         for observer in self._observers:
             observer.segment_ended(spec)
@@ -298,31 +306,32 @@ class Driver:
                 return h.SegmentEnded(spec.run_id, step=step)
         message = str(error) if error else "the worker ended without an end of the run in its journal"
         if isinstance(error, WorkerLostError):
-            self._record_cut_off(spec, state)
-            self._record(spec.run_id, WorkerDied(time.time(), segment.attempt, message))
+            now = time.time()
+            self._record_cut_off(spec, state, f"its worker died: {message}", now)
+            self._record(spec.run_id, WorkerDied(now, segment.attempt, message))
             for observer in self._observers:
-                observer.worker_lost(spec, message)
-            return h.WorkerLost(spec.run_id)
-        told = f"{spec.repository} {spec.run_id}: {type(error).__name__}: {message}"
+                observer.worker_lost(spec, f"{message} (attempt {segment.attempt} of {WORKER_DEATHS_MAX})")
+            return h.WorkerLost(spec.run_id, restarting=state.restarting)
+        where = f"{spec.repository} {spec.run_id}"
         if isinstance(error, TakoError):
-            self._fault = self._fault or told
+            self._fault = self._fault or f"{where}: {message}"
         else:
-            self._bug = self._bug or told
-        self._record(spec.run_id, RunFinished(time.time(), FAILED, message=message, error_kind="worker_died"))
+            self._bug = self._bug or f"{where}: {type(error).__name__}: {message}"
+        now = time.time()
+        self._record_cut_off(spec, state, message, now)
+        self._record(spec.run_id, RunFinished(now, FAILED, message=message, error_kind="worker_died"))
         return h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
 
-    def _record_cut_off(self, spec: RunSpec, state: RunState) -> None:
-        """End the attempt of the step that ran when its worker died: each that started has one end."""
+    def _record_cut_off(self, spec: RunSpec, state: RunState, message: str, now: float) -> None:
+        """End the attempt of the step that ran when its worker ended: each that started has one end."""
         for step in state.steps.values():
             if step.status == RUNNING:
-                ended = StepFinished(
-                    time.time(), step.id, step.attempts, INTERRUPTED, message="its worker died"
-                )
+                ended = StepFinished(now, step.id, step.attempts, INTERRUPTED, message=message)
                 self._record(spec.run_id, ended)
 
     def _not_planned(self, error: BaseException) -> None:
         """Take in why a fan-out could not be planned, if that is more than its step's failure."""
-        if isinstance(error, DiskFullError):
+        if isinstance(error, WriteFailedError):
             self._machine_fault(error)
             # At once: not even the run's next segment may start.
             self._do(self._machine.handle(h.StopAsked()))
@@ -331,8 +340,11 @@ class Driver:
 
     def _report_child(self, order: i.ReportChild) -> None:
         spec = self._specs.pop(order.run_id)
-        self._journals.close(spec.paths)
-        reason = self._never_started.pop(order.run_id, "")
+        try:
+            self._journals.close(spec.paths)
+        except WriteFailedError as error:
+            self._machine_fault(error)
+        reason = self._reasons.pop(order.run_id, "")
         state = self._finished.pop(order.run_id, None)
         record = child_finished(spec, order.step, order.status, reason, state, now=time.time())
         self._record(order.parent, record)
@@ -342,7 +354,7 @@ class Driver:
     def _finish_run(self, order: i.FinishRun) -> None:
         spec = self._specs[order.run_id]
         if not spec.directory.exists():
-            self._never_started[order.run_id] = "it had not started yet"
+            self._reasons[order.run_id] = "it had not started yet"
             return
         kind = order.kind if order.kind not in (CANCELLED, TIMED_OUT) else ""
         message = {
@@ -359,14 +371,15 @@ class Driver:
     def _settle(self, status: str, *, late_failure: bool) -> None:
         code, message = self._exit_code(status, late_failure=late_failure)
         try:
-            self._record(self._root.run_id, RunSettled(time.time(), status, code), final=True)
-            self._journals.sync()
+            try:
+                self._record(self._root.run_id, RunSettled(time.time(), status, code), final=True)
+                self._journals.sync()
+            finally:
+                self._journals.close(self._root.paths)
         except MachineError as error:
             # Nothing can be written any more: only the exit code and the message can tell.
             self._fault = self._fault or error.message
             code, message = self._exit_code(status, late_failure=late_failure)
-        finally:
-            self._journals.close(self._root.paths)
         self._result = TreeResult(status, code, message)
 
     def _exit_code(self, status: str, *, late_failure: bool) -> tuple[int, str]:
@@ -380,7 +393,7 @@ class Driver:
             return EXIT_TIMED_OUT, ""
         return (1 if late_failure or status != SUCCEEDED else 0), ""
 
-    def _machine_fault(self, error: DiskFullError) -> None:
+    def _machine_fault(self, error: WriteFailedError) -> None:
         if not self._fault:
             self._fault = error.message
             self._post(h.StopAsked)

@@ -61,6 +61,8 @@ class WorkerLost(FrozenValue):
     """The worker is proven dead and the journal's lock was obtained."""
 
     run_id: str
+    #: The journal says that the run is to start over, as of `SegmentEnded`.
+    restarting: bool = False
 
 
 @frozen(eq=False, repr=False)

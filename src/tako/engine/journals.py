@@ -2,7 +2,8 @@
 
 The root may write a run's journal only between its segments. What comes while a worker holds it
 is kept and written when the worker is gone. Fails with `DiskFullError` only where not even the
-reserved room is left, with `HeldError` when a lock is not given back in time.
+reserved room is left, with another `WriteFailedError` as writing and syncing do, with `HeldError` when a
+lock is not given back in time.
 """
 
 from __future__ import annotations
@@ -74,19 +75,20 @@ class Journals:
 
     def sync(self) -> None:
         """Return when all that was recorded survives a power cut."""
-        for run_id in self._unsynced:
-            self._open[run_id].sync()
-        self._unsynced.clear()
+        while self._unsynced:
+            self._open[self._unsynced.pop()].sync()
 
     def close(self, paths: RunDirectory) -> None:
         """Sync and close one journal; no error if it is not open."""
         writer = self._open.pop(paths.run_id, None)
         if writer is None:
             return
-        if paths.run_id in self._unsynced:
-            self._unsynced.discard(paths.run_id)
-            writer.sync()
-        writer.close()
+        try:
+            if paths.run_id in self._unsynced:
+                self._unsynced.discard(paths.run_id)
+                writer.sync()
+        finally:
+            writer.close()
 
 
 def _opened(paths: RunDirectory) -> Writer:

@@ -34,14 +34,17 @@ from tako.engine.instructions import (
     ReportChild,
     SettleTree,
     StartSegment,
+    Tally,
 )
 from tako.engine.resources import BOUNDLESS, Amounts, Claim, ResourceManager
 from tako.engine.tree_state import FanOut, Run
 from tako.errors import BugError
 from tako.journal.records import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
 
-#: How often a segment whose worker died is tried again without it being the child's fault.
+#: With so many dead workers of one segment its run has failed.
 WORKER_DEATHS_MAX = 3
+#: Seconds between the first of these deaths and the next worker; twice as long after each.
+WORKER_BACKOFF_S = 0.2
 
 
 class Machine:
@@ -52,6 +55,8 @@ class Machine:
         self._resources = ResourceManager(slots, capacity)
         self._runs: dict[str, Run] = {}
         self._timed: dict[str, Run | FanOut] = {}
+        #: Runs that lost their worker, and when they get another.
+        self._resting: dict[str, float] = {}
         self._stopping = False
         self._now = 0.0
         self._out: list[Instruction] = []
@@ -66,7 +71,7 @@ class Machine:
             case SegmentEnded():
                 self._segment_ended(happening)
             case WorkerLost():
-                self._worker_lost(self._runs[happening.run_id])
+                self._worker_lost(self._runs[happening.run_id], restarting=happening.restarting)
             case FanOutPlanned():
                 self._fan_out_planned(happening)
             case FanOutFailed():
@@ -81,8 +86,8 @@ class Machine:
     @property
     def next_deadline(self) -> float | None:
         """When `TimePassed` is due."""
-        deadlines = (held.deadline for held in self._timed.values() if held.deadline is not None)
-        return min(deadlines, default=None)
+        deadlines = [held.deadline for held in self._timed.values() if held.deadline is not None]
+        return min([*deadlines, *self._resting.values()], default=None)
 
     @property
     def wanted_soon(self) -> int:
@@ -154,6 +159,8 @@ class Machine:
         if happening.status:
             self._finished(run, happening.status)
         elif run.doomed:
+            if happening.step:
+                self._out.append(CloseFanOut(run.run_id, happening.step, run.doomed, Tally()))
             self._end_without_worker(run)
         elif happening.restarted and run.has_open_children:
             # They answer an event that it may come to again.
@@ -166,16 +173,20 @@ class Machine:
         if happening.machine_fault:
             self._stop()
 
-    def _worker_lost(self, run: Run) -> None:
+    def _worker_lost(self, run: Run, *, restarting: bool) -> None:
         self._resources.release(run.run_id)
         if run.doomed:
             self._end_without_worker(run)
+        elif restarting and run.has_open_children:
+            # They answer an event that it may come to again.
+            run.phase = "restarting"
         elif run.attempt >= WORKER_DEATHS_MAX:
             self._out.append(FinishRun(run.run_id, FAILED, "worker_died"))
             self._finished(run, FAILED)
         else:
+            run.phase = "resting"
+            self._resting[run.run_id] = self._now + WORKER_BACKOFF_S * 2 ** (run.attempt - 1)
             run.attempt += 1
-            self._queue(run, goes_on=True)
 
     def _go_on(self, run: Run) -> None:
         if run.doomed:
@@ -295,6 +306,9 @@ class Machine:
 
     def _time_passed(self, now: float) -> None:
         self._now = now
+        for run_id in [run_id for run_id, moment in self._resting.items() if moment <= now]:
+            del self._resting[run_id]
+            self._queue(self._runs[run_id], goes_on=True)
         passed = [held for held in self._timed.values() if held.deadline is not None and held.deadline <= now]
         for held in passed:
             held.deadline = None
@@ -328,6 +342,9 @@ class Machine:
             self._out.append(CancelSegment(run.run_id, status))
         elif run.phase == "queued":
             self._resources.drop(run.run_id)
+            self._end_without_worker(run)
+        elif run.phase == "resting":
+            del self._resting[run.run_id]
             self._end_without_worker(run)
         elif run.phase not in ("waiting", "planning", "restarting"):
             message = f"a run in phase {run.phase} cannot be ended"

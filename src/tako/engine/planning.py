@@ -4,7 +4,7 @@
     fan-out of a run taken up again ─▶ the same, for the children that have not ended
 
 In: runs that reached a fan-out. Out: happenings. What goes wrong for one child is a failed child;
-what goes wrong for all fails the fan-out's step. A bug or a full disk is told to the driver.
+what goes wrong for all fails the fan-out's step. A bug or a disk that takes no more is told to the driver.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tako.engine.segment import RunSpec
 from tako.engine.standing import ended_children
 from tako.engine.taking_up import TakingUp
 from tako.engine.tree import Tree
-from tako.errors import DiskFullError, TakoError
+from tako.errors import TakoError, WriteFailedError
 from tako.journal.fold import FanOutState, RunState
 from tako.journal.records import (
     FAILED,
@@ -164,8 +164,8 @@ class Planning:
         plan = done.result()
         try:
             self._record_plan(spec, reached, plan)
-        except DiskFullError as full:
-            return self._not_planned(spec, step, reached, full)
+        except WriteFailedError as failed:
+            return self._not_planned(spec, step, reached, failed)
         for observer in self._observers:
             observer.planned(spec, step, plan)
         emitted = reached.emitted
@@ -189,7 +189,7 @@ class Planning:
             time.time(), step, reached.attempt, FAILED, message=str(error), tolerated=tolerated
         )
         noted = Noted(time.time(), f"its children cannot be taken up again: {error}", step)
-        with suppress(DiskFullError):
+        with suppress(WriteFailedError):
             self._tree.record(spec.run_id, noted if reached.closed else failed, final=True)
         return h.FanOutFailed(spec.run_id, step, closed=reached.closed)
 
@@ -220,7 +220,7 @@ class Planning:
             self._tree.record(spec.run_id, FanOutPlanned(now, step, plan.found, len(plan.children)))
 
     def _record_failure(self, spec: RunSpec, step: str, run_id: str, error: ChildExecutionError) -> None:
-        with suppress(DiskFullError):
+        with suppress(WriteFailedError):
             ended = ChildFinished(time.time(), step, run_id, FAILED, error=error)
             self._tree.record(spec.run_id, ended, final=True)
 

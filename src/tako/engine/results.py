@@ -89,7 +89,8 @@ def step_closed(
     """The record that ends a fan-out step, reached at `began`."""
     messages = {
         FAILED: f"{tally.not_well} of {tally.not_well + tally.succeeded} children did not succeed",
-        TIMED_OUT: "ended by the timeout of the fan-out",
+        # That of its workflow may end it before there are children.
+        TIMED_OUT: "ended by the timeout of the fan-out" if tally.timed_out else "",
     }
     return StepFinished(
         at=now,
@@ -98,7 +99,7 @@ def step_closed(
         status=status,
         duration_s=round(max(0.0, now - began), 3),
         message=messages.get(status, ""),
-        tolerated=step.continue_on_error and status != SUCCEEDED,
+        tolerated=step.continue_on_error and status in (FAILED, TIMED_OUT),
         counts={
             "succeeded": tally.succeeded,
             "failed": tally.failed,

@@ -4,7 +4,8 @@
 
 In: a `Segment`. Out: a `SegmentEnd`, and the journal that says the same in full. Going on after
 children and going on after a crash are the same code: what the journal says is finished is not
-repeated. A full disk ends the run by the ladder and is written with the reserved room.
+repeated. A full disk ends the run by the ladder and is written with the reserved room; one that fails
+ends it too, and what cannot be written the root's exit code tells.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tako.engine.segment import FAN_OUT, FINISHED, RESTARTED, RunSpec, Segment, 
 from tako.engine.step_sandbox import StepSandbox
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.shell import ShellStep
-from tako.errors import DiskFullError, MachineError, TakoError, UsageError
+from tako.errors import DiskFullError, MachineError, TakoError, UsageError, WriteFailedError
 from tako.journal.fold import RUNNING, RunState
 from tako.journal.log import Writer
 from tako.journal.records import (
@@ -82,8 +83,9 @@ class Runner:
                 self._state.apply(record)
             try:
                 return self._execute()
-            except DiskFullError as error:
-                return self._give_up(error.message, "limit_exceeded", fault=True)
+            except WriteFailedError as error:
+                kind = "limit_exceeded" if isinstance(error, DiskFullError) else "sandbox_failed"
+                return self._give_up(error.message, kind, fault=True)
             except TakoError as error:
                 kind = "sandbox_failed" if isinstance(error, MachineError) else "config_invalid"
                 return self._give_up(error.message, kind, fault=False)
@@ -272,6 +274,9 @@ class Runner:
         return finished is not None and finished.status in (FAILED, TIMED_OUT, CANCELLED)
 
     def _give_up(self, message: str, kind: str, *, fault: bool) -> SegmentEnd:
+        if self._state.finished is not None:
+            # Its end stands there, and only its syncing failed.
+            return SegmentEnd(FINISHED, self._state.finished.status, machine_fault=fault, message=message)
         for step in list(self._state.steps.values()):
             if step.status == RUNNING:
                 ended = StepFinished(self._clock(), step.id, step.attempts, FAILED, message=message)

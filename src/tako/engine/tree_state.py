@@ -13,7 +13,7 @@ from tako.engine.instructions import Tally
 
 @define(eq=False, repr=False)
 class Run:
-    """One unsettled run; `phase` is queued, running, planning, waiting or finished."""
+    """One unsettled run; `phase` is queued, running, resting, planning, waiting, restarting or finished."""
 
     new: NewRun
     parent: FanOut | None

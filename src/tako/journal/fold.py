@@ -228,7 +228,7 @@ def _run_started(state: RunState, record: RunStarted) -> None:
     state.temporary = record.temporary
     state.since = record.at
     # An end before it is that of a worker that never came so far.
-    state.finished, state.deaths = None, []
+    state.finished = None
     for step in record.steps:
         state.step(step)
 

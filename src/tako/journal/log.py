@@ -13,14 +13,14 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 from tako.errors import HeldError, MachineError, NotFoundError
 from tako.journal.records import Record, RunFinished, RunSettled, RunStarted, decode, encode
 from tako.system import crash_points
-from tako.system.files import disk_full, holder_of, is_full, try_lock
+from tako.system.files import disk_full, holder_of, is_full, try_lock, write_failed
 from tako.system.libc import reserve
 
 #: Bytes kept allocated behind the end for the records that say how it ended.
@@ -171,7 +171,7 @@ class Writer:
 
         Without `keep_room` final records get what room there is: for who writes nothing else.
         Raises `HeldError` if another process holds it, `DiskFullError` without room for final records,
-        `JournalDamagedError` as reading does. `records` holds what stood in it.
+        `JournalDamagedError` as reading does, `MachineError`. `records` holds what stood in it.
         """
         self._path = path
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -189,7 +189,8 @@ class Writer:
             self.records = list(reader.new_records())
             self._size = reader.offset
             self._ends: list[Record] = self.records[:1] + self.records[-1:]
-            self._take_over(keep_room=keep_room)
+            with self._failing():
+                self._take_over(keep_room=keep_room)
         except BaseException:
             os.close(self._fd)
             raise
@@ -222,21 +223,26 @@ class Writer:
     def append(self, record: Record, *, final: bool = False) -> None:
         """Add one record; `final` ones may use the reserved room.
 
-        Raises `DiskFullError`; the file then ends with the record before.
+        Raises `DiskFullError`, or another `WriteFailedError`; the file then ends with the record before.
         """
         line = line_of(record)
-        if not final:
-            self._keep_room(len(line) + RESERVE)
         what = "append", type(record).__name__, getattr(record, "step", "")
-        crash_points.before(*what)
-        self._write(line)
+        with self._failing():
+            if not final:
+                self._keep_room(len(line) + RESERVE)
+            crash_points.before(*what)
+            self._write(line)
         crash_points.after(*what)
         self._size += len(line)
         self._ends = [*self._ends[:1], record]
 
     def sync(self) -> None:
-        """Return when everything appended will survive a power cut (fdatasync(2))."""
-        os.fdatasync(self._fd)
+        """Return when everything appended will survive a power cut (fdatasync(2)).
+
+        Raises `WriteFailedError`, once for what is lost: the kernel tells of it only once.
+        """
+        with self._failing():
+            os.fdatasync(self._fd)
 
     def close(self) -> None:
         """Give back the right to write, and the reserved room if nobody needs it after this."""
@@ -261,19 +267,19 @@ class Writer:
         try:
             reserve(self._fd, self._size, length + _RESERVE_STEP)
         except OSError as error:
-            if is_full(error):
-                raise disk_full(error, self._path) from error
             if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
         self._reserved = self._size + length + _RESERVE_STEP
 
     def _write(self, line: bytes) -> None:
-        try:
-            written = os.write(self._fd, line)
-        except OSError as error:
-            if is_full(error):
-                raise disk_full(error, self._path) from error
-            raise
-        if written < len(line):
+        if os.write(self._fd, line) < len(line):
             os.ftruncate(self._fd, self._size)
-            raise disk_full(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self._path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Name the journal in what cannot be written of it."""
+        try:
+            yield
+        except OSError as error:
+            raise write_failed(error, self._path) from error

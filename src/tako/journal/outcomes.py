@@ -15,6 +15,7 @@ from tako.journal.records import (
     INTERRUPTED,
     SUCCEEDED,
     TIMED_OUT,
+    Attempt,
     ChildExecutionError,
     ChildFinished,
     StepFinished,
@@ -63,10 +64,23 @@ def _error(child: Child, state: RunState, status: str, reason: str) -> ChildExec
         limit_value=at_fault.limit_value if at_fault else None,
         started=state.started.at if state.started else None,
         duration_s=finished.duration_s if finished else 0.0,
-        attempts=state.attempts if state.started else 0,
+        attempts=state.attempts if state.started or state.deaths else 0,
         last_lines=at_fault.last_lines if at_fault else (),
-        earlier=tuple(state.step(at_fault.step).earlier) if at_fault else (),
+        earlier=attempts_before(state, at_fault),
     )
+
+
+def attempts_before(state: RunState, at_fault: StepFinished | None) -> tuple[Attempt, ...]:
+    """What came to nothing before a failure, oldest first: tries of the step at fault, workers that died."""
+    own = state.step(at_fault.step).earlier if at_fault else []
+    # Its end and that of its worker are recorded with one time.
+    told = {attempt.at for attempt in own if attempt.status == INTERRUPTED}
+    died = [
+        Attempt(death.attempt, death.at, INTERRUPTED, f"its worker died: {death.message}")
+        for death in state.deaths
+        if death.at not in told
+    ]
+    return tuple(sorted([*own, *died], key=lambda attempt: attempt.at))
 
 
 def blamed_step(state: RunState) -> StepFinished | None:

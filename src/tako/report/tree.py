@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from tako.engine.results import fan_out_result
 from tako.journal.fold import ChildState, StepState
-from tako.journal.outcomes import blamed_step
+from tako.journal.outcomes import attempts_before, blamed_step
 from tako.journal.records import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, ChildExecutionError
 from tako.report.reading import RunView
 from tako.report.text import Style, plain
@@ -164,7 +164,7 @@ def _own_failure(view: RunView) -> ChildExecutionError | None:
         duration_s=finished.duration_s,
         attempts=view.state.attempts,
         last_lines=step.last_lines if step else (),
-        earlier=tuple(view.state.step(step.step).earlier) if step else (),
+        earlier=attempts_before(view.state, step),
     )
 
 

@@ -8,7 +8,7 @@ import os
 from itertools import takewhile
 from pathlib import Path
 
-from tako.errors import DiskFullError
+from tako.errors import DiskFullError, WriteFailedError
 from tako.system import crash_points
 
 # EFBIG: beyond the user's own limit of file size (`ulimit -f`).
@@ -25,6 +25,16 @@ def disk_full(error: OSError, path: Path | str) -> DiskFullError:
     return DiskFullError(
         f"no space left while writing {path}: {error.strerror}",
         hint="free some space (`df` shows where), then run it again",
+    )
+
+
+def write_failed(error: OSError, path: Path | str) -> WriteFailedError:
+    """The failure to raise for any error of writing, naming what could not be written."""
+    if is_full(error):
+        return disk_full(error, path)
+    return WriteFailedError(
+        f"{path} cannot be written: {error.strerror}",
+        hint="see what is wrong with that file system (`mount`, `dmesg`), then run it again",
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tako.engine.produced import OUTPUT_MAX, REGEX_WINDOW, StepRefusedError
 from tako.errors import TakoError
 from tako.journal.redaction import NOTHING, Scrubber
-from tako.system.files import disk_full, is_full, write_all
+from tako.system.files import disk_full, is_full, write_all, write_failed
 
 #: Bytes read at once: the default capacity of a pipe (pipe(7)).
 CHUNK = 64 * 1024
@@ -59,10 +59,7 @@ class Log:
         try:
             write_all(self._fd, data)
         except OSError as error:
-            if is_full(error):
-                self.failure = disk_full(error, self._path)
-            else:
-                raise
+            self.failure = write_failed(error, self._path)
 
     def _remember(self, data: bytes) -> None:
         self._tail.append(data[-_TAIL_BYTES:])
