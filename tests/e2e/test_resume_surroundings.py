@@ -18,7 +18,7 @@ from tests.support.isolations import need
 from tests.support.resumes import killed, resume, said
 from tests.support.run_processes import kill_whole, root_of, survivors, whole_tree
 from tests.support.runner import GENEROUS_S, Finished, command, cron_environment
-from tests.support.scenes import FAN_OUT, Mailbox, Scene, children, fan_out
+from tests.support.scenes import FAN_OUT, Mailbox, Scene, children, fan_out, records
 from tests.support.users import NOBODY, can_mount
 
 _UNSHARE = (
@@ -81,15 +81,31 @@ def test_a_second_resume_beside_the_first_is_refused_with_who(scene: Scene) -> N
     assert mail.is_empty()
 
 
-@pytest.mark.parametrize("name", ["../x", "x" * 5000, "exec-20240101-000000-00000000\n", "/etc", "\x1b[2J"])
-def test_a_name_that_is_no_run_is_refused(scene: Scene, name: str) -> None:
-    checkout = scene.library("true")
-    assert scene.tako("exec", "release", cwd=checkout).code == 0
+def test_a_name_that_is_no_run_is_refused(scene: Scene) -> None:
+    assert scene.tako("exec", "release", cwd=scene.library("exit 1")).code == 1
     before = scene.runs()
-    refused = scene.tako("exec", "--resume", name, cwd=checkout)
-    assert (refused.code, refused.stdout) == (2, "")
-    assert f"there is no run {name!r}" in refused.stderr
+    for name in ("../x", "/etc", "x" * 5000, f"{before[0].name}\n", "\x1b[2J"):
+        refused = scene.tako("exec", "--resume", name)
+        assert (refused.code, refused.stdout) == (2, "")
+        assert f"there is no run {name!r}" in refused.stderr
     assert scene.runs() == before
+
+
+def test_a_child_names_the_run_that_it_is_of(scene: Scene) -> None:
+    fixed = scene.directory / "fixed"
+    scene.settings("isolation: process\n")
+    scene.subscriber("acme/app", f"[ -e {fixed} ]")
+    assert scene.tako("exec", "release", cwd=scene.library(FAN_OUT)).code == 1
+    fixed.touch()
+    child = children(scene.status())["acme/app"]["run_id"]
+    assert scene.tako("exec", "--resume", child[-8:]).code == 0
+    assert scene.status()["status"] == "succeeded"
+
+
+def test_an_answer_without_a_resume_is_refused(scene: Scene) -> None:
+    refused = scene.tako("exec", "release", "--rerun", "no", cwd=scene.library("true"))
+    assert (refused.code, "--rerun goes with --resume" in refused.stderr) == (2, True)
+    assert scene.runs() == []
 
 
 @pytest.mark.parametrize("more", [(), ("release",), ("--explain",)])
@@ -263,6 +279,9 @@ def test_a_clock_that_is_set_back_during_a_run_harms_nothing(scene: Scene) -> No
 
 
 def _times_make_sense(scene: Scene, ended: Finished, environment: dict[str, str]) -> None:
+    [run] = scene.runs()
+    whole = records(run)
+    assert whole[-1]["at"] < whole[0]["at"] - _HOUR_S / 2, "the clock was not set back"
     durations = list(_durations(ended.json))
     assert len(durations) >= 6
     assert [found for found in durations if not 0 <= found < _HOUR_S / 2] == []

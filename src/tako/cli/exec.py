@@ -133,8 +133,8 @@ def _check(context: click.Context, workflow: str | None, options: Mapping[str, A
         if given:
             context.fail(f"--resume takes a run up as it was begun, without {', '.join(given)}")
         return
-    for name in ("failed_only", "explain", "accept_changes"):
-        if options[name]:
+    for name in ("failed_only", "explain", "accept_changes", "rerun"):
+        if options[name] not in (False, "ask"):
             context.fail(f"--{name.replace('_', '-')} goes with --resume")
     if not workflow:
         context.fail("which workflow? `tako validate` lists those of this checkout")
