@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.runner import GENEROUS_S, command
+from tests.support.runner import GENEROUS_S, command, cron_environment
 from tests.support.scenes import FAN_OUT, Scene, children
 
 _OUTPUT = "seq 1 20000"
-
-
-def _cron_environment(scene: Scene) -> dict[str, str]:
-    """What cron gives (crontab(5)), and what finds tako where it is not installed."""
-    name = pwd.getpwuid(os.geteuid()).pw_name
-    environment = {
-        "HOME": scene.tako.environment["HOME"],
-        "LOGNAME": name,
-        "PATH": "/usr/bin:/bin",
-        "SHELL": "/bin/sh",
-    }
-    kept = ("PYTHONPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
-    return environment | {key: scene.tako.environment[key] for key in kept if key in scene.tako.environment}
 
 
 def _shell(scene: Scene, checkout: Path, line: str) -> subprocess.CompletedProcess[str]:
@@ -55,7 +41,7 @@ def _all_succeeded(scene: Scene) -> None:
 
 
 def test_crons_environment_is_enough(scene: Scene) -> None:
-    environment = _cron_environment(scene)
+    environment = cron_environment(scene.tako)
     home = Path(environment["HOME"])
     scene.tako.home.symlink_to(home / ".tako")
     (home / ".tako").mkdir()

@@ -7,7 +7,6 @@ import fcntl
 import os
 import pty
 import shlex
-import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import pytest
 from attrs import frozen
 
 from tests.support.dead_runs import bytes_below
-from tests.support.run_processes import carrying, root_of, survivors, whole_tree
+from tests.support.run_processes import carrying, kill_whole, root_of, survivors, whole_tree
 from tests.support.runner import GENEROUS_S, Tako, command
 from tests.support.scenes import FAN_OUT, Mailbox, Scene, children, kinds, records
 from tests.support.users import can_mount
@@ -51,21 +50,6 @@ class Killed:
         return done.json
 
 
-def _kill_tako(warden: int, run_id: str) -> frozenset[psutil.Process]:
-    """SIGKILL every process of tako's own at the same moment; gives those of steps that are left."""
-    tree = whole_tree(warden)
-    ours = tree - carrying(run_id)
-    # Stopped first: none of them may act on the death of another. Then the youngest first: the kernel would
-    # continue what is left stopped in a process group that is orphaned (setpgid(2)).
-    ordered = sorted(ours, key=lambda process: (process.create_time(), process.pid), reverse=True)
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for process in ordered:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-    psutil.wait_procs(ours, timeout=GENEROUS_S)
-    return frozenset(process for process in tree - ours if process.is_running())
-
-
 #: A daemon that is not killed with its worker, as the step's own shell is.
 _STAYS = "setsid sleep 600 &\necho up >{box}\nexec sleep 600\n"
 
@@ -90,7 +74,7 @@ def _killed(scene: Scene) -> Iterator[Killed]:
         box.lines(2)
         [directory] = scene.runs()
         _await(directory, "a-well")
-        left = _kill_tako(process.pid, directory.name)
+        left = kill_whole(process.pid, directory.name)
         process.wait(GENEROUS_S)
     try:
         yield Killed(scene, directory, left | frozenset(carrying(directory.name)))

@@ -10,19 +10,19 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 
-from tako.journal.log import Writer, line_of, read_records
-from tako.journal.records import RunStarted, SegmentStarted
+from tako.journal.log import Writer
 from tako.system import crash_points
 from tests.support.git import commit, git
+from tests.support.resumes import killed as _killed
+from tests.support.resumes import of_another_boot, rewritten
+from tests.support.resumes import resume as _resume
+from tests.support.resumes import said as _said
 from tests.support.run_processes import kill, parent_of, root_of
-from tests.support.runner import GENEROUS_S, Finished, command
+from tests.support.runner import GENEROUS_S, command
 from tests.support.scenes import (
     FAN_OUT,
     Mailbox,
@@ -42,33 +42,12 @@ _UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
 _UNTIL_FIXED = "echo ran >{mail}; [ -e {fixed} ]"
 
 
-def _resume(scene: Scene, *options: str) -> Finished:
-    [run] = scene.runs()
-    return scene.tako("exec", "--resume", run.name, *options)
-
-
 def _failing(scene: Scene, mail: Mailbox) -> tuple[Path, Path]:
     """A library with one child that succeeds and one that fails until a file is there; gives both."""
     fixed = scene.directory / "fixed"
     scene.subscriber("acme/app", _UNTIL_FIXED.format(mail=mail.path, fixed=fixed))
     scene.subscriber("acme/well", f"echo well >{mail.path}")
     return scene.library("true", FAN_OUT, f"echo after >{mail.path}"), fixed
-
-
-def _killed(scene: Scene, checkout: Path, mail: Mailbox, *options: str) -> str:
-    """Start a release, and kill its root when a step has said something; gives what it said."""
-    with scene.tako.started("exec", "release", *options, cwd=checkout) as process:
-        said = mail.line()
-        kill(root_of(process.pid))
-        assert process.wait(GENEROUS_S) == 4
-    return said
-
-
-def _said(mail: Mailbox) -> list[str]:
-    lines = []
-    while not mail.is_empty():
-        lines.append(mail.line())
-    return lines
 
 
 def test_only_what_failed_runs_again_and_the_run_goes_on_after_it(scene: Scene) -> None:
@@ -115,7 +94,7 @@ def test_what_was_interrupted_goes_on_after_its_last_step(scene: Scene) -> None:
     go = scene.directory / "go"
     scene.subscriber("acme/app", "echo one >>log", f"cat log >{mail.path}; [ -e {go} ] || sleep 600")
     checkout = scene.library(FAN_OUT)
-    assert _killed(scene, checkout, mail) == "one"
+    assert _killed(scene, checkout, mail) == ["one"]
     go.touch()
     ended = _resume(scene, "--output", "json")
     assert ended.code == 0, ended.stderr
@@ -359,7 +338,7 @@ def _interrupted_once(scene: Scene) -> Mailbox:
         "rerun": "never",
     }
     scene.subscriber("acme/app", step)
-    assert _killed(scene, scene.library(FAN_OUT), mail) == "published"
+    assert _killed(scene, scene.library(FAN_OUT), mail) == ["published"]
     done.touch()
     return mail
 
@@ -441,17 +420,6 @@ def test_a_worker_that_dies_does_not_run_it_again_either(scene: Scene) -> None:
 # --- what is lost ---
 
 
-def _rewritten(journal: Path, change: Callable[[Any], Any]) -> None:
-    changed = [change(record) for record in read_records(journal)]
-    journal.write_bytes(b"".join(map(line_of, changed)))
-
-
-def _of_another_boot(record: Any) -> Any:  # noqa: ANN401 - any record
-    if isinstance(record, RunStarted | SegmentStarted):
-        return attrs.evolve(record, identity=attrs.evolve(record.identity, boot="another"))
-    return record
-
-
 def _broken_off_in_its_second_step(scene: Scene) -> tuple[Mailbox, Path]:
     mail = scene.mailbox()
     go = scene.directory / "go"
@@ -475,7 +443,7 @@ def _broken_off_in_its_second_step(scene: Scene) -> tuple[Mailbox, Path]:
 def test_after_a_reboot_a_child_starts_over_in_a_new_workspace(scene: Scene) -> None:
     mail, child = _broken_off_in_its_second_step(scene)
     for journal in (child / "journal.jsonl", child.parent.parent / "journal.jsonl"):
-        _rewritten(journal, _of_another_boot)
+        rewritten(journal, of_another_boot)
     told = _resume(scene, "--explain").stdout
     assert "the machine was restarted" in told
     assert _resume(scene).code == 0

@@ -106,6 +106,21 @@ def kill(process: psutil.Process | int) -> float:
     return time.monotonic()
 
 
+def kill_whole(warden: int, run_id: str) -> frozenset[psutil.Process]:
+    """SIGKILL every process of tako's own at the same moment; gives those of steps that are left."""
+    tree = whole_tree(warden)
+    ours = tree - carrying(run_id)
+    # Stopped first: none of them may act on the death of another. Then the youngest first: the kernel would
+    # continue what is left stopped in a process group that is orphaned (setpgid(2)).
+    ordered = sorted(ours, key=lambda process: (process.create_time(), process.pid), reverse=True)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in ordered:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+    psutil.wait_procs(ours, timeout=_STARTED_WITHIN_S)
+    return frozenset(process for process in tree - ours if process.is_running())
+
+
 def outside(run: Path) -> list[Path]:
     """Give what the run has outside of its own directory: a private one, with the forkserver's socket."""
     first = json.loads((run / "journal.jsonl").read_text().splitlines()[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -114,3 +115,16 @@ def clean_environment(directory: Path) -> dict[str, str]:
     # TMPDIR is this worker's own; the others measure coverage of, and find, a tako that is not installed.
     kept = ("TMPDIR", "PYTHONPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
     return environment | {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def cron_environment(tako: Tako) -> dict[str, str]:
+    """Give what cron gives (crontab(5)), and what finds tako where it is not installed."""
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    environment = {
+        "HOME": tako.environment["HOME"],
+        "LOGNAME": name,
+        "PATH": "/usr/bin:/bin",
+        "SHELL": "/bin/sh",
+    }
+    kept = ("PYTHONPATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
+    return environment | {key: tako.environment[key] for key in kept if key in tako.environment}

@@ -124,6 +124,9 @@ def command(context: click.Context, /, workflow: str | None, **options: Any) -> 
 
 def _check(context: click.Context, workflow: str | None, options: Mapping[str, Any]) -> None:
     """Refuse what does not go together."""
+    if options["resume"] == "":
+        # A script's variable that is not set must not begin a new run.
+        context.fail("--resume needs the id of a run: `tako runs` lists them")
     if options["resume"]:
         given = ["WORKFLOW"] if workflow else []
         given += [f"--{name}" for name in ("repo", "root") if options[name]]
