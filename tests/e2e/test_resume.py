@@ -626,7 +626,7 @@ def test_a_clean_retry_waits_for_children_nobody_else_waits_for(scene: Scene, ki
     points.mkdir()
     if killed:
         label = "worker acme/app 1.1 after append RunRestarted failing #1"
-        (points / "kill").write_text(json.dumps({"label": label}))
+        (points / "kill.0").write_text(json.dumps({"label": label}))
     mail, go = scene.mailbox(), scene.mailbox("go")
     once = scene.directory / "once"
     emits = fan_out(wait_for_children=False)
