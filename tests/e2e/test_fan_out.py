@@ -186,6 +186,7 @@ def test_the_timeout_of_the_roots_workflow_is_exit_code_124(scene: Scene, where:
     step = "sleep 600" if where == "step" else FAN_OUT
     done = _ended(scene.tako(*EXEC, cwd=scene.library(step, timeout="700ms")), 124)
     assert (done.json["status"], done.json["exit_code"]) == ("timed_out", 124)
+    assert done.json["duration_s"] > 0
 
 
 def test_the_timeout_of_a_childs_workflow_fails_only_that_child(scene: Scene) -> None:

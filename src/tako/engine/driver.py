@@ -317,9 +317,8 @@ class Driver:
             self._fault = self._fault or f"{where}: {message}"
         else:
             self._bug = self._bug or f"{where}: {type(error).__name__}: {message}"
-        now = time.time()
-        self._record_cut_off(spec, state, message, now)
-        self._record(spec.run_id, RunFinished(now, FAILED, message=message, error_kind="worker_died"))
+        self._record_cut_off(spec, state, message, time.time())
+        self._record(spec.run_id, _ended(state, FAILED, message, "worker_died"))
         return h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
 
     def _record_cut_off(self, spec: RunSpec, state: RunState, message: str, now: float) -> None:
@@ -362,11 +361,11 @@ class Driver:
             CANCELLED: "the run was stopped",
             TIMED_OUT: "ended by a timeout of its workflow or fan-out",
         }[order.kind]
-        self._record(
-            order.run_id,
-            RunFinished(time.time(), order.status, message=message, error_kind=kind),
-            final=True,
-        )
+        state = RunState()
+        # It has to end, also if it never began or its journal was damaged meanwhile.
+        with suppress(TakoError):
+            state = fold(read_records(spec.paths.journal))
+        self._record(order.run_id, _ended(state, order.status, message, kind), final=True)
 
     def _settle(self, status: str, *, late_failure: bool) -> None:
         code, message = self._exit_code(status, late_failure=late_failure)
@@ -400,6 +399,12 @@ class Driver:
 
     def _record(self, run_id: str, record: Record, *, final: bool = False) -> None:
         self._tree.record(run_id, record, final=final)
+
+
+def _ended(state: RunState, status: str, message: str, kind: str) -> RunFinished:
+    """The end of a run in this state that no worker could record."""
+    now = time.time()
+    return RunFinished(now, status, state.duration_s(now), message, kind)
 
 
 def raise_open_files() -> None:

@@ -285,13 +285,12 @@ class Runner:
 
     def _finish(self, status: str, *, message: str = "", kind: str = "", fault: bool = False) -> SegmentEnd:
         outputs = self._run_outputs() if status == SUCCEEDED else {}
-        started = self._state.started
         now = self._clock()
         if status == SUCCEEDED and sum(len(str(value)) for value in outputs.values()) > RUN_OUTPUTS_MAX:
             status, kind, outputs = FAILED, "limit_exceeded", {}
             message = "the run's outputs are larger than 1 MiB"
-        duration = round(self._state.active_s(started.at, now), 3) if started else 0.0
-        self._record(RunFinished(now, status, duration, message, kind, outputs), final=True)
+        ended = RunFinished(now, status, self._state.duration_s(now), message, kind, outputs)
+        self._record(ended, final=True)
         self._journal.sync()
         told = self._scrubber.scrub_text(message)
         return SegmentEnd(FINISHED, status=status, machine_fault=fault, message=told)

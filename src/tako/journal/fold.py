@@ -194,6 +194,10 @@ class RunState:
         away = sum(max(0.0, end - max(start, since)) for start, end in self.gaps if end > since)
         return max(0.0, now - since - away)
 
+    def duration_s(self, now: float) -> float:
+        """Seconds since the run began in which somebody was there, as records tell it."""
+        return round(self.active_s(self.started.at, now), 3) if self.started else 0.0
+
     def step(self, step_id: str) -> StepState:
         """The step's state, made when first named."""
         return self.steps.setdefault(step_id, StepState(step_id))

@@ -41,8 +41,7 @@ def missing(state: RunState, ended: Sequence[ChildFinished], at: float) -> list[
         if step.status == RUNNING
     ]
     if state.finished is None and state.started is not None:
-        duration = round(state.active_s(state.started.at, at), 3)
-        records.append(RunFinished(at, INTERRUPTED, duration, RUN_MESSAGE))
+        records.append(RunFinished(at, INTERRUPTED, state.duration_s(at), RUN_MESSAGE))
     return records
 
 
