@@ -606,6 +606,27 @@ def test_a_child_that_nobody_wants_any_more_is_skipped(scene: Scene) -> None:
     assert scene.status()["exit_code"] == 0
 
 
+@pytest.mark.measured
+@pytest.mark.parametrize(
+    "lenient", [{**FAN_OUT, "continue_on_error": True}, fan_out(on_child_failure="ignore")]
+)
+def test_children_that_were_stopped_run_again_although_their_failure_would_be_tolerated(
+    scene: Scene, lenient: dict[str, Any]
+) -> None:
+    mail, go = scene.mailbox(), scene.directory / "go"
+    scene.subscriber("acme/app", f"echo begun >{mail.path}; [ -e {go} ] || exec sleep 600")
+    checkout = scene.library(lenient, "true")
+    with scene.tako.started("exec", "release", cwd=checkout) as process:
+        mail.line()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(GENEROUS_S) == 130
+    assert scene.status()["steps"][0]["status"] == "cancelled"
+    go.touch()
+    assert _resume(scene).code == 0
+    assert mail.line() == "begun"
+    assert children(scene.status())["acme/app"]["status"] == "succeeded"
+
+
 def test_what_failed_only_leaves_out_of_children_nobody_waited_for_stays_a_failure(scene: Scene) -> None:
     mail = scene.mailbox()
     scene.subscriber("acme/app", f"echo begun >{mail.path}; exec sleep 600")

@@ -425,7 +425,7 @@ def test_a_stop_while_planning_waits_for_the_plan_and_starts_none_of_it() -> Non
         _report("a", "cancelled"),
         FinishRun("b", "cancelled", "cancelled"),
         _report("b", "cancelled"),
-        _close("failed", cancelled=2),
+        _close("cancelled", cancelled=2),
         FinishRun("root", "cancelled", "cancelled"),
         SettleTree("cancelled", late_failure=False),
     ]
@@ -464,10 +464,17 @@ def test_a_stop_while_waiting_ends_the_subtree_first() -> None:
     ]
     assert machine.handle(SegmentEnded("a", "cancelled")) == [
         _report("a", "cancelled"),
-        _close("failed", cancelled=2),
+        _close("cancelled", cancelled=2),
         FinishRun("root", "cancelled", "cancelled"),
         SettleTree("cancelled", late_failure=False),
     ]
+
+
+def test_what_a_stop_cancelled_is_not_ignored() -> None:
+    machine = _begun()
+    _fan_out(machine, _planned("root", "a", on_child_failure="ignore"))
+    machine.handle(StopAsked())
+    assert machine.handle(SegmentEnded("a", "cancelled"))[1] == _close("cancelled", cancelled=1)
 
 
 def test_a_stop_reaches_the_whole_depth() -> None:
@@ -477,10 +484,10 @@ def test_a_stop_reaches_the_whole_depth() -> None:
     assert machine.handle(StopAsked()) == [CancelSegment("a.a", "cancelled")]
     assert machine.handle(SegmentEnded("a.a", "succeeded")) == [
         _report("a.a", "cancelled", "a"),
-        _close("failed", "a", cancelled=1),
+        _close("cancelled", "a", cancelled=1),
         FinishRun("a", "cancelled", "cancelled"),
         _report("a", "cancelled"),
-        _close("failed", cancelled=1),
+        _close("cancelled", cancelled=1),
         FinishRun("root", "cancelled", "cancelled"),
         SettleTree("cancelled", late_failure=False),
     ]
@@ -533,7 +540,7 @@ def test_a_fault_of_the_machine_fails_that_run_and_stops_all_others() -> None:
     ]
     assert machine.handle(SegmentEnded("b", "cancelled")) == [
         _report("b", "cancelled"),
-        _close("failed", failed=1, cancelled=1),
+        _close("cancelled", failed=1, cancelled=1),
         FinishRun("root", "cancelled", "cancelled"),
         SettleTree("cancelled", late_failure=False),
     ]

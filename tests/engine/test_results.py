@@ -260,7 +260,7 @@ def test_a_fan_out_that_was_never_planned_has_a_result_too() -> None:
         ("succeeded", ""),
         ("failed", "3 of 5 children did not succeed"),
         ("timed_out", "ended by the timeout of the fan-out"),
-        ("cancelled", ""),
+        ("cancelled", "3 of 5 children did not succeed"),
     ],
 )
 @pytest.mark.parametrize("tolerant", [True, False])
@@ -280,9 +280,10 @@ def test_the_end_of_a_fan_out_step(status: str, message: str, tolerant: bool) ->
     )
 
 
-def test_a_fan_out_that_its_workflow_was_ended_at_has_no_timeout_of_its_own() -> None:
-    record = step_closed(Step(id="fan"), "timed_out", Tally(), now=T0, began=T0)
-    assert (record.status, record.message) == ("timed_out", "")
+@pytest.mark.parametrize("status", ["timed_out", "cancelled"])
+def test_a_fan_out_that_its_workflow_was_ended_at_has_nothing_to_say(status: str) -> None:
+    record = step_closed(Step(id="fan"), status, Tally(), now=T0, began=T0)
+    assert (record.status, record.message) == (status, "")
 
 
 def test_a_clock_that_went_back_gives_no_negative_duration() -> None:

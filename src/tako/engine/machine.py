@@ -296,6 +296,9 @@ class Machine:
             self._settled(run)
 
     def _outcome(self, fan_out: FanOut) -> str:
+        if fan_out.run.doomed == CANCELLED and fan_out.tally.cancelled:
+            # Nothing that may be tolerated or ignored: a run that is taken up again runs them.
+            return CANCELLED
         if fan_out.timed_out:
             return TIMED_OUT
         if fan_out.tally.not_well and fan_out.planned.on_child_failure != "ignore":

@@ -87,8 +87,10 @@ def step_closed(
     step: Step, status: str, tally: Tally, *, now: float, began: float, attempt: int = 1
 ) -> StepFinished:
     """The record that ends a fan-out step, reached at `began`."""
+    told = f"{tally.not_well} of {tally.not_well + tally.succeeded} children did not succeed"
     messages = {
-        FAILED: f"{tally.not_well} of {tally.not_well + tally.succeeded} children did not succeed",
+        FAILED: told,
+        CANCELLED: told if tally.not_well else "",
         # That of its workflow may end it before there are children.
         TIMED_OUT: "ended by the timeout of the fan-out" if tally.timed_out else "",
     }
