@@ -465,6 +465,10 @@ class Home(FrozenValue):
         """The directory of one root run."""
         return RunDirectory(self.workspaces / checked_run_id(run_id))
 
+    def making(self, run_id: str) -> RunDirectory:
+        """The directory of a root run until its lock is held."""
+        return RunDirectory(self.workspaces / f"{TEMPORARY_PREFIX}{checked_run_id(run_id)}")
+
     def run_ids(self) -> list[str]:
         """The ids of all root runs, in no order."""
         try:

@@ -293,8 +293,14 @@ def test_a_run_of_another_pid_namespace_is_reported_and_not_touched(scene: Scene
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{killed.run_id}  not touched: it belongs to another pid namespace\n"
         assert bytes_below(scene.tako.home) == before
+        other = scene.git_repo("acme/other", {"tako.yml": _ONE_STEP})
+        done = _in(_UNSHARE_PID, scene, f"cd {other}", f"{shlex.join(command())} exec one")
+        assert done.returncode == 0, done.stderr
+        assert killed.run_id not in done.stderr
         assert all(process.is_running() for process in killed.left)
-        killed.reap()
+        # Where it belongs the next one finds it.
+        assert f"reaped {killed.run_id}" in scene.tako("exec", "one", cwd=other).stderr
+        assert survivors(killed.left, 0.0) == []
 
 
 @pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
@@ -314,6 +320,28 @@ def test_a_run_directory_that_is_read_only_is_told_and_reaped_when_it_is_no_long
         assert bytes_below(killed.directory) == before
         [told] = killed.reap()["runs"]
         assert told["outcome"] == "reaped"
+
+
+@pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
+def test_an_exec_says_what_it_cannot_write_and_goes_on(scene: Scene) -> None:
+    """The directory of a dead run, the trash and what is noted of kept workspaces are read-only."""
+    home = scene.tako.home
+    with _killed(scene) as killed:
+        other = scene.git_repo("acme/other", {"tako.yml": _ONE_STEP})
+        parts = [killed.directory, home / "trash", home / "index" / "kept"]
+        for part in parts:
+            part.mkdir(exist_ok=True)
+        (home / "index" / "kept" / killed.run_id).write_text("nonsense")
+        (home / "trash" / "rest").touch()
+        mounts = [f"mount --bind {part} {part}; mount -o remount,bind,ro {part}" for part in parts]
+        done = _in(_UNSHARE, scene, *mounts, f"cd {other}; {shlex.join(command())} exec one")
+        assert done.returncode == 0, done.stderr
+        assert f"{killed.run_id} cannot be reaped" in done.stderr
+        assert "Read-only file system" in done.stderr
+        assert killed.run_id in os.listdir(home / "index" / "unsettled")
+        [told] = killed.reap()["runs"]
+        assert told["outcome"] == "reaped"
+        assert os.listdir(home / "trash") == []
 
 
 @pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")

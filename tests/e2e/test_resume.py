@@ -11,11 +11,15 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tako.journal.log import Writer
+from tako.layout import Home
+from tako.recovery.index import note_opened
 from tako.system import crash_points
+from tests.support.dead_runs import run_id, write_one
 from tests.support.git import commit, git
 from tests.support.resumes import killed as _killed
 from tests.support.resumes import of_another_boot, rewritten
@@ -76,6 +80,26 @@ def test_a_resume_that_fails_again_can_be_taken_up_again(scene: Scene) -> None:
     assert "attempt 1 failed: exit code 1" in again.stderr
     fixed.touch()
     assert _resume(scene).code == 0
+
+
+def test_a_resume_reaps_others_and_removes_what_they_keep_but_nothing_of_its_own(scene: Scene) -> None:
+    scene.settings("isolation: process\nkeep_workspaces: {runs: 0}\n")
+    fixed = scene.directory / "fixed"
+    scene.subscriber("acme/app", "echo one >>log", f"cat log; [ -e {fixed} ]")
+    checkout = scene.library(FAN_OUT)
+    assert scene.tako("exec", "release", cwd=checkout).code == 1
+    [own] = scene.runs()
+    home = Home(scene.tako.home)
+    note_opened(home, run_id(1))
+    other = write_one(home, 1)
+    other.work.mkdir()
+    fixed.touch()
+    ended = scene.tako("exec", "--resume", own.name)
+    assert ended.code == 0, ended.stderr
+    assert f"reaped {other.run_id}" in ended.stderr
+    assert f"removed the workspaces of {other.run_id}" in ended.stderr
+    assert not other.work.exists()
+    assert [step["attempts"] for step in children(scene.status(own.name))["acme/app"]["steps"]] == [1, 2]
 
 
 def test_a_run_that_succeeded_has_nothing_left_to_do(scene: Scene) -> None:

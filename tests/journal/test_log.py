@@ -13,8 +13,24 @@ import pytest
 
 from tako.errors import DiskFullError, HeldError, MachineError, NotFoundError, WriteFailedError
 from tako.journal.fold import RunState, fold
-from tako.journal.log import JournalDamagedError, Reader, Writer, line_of, read_ends, read_records
-from tako.journal.records import Noted, Record, RunFinished, RunSettled, StepFinished, StepStarted
+from tako.journal.log import (
+    JournalDamagedError,
+    Reader,
+    Writer,
+    line_of,
+    read_ends,
+    read_records,
+    read_settled,
+)
+from tako.journal.records import (
+    Noted,
+    Record,
+    RunFinished,
+    RunResumed,
+    RunSettled,
+    StepFinished,
+    StepStarted,
+)
 from tests.support.modules import SOURCE
 from tests.support.records import T0, run_started, write_journal
 
@@ -215,6 +231,57 @@ def test_the_end_is_found_behind_more_than_a_mebibyte(path: Path) -> None:
 def test_a_last_record_of_more_than_a_mebibyte_is_not_found_and_no_damage(path: Path) -> None:
     write_journal(path, STORY[0], Noted(T0, "x" * (1 << 20)))
     assert read_ends(path) == (STORY[0], None)
+
+
+# --- whether a run is settled ---
+
+SETTLED = RunSettled(T0 + 5, "failed", 1)
+
+
+def _settled(path: Path) -> RunSettled | str | None:
+    """Give what `read_settled` says, or that it refuses."""
+    try:
+        return read_settled(path)
+    except JournalDamagedError:
+        return "damaged"
+
+
+def _is_true(path: Path) -> bool:
+    """Whether it says what all records say; of a journal that is refused nothing but what was written."""
+    try:
+        return _settled(path) == fold(read_records(path)).settled
+    except JournalDamagedError:
+        return _settled(path) in (SETTLED, "damaged", None)
+
+
+def test_a_run_is_settled_once_its_last_line_is_whole_and_until_it_goes_on(path: Path) -> None:
+    whole = b"".join(map(line_of, (*STORY, SETTLED, RunResumed(T0 + 9, T0 + 5))))
+    end = len(b"".join(map(line_of, (*STORY, SETTLED))))
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        assert read_settled(path) == (SETTLED if end <= cut < len(whole) else None), cut
+        assert _is_true(path), cut
+
+
+@pytest.mark.parametrize("mask", [0x01, 0x20, 0x80, 0x07])
+def test_with_any_byte_changed_a_run_is_never_settled_otherwise_than_it_was(path: Path, mask: int) -> None:
+    whole = b"".join(map(line_of, (*STORY, SETTLED)))
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= mask
+        path.write_bytes(changed)
+        assert _is_true(path), position
+        if position >= _lines(len(STORY)):
+            assert _settled(path) in ("damaged", None), position
+
+
+def test_a_doubled_line_settles_nothing_and_unsettles_nothing(path: Path) -> None:
+    lines = [*map(line_of, (*STORY, SETTLED))]
+    for last in (len(STORY), len(lines)):
+        for doubled in range(last):
+            path.write_bytes(b"".join([*lines[: doubled + 1], *lines[doubled:last]]))
+            assert read_settled(path) == (SETTLED if last == len(lines) else None)
+            assert _is_true(path)
 
 
 # --- the right to write ---

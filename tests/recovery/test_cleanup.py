@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tako.config.schema import KeptWorkspaces, Settings
+from tako.journal.log import read_records
 from tako.layout import Home, RunDirectory
 from tako.recovery import cleanup, trash
 from tako.recovery.cleanup import clean
-from tako.recovery.index import kept
-from tako.recovery.reaper import try_reap
-from tests.support.dead_runs import HERE, bytes_below, run_id, write_one
-from tests.support.records import T0
+from tako.recovery.index import kept, workspaces_of
+from tako.recovery.reaper import reap, try_reap
+from tests.support.dead_runs import HERE, bytes_below, run_id, write, write_one, write_tree
+from tests.support.records import IDENTITY, T0
 from tests.support.told_runs import held
 from tests.support.users import as_ordinary_user
 
@@ -74,7 +75,7 @@ def test_a_dry_run_tells_and_changes_nothing(home: Home) -> None:
     (home.trash / "rest").touch()
     before = bytes_below(home.path)
     settings = Settings(keep_workspaces=KeptWorkspaces(runs=0), keep_runs_s=0)
-    told = clean(home, settings, dry_run=True)
+    told = clean(home, settings, dry_run=True, reaped=[try_reap(home, dead, dry_run=True)])
     assert bytes_below(home.path) == before
     assert {removed.run_id for removed in told.workspaces} == {ended.run_id, dead.run_id, old.run_id}
     assert {removed.run_id for removed in told.expired} == {ended.run_id, old.run_id}
@@ -120,11 +121,57 @@ def test_a_damaged_journal_keeps_its_workspace(home: Home) -> None:
     assert paths.work.exists()
 
 
-def test_an_empty_journal_tells_no_time(home: Home) -> None:
-    paths = _ended(home, settle=False)
-    paths.journal.write_bytes(b"")
-    [told] = clean(home, FOREVER, everything=True, dry_run=True).workspaces
-    assert told.run_id == paths.run_id
+def _told_and_done(home: Home, settings: Settings = FOREVER) -> list[set[tuple[str, int]]]:
+    """Give what a dry run of reaping and cleaning up tells of workspaces, then what was done."""
+    found = []
+    for dry_run in (True, False):
+        reaped = list(reap(home, map(home.run, home.run_ids()), dry_run=dry_run))
+        done = clean(home, settings, everything=True, dry_run=dry_run, reaped=reaped)
+        found.append({(removed.run_id, removed.size) for removed in done.workspaces})
+    return found
+
+
+def test_a_dry_run_tells_of_dead_runs_what_is_done_once_they_are_reaped(home: Home) -> None:
+    dead, empty, elsewhere = (_ended(home, number, settle=False) for number in range(3))
+    empty.journal.write_bytes(b"")
+    records = list(read_records(elsewhere.journal))
+    write(elsewhere, *records, owner=IDENTITY)
+    told, done = _told_and_done(home)
+    assert told == done
+    assert {run_id for run_id, _ in done} == {dead.run_id, empty.run_id}
+    assert elsewhere.work.exists()
+
+
+def test_workspaces_of_what_had_succeeded_are_the_reapers(home: Home) -> None:
+    root = write_tree(home)
+    well = root.child(run_id(1))
+    well.work.mkdir()
+    told, done = (try_reap(home, root, dry_run=dry_run) for dry_run in (True, False))
+    assert told.emptied == done.emptied == (well.run_id,)
+    assert not well.work.exists()
+    assert len(os.listdir(home.trash)) == 1
+    assert clean(home, NOTHING) == cleanup.Cleaned((), ())
+    assert os.listdir(home.trash) == []
+
+
+def test_a_dry_run_counts_none_that_the_reaper_removes(home: Home) -> None:
+    root = write_tree(home)
+    for number in (1, 3):
+        child = root.child(run_id(number))
+        child.work.mkdir()
+        (child.work / "file").write_bytes(bytes(50_000))
+    told, done = _told_and_done(home)
+    assert told == done
+    [(_, size)] = done
+    assert 50_000 < size < 100_000
+
+
+def test_what_was_not_measured_when_it_was_reaped_is_measured(home: Home) -> None:
+    _ended(home)
+    assert [run.size for run in kept(home)] == [0]
+    clean(home, FOREVER)
+    [run] = kept(home)
+    assert run.size > 100_000
 
 
 def test_one_that_cannot_be_removed_keeps_no_other(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,24 +188,29 @@ def test_one_that_cannot_be_removed_keeps_no_other(home: Home, monkeypatch: pyte
 # --- the trash ---
 
 
-def test_removal_may_end_after_any_move_and_the_next_one_finishes_it(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed after each rename: what is left is a run without some of its workspaces, and trash."""
+def test_removal_may_end_after_any_move_or_removal_and_the_next_one_finishes_it(home: Home) -> None:
+    """What is left is a run each of whose workspaces is whole or gone, and trash."""
     whole = 0
-    for last in range(1, 20):
+    for last in range(1, 40):
         paths = _ended(home, last)
+        before = bytes_below(paths.path)
         done = _clean_in_a_process(home, dies_after=last)
         if done == 0:
             whole = last
             break
         assert done == -9
+        for part in workspaces_of(paths):
+            place = str(part.relative_to(paths.path))
+            assert {f"{place}/{name}" for name in bytes_below(part)} == {
+                name for name in before if name.startswith(place)
+            }
         clean(home, NOTHING, everything=True)
         assert os.listdir(home.trash) == []
         assert not paths.work.exists()
         assert not paths.child(run_id(100 + last)).view.exists()
         assert list(kept(home)) == []
-    assert whole == 5
+    # Four directories are moved, one entry is forgotten, ten files and directories are removed.
+    assert whole == 16
 
 
 _DYING = """
@@ -168,14 +220,15 @@ from tako.config.schema import Settings
 from tako.layout import Home
 from tako.recovery.cleanup import clean
 left = int(sys.argv[2])
-rename = os.rename
-def counted(*names):
-    global left
-    rename(*names)
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-os.rename = counted
+def counted(act):
+    def acts(*names, **options):
+        global left
+        act(*names, **options)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return acts
+os.rename, os.unlink, os.rmdir = map(counted, (os.rename, os.unlink, os.rmdir))
 clean(Home(Path(sys.argv[1])), Settings(keep_runs_s=1e12), everything=True)
 """
 

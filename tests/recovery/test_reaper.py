@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import attrs
@@ -24,7 +26,9 @@ from tako.layout import Home, RunDirectory
 from tako.recovery import tree
 from tako.recovery.ownership import claim
 from tako.recovery.reaper import Reaped, reap, reap_run, try_reap
-from tako.system.identity import identity_of, own_identity
+from tako.recovery.tree import OpenRun
+from tako.system.identity import Identity, identity_of, own_identity
+from tako.system.remains import end_process
 from tests.support.dead_runs import (
     HERE,
     began,
@@ -36,6 +40,7 @@ from tests.support.dead_runs import (
     write_tree,
 )
 from tests.support.records import IDENTITY, T0
+from tests.support.runner import GENEROUS_S
 from tests.support.told_runs import held
 
 
@@ -460,10 +465,48 @@ def test_more_runs_than_fit_into_one_look_are_all_reaped(home: Home) -> None:
     assert all(_final(paths)[-1] == "settled interrupted 4" for paths in runs)
 
 
-def test_a_reaper_whose_time_is_over_stops_between_two_looks(home: Home) -> None:
-    runs = [write_one(home, number) for number in range(120)]
-    answers = iter([True, False])
-    assert len(list(reap(home, runs, go_on=lambda: next(answers)))) == 100
+def test_a_reaper_whose_time_is_over_begins_with_no_other_run(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves the others as they are, and their locks to whoever comes next."""
+    runs = [write_one(home, number) for number in range(30)]
+    over = time.monotonic() + GENEROUS_S
+    begun: list[RunDirectory] = []
+
+    def fourteen(paths: RunDirectory, *, until: float | None) -> OpenRun | None:
+        begun.append(paths)
+        if len(begun) == 14:
+            monkeypatch.setattr(time, "monotonic", lambda: over)
+        return tree.open_part(paths, until=until)
+
+    monkeypatch.setattr("tako.recovery.reaper.open_part", fourteen)
+    done = list(reap(home, runs, until=over))
+    assert [result.run_id for result in done] == [paths.run_id for paths in runs[:14]]
+    assert {result.outcome for result in done} == {"reaped"}
+    assert all(state_of(paths).settled is None for paths in runs[14:])
+    monkeypatch.undo()
+    assert {result.outcome for result in reap(home, runs[14:])} == {"reaped"}
+
+
+def test_the_patience_with_workers_that_do_not_end_is_for_all_of_a_look_together(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "_PATIENCE_S", 0.5)
+    runs = [write_one(home, number) for number in range(4)]
+    with contextlib.ExitStack() as stack:
+        holders = [stack.enter_context(_holder(paths.journal)) for paths in runs]
+        for number, (paths, holder) in enumerate(zip(runs, holders, strict=True)):
+            write(paths, began(number, root_run_id=paths.run_id, identity=identity_of(holder.pid)))
+        waited: list[float] = []
+
+        def noted(identity: Identity, *, patience_s: float) -> bool:
+            waited.append(patience_s)
+            return end_process(identity, patience_s=patience_s)
+
+        monkeypatch.setattr("tako.recovery.tree.end_process", noted)
+        assert {done.outcome for done in reap(home, runs)} == {"reaped"}
+        assert 0.4 < waited[0] <= 0.5
+        assert waited[1:] == [0.0] * 3
 
 
 def test_a_run_that_cannot_be_opened_keeps_no_other_from_being_reaped(home: Home) -> None:

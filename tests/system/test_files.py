@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tako.system.files import holder_of, is_locked, try_lock, try_share
@@ -24,6 +27,42 @@ def test_a_shared_lock_keeps_out_who_wants_it_alone_and_is_not_seen_as_held(tmp_
     assert not try_share(late)
     os.close(late)
     os.close(alone)
+
+
+@contextmanager
+def _looked_at(path: Path, *, by: int) -> Iterator[None]:
+    """Have so many processes look at a lock without a pause."""
+    pids = []
+    readable, writable = os.pipe()
+    try:
+        for _ in range(by):
+            pid = os.fork()
+            if pid == 0:
+                is_locked(path)
+                os.write(writable, b"x")
+                while True:
+                    is_locked(path)
+            pids.append(pid)
+        for _ in range(by):
+            os.read(readable, 1)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        os.close(readable)
+        os.close(writable)
+
+
+def test_who_only_looks_keeps_nobody_from_having_a_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    os.close(_opened(path))
+    with _looked_at(path, by=6):
+        for _ in range(50):
+            lock = _opened(path)
+            assert try_lock(lock)
+            assert is_locked(path)
+            os.close(lock)
 
 
 def test_who_holds_a_lock_is_told_by_pid_and_command(tmp_path: Path) -> None:

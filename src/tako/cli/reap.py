@@ -32,7 +32,7 @@ def command(context: click.Context, output: str, *, dry_run: bool) -> None:
     home, settings = open_home()
     runs = map(home.run, sorted(home.run_ids()))
     results = [result for result in reap(home, runs, dry_run=dry_run) if result.outcome != SETTLED]
-    cleaned = clean(home, settings, dry_run=dry_run)
+    cleaned = clean(home, settings, dry_run=dry_run, reaped=results)
     _write(results, cleaned, output, dry_run=dry_run)
     errors = [f"{result.run_id}: {error}" for result in results for error in result.errors]
     errors += problems(cleaned)
@@ -81,6 +81,8 @@ def _done(result: Reaped) -> str:
     parts.append(f"{result.records} records for {result.completed} runs")
     if result.ended:
         parts.append(f"ends {', '.join(result.ended)}")
+    if result.emptied:
+        parts.append(f"removes the workspaces of {', '.join(result.emptied)}, which had succeeded")
     if result.removed:
         parts.append(f"removes {', '.join(result.removed)}")
     return "; ".join(parts)

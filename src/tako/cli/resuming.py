@@ -32,7 +32,7 @@ from tako.layout import RunDirectory
 from tako.recovery.index import note_opened
 from tako.recovery.ownership import claim, declare, held_error, lock_error
 from tako.recovery.reaper import REAPED, SETTLED, Reaped, reap_run
-from tako.recovery.sweep import leave
+from tako.recovery.sweep import leave, sweep
 from tako.report.reading import find_run, read_run, root_of
 from tako.report.result import write_result
 from tako.system.files import size_of
@@ -115,6 +115,7 @@ def resume(ready: Ready, post: Post, cell: ForkedCell) -> int:
 
     parts = make_parts(ready.request, partial(withhold, spare=(SSH_AGENT,)))
     with _held(parts, ready.request, post, ready.seen) as paths:
+        sweep(parts.home, parts.settings, parts.notes.say)
         again = make_again(parts, paths, fold(ready.records))
         # Before anything goes on, also to take them out of what others inherit.
         parts.secrets.for_run(again.spec)

@@ -6,6 +6,7 @@ inputs and templates are a `UsageError` (exit 2), an unusable machine is a `Mach
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -28,10 +29,12 @@ from tako.recovery.index import note_opened
 from tako.recovery.ownership import claim, declare
 from tako.repositories.git import checkout_state
 from tako.repositories.reference import parse_reference, parse_repository, repository_from_url
+from tako.system import crash_points
 from tako.system.background import Background
 from tako.system.files import disk_full, is_full
 
 _DRAWS_MAX = 100
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 
 def find_source(request: Request, cache: LazyCache) -> RootSource:
@@ -116,21 +119,28 @@ def make_run(home: Home, spec: RunSpec, run_ids: RunIds, temporary: str) -> tupl
 
 
 def _made(home: Home, paths: RunDirectory, temporary: str) -> int | None:
-    """Make a root run's directory and take its lock; None if the id is taken, or a reaper was quicker."""
+    """Make a root run's directory and take its lock; None if the id is taken.
+
+    It gets its name when the lock is held: a reaper would take it for one whose tako was killed.
+    """
+    making = home.making(paths.run_id)
+    lock = None
     try:
         note_opened(home, paths.run_id)
-        paths.path.mkdir(mode=0o700)
-        lock = claim(paths)
-        if lock is not None and not paths.journal.exists():
+        making.path.mkdir(mode=0o700)
+        lock = claim(making)
+        if lock is not None:
             declare(lock, temporary)
-            return lock
-    except FileExistsError:
-        return None
+            crash_points.before("replace", "run")
+            making.path.rename(paths.path)
+            crash_points.after("replace", "run")
     except OSError as error:
+        if lock is not None:
+            os.close(lock)
+        if error.errno in _TAKEN:
+            return None
         if is_full(error):
             raise disk_full(error, paths.path) from error
         message = f"the run directory {paths.path} cannot be made: {error.strerror}"
         raise MachineError(message) from error
-    if lock is not None:
-        os.close(lock)
-    return None
+    return lock

@@ -18,7 +18,7 @@ def command() -> None:
 
 
 @command.command("clean")
-@click.option("--all", "everything", is_flag=True, help="Remove the workspaces of all runs that do not run.")
+@click.option("--all", "everything", is_flag=True, help="Remove all workspaces of runs that have ended.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -36,8 +36,8 @@ def clean(context: click.Context, output: str, *, everything: bool, yes: bool, d
     home, settings = open_home()
     if everything and not yes and not dry_run:
         _ask()
-    results = [] if dry_run else list(reap(home, map(home.run, home.run_ids())))
-    cleaned = clean_up(home, settings, everything=everything, dry_run=dry_run)
+    results = list(reap(home, map(home.run, home.run_ids()), dry_run=dry_run))
+    cleaned = clean_up(home, settings, everything=everything, dry_run=dry_run, reaped=results)
     _write(cleaned, output, dry_run=dry_run)
     errors = [f"{result.run_id}: {error}" for result in results for error in result.errors]
     errors += problems(cleaned)
@@ -65,6 +65,6 @@ def _ask() -> None:
     from tako.errors import UsageError
 
     if not sys.stdin.isatty():
-        message = "--all removes all workspaces of runs that do not run, and there is no terminal to ask on"
+        message = "--all removes all workspaces of runs that have ended, and there is no terminal to ask on"
         raise UsageError(message, hint="say --yes if you mean it")
-    click.confirm("Remove the workspaces of all runs that do not run?", abort=True, err=True)
+    click.confirm("Remove all workspaces of runs that have ended?", abort=True, err=True)

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 
 from tako.config.schema import Settings
 from tako.errors import MachineError
-from tako.journal.log import JournalDamagedError, read_ends
 from tako.layout import Home, RunDirectory
 from tako.recovery.bounds import begun_before, surplus
-from tako.recovery.index import Kept, forget_kept, kept, workspaces_of
+from tako.recovery.index import Kept, forget_kept, kept, measure, without_emptied, workspaces_of
 from tako.recovery.ownership import claim
+from tako.recovery.reaper import REAPED, Reaped
 from tako.recovery.settlement import settled_record
 from tako.recovery.trash import empty, throw
-from tako.system.files import is_locked
 from tako.system.usage import disk_use
 from tako.values import FrozenValue
 
@@ -30,7 +29,10 @@ _OLD = "older than is kept"
 
 @frozen(eq=False, repr=False)
 class Removed(FrozenValue):
-    """What was removed of a root run, or would be: bytes on disk, and why; or why it was not."""
+    """What was removed of a root run, or would be: bytes on disk, and why; or why it was not.
+
+    The sweep does not measure: 0.
+    """
 
     run_id: str
     size: int
@@ -47,10 +49,20 @@ class Cleaned(FrozenValue):
     errors: tuple[str, ...] = ()
 
 
-def clean(home: Home, settings: Settings, *, everything: bool = False, dry_run: bool = False) -> Cleaned:
-    """Look at every run and remove what is not kept, and the trash; with `everything` all kept workspaces."""
+def clean(
+    home: Home,
+    settings: Settings,
+    *,
+    everything: bool = False,
+    dry_run: bool = False,
+    reaped: Iterable[Reaped] = (),
+) -> Cleaned:
+    """Look at every run and remove what is not kept, and the trash; with `everything` all kept workspaces.
+
+    With `dry_run` only tell what would be, once the runs are `reaped` of which this would be done too.
+    """
     now = time.time()
-    found = list(all_kept(home, dead_too=dry_run))
+    found = list(all_kept(home, reaped if dry_run else ()))
     if everything:
         chosen = [(run, "all were asked for") for run in found]
     else:
@@ -59,53 +71,50 @@ def clean(home: Home, settings: Settings, *, everything: bool = False, dry_run: 
     if dry_run:
         told = tuple(Removed(run.paths.run_id, run.size, reason) for run, reason in chosen)
         return Cleaned(told, tuple(Removed(run.run_id, disk_use([run.path]), _OLD) for run in old))
-    done = tuple(remove_workspaces(home, chosen)), tuple(remove_runs(home, old))
-    for run in kept(home):
-        if not workspaces_of(run.paths):
-            # Whoever removed them was killed before it could say so.
-            forget_kept(home, run.paths.run_id)
+    done = (
+        tuple(remove_workspaces(home, chosen)),
+        tuple(remove_runs(home, ((paths, disk_use([paths.path])) for paths in old))),
+    )
+    # Of some whoever removed the workspaces was killed before it could say so.
+    left = without_emptied(home, kept(home))
+    measure(home, (run.paths.run_id for run in left if not run.size))
     return Cleaned(*done, tuple(empty(home)))
 
 
-def all_kept(home: Home, *, dead_too: bool = False) -> Iterator[Kept]:
+def all_kept(home: Home, reaped: Iterable[Reaped] = ()) -> Iterator[Kept]:
     """Every settled root run that has workspaces, measured on disk, whether or not the index knows it.
 
-    With `dead_too` also those that would be settled once they are reaped.
+    So are those that would be settled and have some, if they were `reaped`.
     """
+    would_be = {result.run_id: result for result in reaped if result.outcome == REAPED}
     for paths in map(home.run, home.run_ids()):
         workspaces = workspaces_of(paths)
-        ended_at = _ended_at(paths, dead_too=dead_too) if workspaces else None
-        if ended_at is not None:
+        result = would_be.get(paths.run_id)
+        if result is not None:
+            ended_at = result.interrupted_at or time.time()
+            workspaces = [path for path in workspaces if path.parent.name not in result.emptied]
+        elif workspaces and (settled := settled_record(paths)) is not None:
+            ended_at = settled.at
+        else:
+            continue
+        if workspaces:
             yield Kept(paths, ended_at, disk_use(workspaces))
 
 
-def _ended_at(paths: RunDirectory, *, dead_too: bool) -> float | None:
-    settled = settled_record(paths)
-    if settled is not None:
-        return settled.at
-    if not dead_too or is_locked(paths.lock):
-        return None
-    try:
-        last = read_ends(paths.journal)[1]
-    except (JournalDamagedError, OSError):
-        return None
-    return last.at if last else 0.0
-
-
-def remove_workspaces(home: Home, chosen: Sequence[tuple[Kept, str]]) -> list[Removed]:
+def remove_workspaces(home: Home, chosen: Iterable[tuple[Kept, str]]) -> list[Removed]:
     """Move the workspaces of these runs into the trash."""
     return [_removed(home, run.paths, run.size, reason, whole=False) for run, reason in chosen]
 
 
-def expired(home: Home, keep_s: float, now: float) -> list[RunDirectory]:
+def expired(home: Home, keep_s: float, now: float) -> Iterator[RunDirectory]:
     """Root runs that began and ended so long ago that nothing of them is kept."""
     old = map(home.run, begun_before(home, now - keep_s))
-    return [paths for paths in old if (last := settled_record(paths)) and now - last.at > keep_s]
+    return (paths for paths in old if (last := settled_record(paths)) and now - last.at > keep_s)
 
 
-def remove_runs(home: Home, runs: Iterable[RunDirectory]) -> list[Removed]:
-    """Move whole run directories into the trash, with journals and logs."""
-    return [_removed(home, paths, disk_use([paths.path]), _OLD, whole=True) for paths in runs]
+def remove_runs(home: Home, runs: Iterable[tuple[RunDirectory, int]]) -> list[Removed]:
+    """Move whole run directories, given with their bytes on disk, into the trash, with journals and logs."""
+    return [_removed(home, paths, size, _OLD, whole=True) for paths, size in runs]
 
 
 def _removed(home: Home, paths: RunDirectory, size: int, reason: str, *, whole: bool) -> Removed:

@@ -15,7 +15,7 @@ def foreseen(paths: RunDirectory) -> dict[Path, RunState]:
 
     The caller holds the root's lock. Nothing is written. Those whose journals are damaged are missing.
     """
-    root = open_part(paths, prove=False)
+    root = open_part(paths)
     # Only a child can have nothing to complete.
     assert root is not None
     completion = Completion(time.time(), pretend=True)

@@ -17,7 +17,7 @@ from tako.errors import HeldError, MachineError, NotFoundError, TakoError
 from tako.layout import RunDirectory
 from tako.system import crash_points
 from tako.system.files import holder_of, try_lock, try_share
-from tako.system.identity import Identity, own_identity
+from tako.system.identity import Identity, own_identity, whereabouts
 from tako.values import FrozenValue
 
 
@@ -98,3 +98,9 @@ def owner_of(paths: RunDirectory) -> Owner | None:
         return Owner(Identity(**told["identity"]), str(told["temporary"]))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
+
+
+def is_elsewhere(paths: RunDirectory) -> bool:
+    """Whether the last owner declared itself on another machine or in another pid namespace."""
+    owner = owner_of(paths)
+    return owner is not None and whereabouts(owner.identity) != ""

@@ -9,9 +9,10 @@ and keeps reapers apart. `dry_run` changes nothing: it tells what would be done.
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from attrs import define, field, frozen
@@ -25,18 +26,23 @@ from tako.recovery.index import is_noted_unsettled, note_settled
 from tako.recovery.ownership import Owner, claim, owner_of
 from tako.recovery.private import private_remains
 from tako.recovery.settlement import settled_record
-from tako.recovery.tree import Completion, OpenRun, open_part
+from tako.recovery.trash import throw
+from tako.recovery.tree import Completion, OpenRun, open_part, patience
 from tako.system.cgroups import remove_stale
 from tako.system.files import is_locked
 from tako.system.identity import Identity, whereabouts
-from tako.system.remains import Remnant, belongs, carrying, end_all, grouped, lives
+from tako.system.remains import GONE_WITHIN_S, Remnant, belongs, carrying, end_all, grouped, lives
 from tako.system.removal import remove_tree
 from tako.values import FrozenValue
 
 #: What became of a root run that was looked at.
 REAPED, SETTLED, ALIVE, ELSEWHERE, STUCK = "reaped", "settled", "alive", "elsewhere", "stuck"
-#: So many at once share one look at all processes; each holds an open file.
-_AT_ONCE = 100
+#: So many at once share one look at all processes, each holds an open file; and where time is short.
+_AT_ONCE, _FEW_AT_ONCE = 100, 10
+#: How long killed processes may take to be gone where time is short.
+_GONE_AT_LEAST_S = 0.5
+#: One that is left to the next reaper, because time is over.
+_LEFT = ""
 _HELD = "another process holds its lock"
 
 
@@ -54,6 +60,8 @@ class Reaped(FrozenValue):
     #: Runs of the tree that were completed, and how many records that took.
     completed: int = 0
     records: int = 0
+    #: Runs of the tree that had succeeded, and whose workspaces were removed.
+    emptied: tuple[str, ...] = ()
     #: What was removed outside of TAKO_HOME.
     removed: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
@@ -69,6 +77,7 @@ class _Case:
     outcome: str = REAPED
     reason: str = ""
     ended: list[str] = field(factory=list)
+    emptied: list[str] = field(factory=list)
     removed: list[str] = field(factory=list)
     errors: list[str] = field(factory=list)
     completed: int = 0
@@ -84,6 +93,7 @@ class _Case:
             tuple(self.ended),
             self.completed,
             self.records,
+            tuple(self.emptied),
             tuple(self.removed),
             tuple(self.errors),
         )
@@ -110,27 +120,31 @@ def reap(
     runs: Iterable[RunDirectory],
     *,
     dry_run: bool = False,
-    go_on: Callable[[], bool] = lambda: True,
+    until: float = math.inf,
 ) -> Iterator[Reaped]:
-    """Reap all of these root runs that are dead, some at once, as long as `go_on` says so."""
+    """Reap all of these root runs that are dead, some at once; `until` (monotonic) one is begun with."""
     waiting = iter(runs)
-    while go_on() and (batch := list(islice(waiting, _AT_ONCE))):
-        yield from _reap_batch(home, batch, dry_run=dry_run)
+    at_once = _AT_ONCE if until == math.inf else _FEW_AT_ONCE
+    while time.monotonic() < until and (batch := list(islice(waiting, at_once))):
+        yield from _reap_batch(home, batch, until, dry_run=dry_run)
     if not dry_run:
         remove_stale()
 
 
-def _reap_batch(home: Home, batch: Sequence[RunDirectory], *, dry_run: bool) -> Iterator[Reaped]:
+def _reap_batch(
+    home: Home, batch: Sequence[RunDirectory], until: float, *, dry_run: bool
+) -> Iterator[Reaped]:
     locks: list[int] = []
     cases: list[_Case] = []
     try:
         cases += (_claimed(home, paths, locks, dry_run=dry_run) for paths in batch)
-        _reap(home, [case for case in cases if case.outcome == REAPED], dry_run=dry_run)
+        _reap(home, [case for case in cases if case.outcome == REAPED], until, dry_run=dry_run)
     finally:
         for lock in locks:
             os.close(lock)
     for case in cases:
-        yield case.told()
+        if case.outcome != _LEFT:
+            yield case.told()
 
 
 def _claimed(home: Home, paths: RunDirectory, locks: list[int], *, dry_run: bool) -> _Case:
@@ -151,21 +165,25 @@ def _claimed(home: Home, paths: RunDirectory, locks: list[int], *, dry_run: bool
     return case
 
 
-def _reap(home: Home, cases: Sequence[_Case], *, dry_run: bool) -> None:
-    """All steps of the picture above, each for all cases."""
+def _reap(home: Home, cases: Sequence[_Case], until: float = math.inf, *, dry_run: bool) -> None:
+    """All steps of the picture above, each for all cases that are come to in time."""
+    patient = None if dry_run else patience(until)
     for case in cases:
-        _examine(case, prove=not dry_run)
-    _end_processes([case for case in cases if case.outcome == REAPED], dry_run=dry_run)
+        if time.monotonic() < until:
+            _examine(case, patient)
+        else:
+            case.outcome = _LEFT
+    _end_processes([case for case in cases if case.outcome == REAPED], until, dry_run=dry_run)
     for case in cases:
         if case.outcome == REAPED:
-            _complete(case, dry_run=dry_run)
+            _complete(home, case, dry_run=dry_run)
             _remove_private(case, dry_run=dry_run)
         if not case.errors and not dry_run and _is_to_be_noted(home, case):
             _note(home, case)
 
 
-def _examine(case: _Case, *, prove: bool) -> None:
-    """Whether it may be reaped, and what is open of it once it is proven dead."""
+def _examine(case: _Case, patient: float | None) -> None:
+    """Whether it may be reaped, and what is open of it once it is proven dead; None proves nothing."""
     # Somebody else may have been here between the look at the journal and the lock.
     case.settled = settled_record(case.paths)
     if case.settled is not None:
@@ -184,7 +202,7 @@ def _examine(case: _Case, *, prove: bool) -> None:
             # As in a copy of TAKO_HOME, whose locks nobody holds.
             case.outcome, case.reason = ALIVE, f"process {owner.pid}, which executes it, lives"
         else:
-            case.tree = open_part(case.paths, prove=prove)
+            case.tree = open_part(case.paths, until=patient)
     except (TakoError, OSError) as error:
         case.stuck(str(error))
     except Exception as error:  # noqa: BLE001 - one run that makes no sense must not keep others from being reaped
@@ -199,7 +217,7 @@ def _first_owner(paths: RunDirectory) -> Identity | None:
         return None
 
 
-def _end_processes(cases: Sequence[_Case], *, dry_run: bool) -> None:
+def _end_processes(cases: Sequence[_Case], until: float, *, dry_run: bool) -> None:
     """End what carries one of these trees' ids, or is in a control group of their last workers."""
     by_id = {case.paths.run_id: case for case in cases}
     if not by_id:
@@ -218,38 +236,41 @@ def _end_processes(cases: Sequence[_Case], *, dry_run: bool) -> None:
         }
         return list(({remnant.pid: remnant for remnant in carrying(directories)} | found).values())
 
-    ended, left = (find(), []) if dry_run else end_all(find)
+    timeout_s = min(GONE_WITHIN_S, max(_GONE_AT_LEAST_S, until - time.monotonic()))
+    ended, left = (find(), []) if dry_run else end_all(find, timeout_s=timeout_s)
     for remnant in ended:
         by_id[remnant.directory.name].ended.append(f"{remnant.pid} {remnant.name}")
     for remnant in left:
         by_id[remnant.directory.name].stuck(f"process {remnant.pid} ({remnant.name}) does not end")
 
 
-def _complete(case: _Case, *, dry_run: bool) -> None:
+def _complete(home: Home, case: _Case, *, dry_run: bool) -> None:
     assert case.tree is not None
     completion = Completion(time.time(), pretend=dry_run)
     completion.complete(case.tree)
     case.completed = sum(1 for _ in case.tree.all())
     case.records = completion.written
     case.errors += completion.errors
-    if not dry_run:
-        _remove_workspaces(case)
+    _remove_workspaces(home, case, dry_run=dry_run)
     case.settled = completion.settled
     if case.settled is None:
         case.outcome, case.reason = STUCK, completion.errors[-1]
 
 
-def _remove_workspaces(case: _Case) -> None:
+def _remove_workspaces(home: Home, case: _Case, *, dry_run: bool) -> None:
     """Remove those of runs that succeeded, whose workers died before they could."""
     for run in case.tree.all() if case.tree else ():
         state = run.state
         well = state.finished is not None and state.finished.status == SUCCEEDED
-        if well and state.started is not None and not state.started.keep:
-            try:
-                for directory in run.paths.workspace:
-                    remove_tree(directory)
-            except MachineError as error:
-                case.errors.append(error.message)
+        if not well or state.started is None or state.started.keep:
+            continue
+        directories = [directory for directory in run.paths.workspace if os.path.lexists(directory)]
+        try:
+            for directory in () if dry_run else directories:
+                throw(home, directory, case.paths.run_id)
+            case.emptied += [run.paths.run_id] if directories else []
+        except MachineError as error:
+            case.errors.append(error.message)
 
 
 def _remove_private(case: _Case, *, dry_run: bool) -> None:

@@ -23,8 +23,8 @@ from tako.recovery.settlement import last_sign
 from tako.system.files import is_locked
 from tako.system.remains import end_process
 
-#: How long a worker that is dying may take, before it is killed; and its lock, after it is gone.
-_PATIENCE_S = 2.0
+#: How long workers that are dying may take, before they are killed; and one's lock, after it is gone.
+_PATIENCE_S, _AFTER_S = 2.0, 0.1
 _POLL_S = 0.01
 
 
@@ -53,8 +53,13 @@ class OpenRun:
         return max(run.seen_at for run in self.all())
 
 
-def prove_dead(paths: RunDirectory) -> None:
-    """Return when nobody can write a run's journal any more, killing its worker if it takes too long.
+def patience(until: float) -> float:
+    """How long one look at several trees waits for all their workers: a monotonic time, `until` at most."""
+    return min(time.monotonic() + _PATIENCE_S, until)
+
+
+def prove_dead(paths: RunDirectory, until: float) -> None:
+    """Return when nobody can write a run's journal any more, killing its worker if it lives after `until`.
 
     The caller holds the root's lock, so that no new worker comes. Raises `HeldError`.
     """
@@ -65,8 +70,8 @@ def prove_dead(paths: RunDirectory) -> None:
     except JournalDamagedError:
         identity = None
     if identity is not None:
-        end_process(identity, patience_s=_PATIENCE_S)
-    deadline = time.monotonic() + _PATIENCE_S
+        end_process(identity, patience_s=max(0.0, until - time.monotonic()))
+    deadline = max(until, time.monotonic() + _AFTER_S)
     while is_locked(paths.journal):
         if time.monotonic() > deadline:
             message = f"{paths.journal} is held by a process that its records do not name"
@@ -74,19 +79,21 @@ def prove_dead(paths: RunDirectory) -> None:
         time.sleep(_POLL_S)
 
 
-def open_part(paths: RunDirectory, plan: ChildPlanned | None = None, *, prove: bool = True) -> OpenRun | None:
-    """What is open of a tree; None of a child that never began. With `prove` only after it is proven dead.
+def open_part(
+    paths: RunDirectory, plan: ChildPlanned | None = None, *, until: float | None = None
+) -> OpenRun | None:
+    """What is open of a tree; None of a child that never began. With `until` only after it is proven dead.
 
     Raises `HeldError` as `prove_dead` does.
     """
-    if prove:
-        prove_dead(paths)
+    if until is not None:
+        prove_dead(paths, until)
     try:
         state = fold(read_records(paths.journal))
     except NotFoundError:
         state = RunState()
     except JournalDamagedError as damage:
-        below = [open_part(child, prove=prove) for child in paths.child_directories()]
+        below = [open_part(child, until=until) for child in paths.child_directories()]
         return OpenRun(
             paths, RunState(), plan, damage.message, below=[run for run in below if run is not None]
         )
@@ -96,7 +103,7 @@ def open_part(paths: RunDirectory, plan: ChildPlanned | None = None, *, prove: b
     for fan_out in state.fan_outs.values():
         for child in fan_out.children.values():
             if child.finished is None:
-                found = open_part(paths.child(child.plan.run_id), child.plan, prove=prove)
+                found = open_part(paths.child(child.plan.run_id), child.plan, until=until)
                 run.below += [found] if found is not None else []
     return run
 

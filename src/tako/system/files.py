@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from itertools import takewhile
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tako.system import crash_points
 
 # EFBIG: beyond the user's own limit of file size (`ulimit -f`).
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: How long a lock may be shared by those who only look (`is_locked`) before it counts as another's.
+_LOOKED_AT_S = 1.0
+_POLL_S = 0.001
 
 
 def is_full(error: OSError) -> bool:
@@ -39,15 +43,20 @@ def write_failed(error: OSError, path: Path | str) -> WriteFailedError:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file for this open file description: flock(2), exclusive, not waiting.
+    """Lock an open file for this open file description: flock(2), exclusive, not waiting for who has it so.
 
     Unlike fcntl(2) record locks it is not dropped when another descriptor of the same file is
     closed in the same process. It ends with the last holder of the description.
     """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+    deadline = time.monotonic() + _LOOKED_AT_S
+    while not _take(descriptor, fcntl.LOCK_EX):
+        # `is_locked` shares the lock for a moment: that must not look like an owner.
+        if not _take(descriptor, fcntl.LOCK_SH):
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
     return True
 
 
@@ -56,8 +65,12 @@ def try_share(descriptor: int) -> bool:
 
     `is_locked` does not see it.
     """
+    return _take(descriptor, fcntl.LOCK_SH)
+
+
+def _take(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -154,9 +167,6 @@ def is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _take(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-    return False

@@ -23,7 +23,8 @@ from tako.system.processes import wait_for_exit
 from tako.values import FrozenValue
 
 _ID, _WORKSPACE = b"TAKO_ROOT_RUN_ID", b"TAKO_WORKSPACE"
-_GONE_WITHIN_S = 10.0
+#: How long killed processes may take to be gone.
+GONE_WITHIN_S = 10.0
 
 
 @frozen(eq=False, repr=False)
@@ -112,7 +113,7 @@ def _name_of(pid: int) -> str:
 
 
 def end_all(
-    find: Callable[[], list[Remnant]], *, timeout_s: float = _GONE_WITHIN_S
+    find: Callable[[], list[Remnant]], *, timeout_s: float = GONE_WITHIN_S
 ) -> tuple[list[Remnant], list[Remnant]]:
     """SIGKILL what `find` gives until it gives nothing; gives all that have ended, and what does not end."""
     deadline = time.monotonic() + timeout_s
@@ -161,6 +162,6 @@ def end_process(identity: Identity, *, patience_s: float) -> bool:
         if wait_for_exit(pidfd, patience_s):
             return True
         send(pidfd, signal.SIGKILL)
-        return wait_for_exit(pidfd, _GONE_WITHIN_S)
+        return wait_for_exit(pidfd, GONE_WITHIN_S)
     finally:
         os.close(pidfd)
