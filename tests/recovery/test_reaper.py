@@ -27,6 +27,7 @@ from tako.recovery import tree
 from tako.recovery.ownership import claim
 from tako.recovery.reaper import Reaped, reap, reap_run, try_reap
 from tako.recovery.tree import OpenRun
+from tako.system.cgroups import make_groups
 from tako.system.identity import Identity, identity_of, own_identity
 from tako.system.remains import end_process
 from tests.support.dead_runs import (
@@ -42,6 +43,7 @@ from tests.support.dead_runs import (
 from tests.support.records import IDENTITY, T0
 from tests.support.runner import GENEROUS_S
 from tests.support.told_runs import held
+from tests.support.users import in_process
 
 
 def _final(paths: RunDirectory) -> list[str]:
@@ -398,6 +400,23 @@ def test_a_held_journal_whose_records_are_damaged_names_nobody(
     with _holder(paths.journal) as stranger:
         assert try_reap(home, paths).outcome == "stuck"
         stranger.communicate(b"x")
+
+
+# --- control groups ---
+
+
+def test_the_control_groups_of_a_dead_worker_are_removed(home: Home) -> None:
+    paths = write_one(home)
+
+    def made_and_left() -> str:
+        return "\n".join(make_groups(30, 1 << 30).directories)
+
+    left = in_process(made_and_left).splitlines()
+    if not left:
+        pytest.skip("control groups cannot be made here")
+    assert all(map(os.path.exists, left))
+    assert [reaped.outcome for reaped in reap(home, [paths])] == ["reaped"]
+    assert not any(map(os.path.exists, left))
 
 
 # --- private directories ---

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +88,16 @@ def test_groups_of_a_killed_process_are_removed_by_the_next_one(groups: Groups) 
     assert not any(map(os.path.exists, left))
     for descriptor in (readable, writable):
         os.close(descriptor)
+
+
+def test_a_group_of_another_pid_namespace_is_left_alone(groups: Groups) -> None:
+    """There is no process of ours in there, so that it could not tell that this one lives."""
+    look = "from tako.system.cgroups import remove_stale; remove_stale()"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", look]
+    if subprocess.run([*command[:4], "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a pid namespace cannot be made here")
+    subprocess.run(command, check=True)
+    assert all(map(os.path.exists, groups.directories))
 
 
 def test_nothing_is_made_for_what_is_not_bounded() -> None:

@@ -33,6 +33,7 @@ from tako.recovery.index import note_opened
 from tako.recovery.ownership import claim, declare, held_error, lock_error
 from tako.recovery.reaper import REAPED, SETTLED, Reaped, reap_run
 from tako.recovery.sweep import leave, sweep
+from tako.recovery.trash import empty
 from tako.report.reading import find_run, read_run, root_of
 from tako.report.result import write_result
 from tako.system.files import size_of
@@ -164,7 +165,8 @@ def _reap(parts: Parts, paths: RunDirectory, *, dry_run: bool = False) -> Reaped
     if reaped.outcome not in (REAPED, SETTLED):
         message = f"run {paths.run_id} cannot be taken up: {reaped.reason}"
         raise HeldError(message, hint="`tako reap` tells more")
-    for error in reaped.errors:
+    left = [] if dry_run else empty(parts.home, paths.run_id)
+    for error in [*reaped.errors, *left]:
         parts.notes.say(f"reaping {paths.run_id}: {error}")
     return reaped
 

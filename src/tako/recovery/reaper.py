@@ -1,6 +1,6 @@
 """The reaper: ends and completes what was left by root runs whose owner is proven dead.
 
-    lock of the root ─▶ journals' locks ─▶ processes ended ─▶ final records ─▶ private directories removed
+    lock of the root ─▶ journals' locks ─▶ processes ended ─▶ what is over removed ─▶ final records
 
 In: root runs. Out: a `Reaped` for each: what was done, or why not. Best effort: what fails is told, and the
 rest is done; what was done already is nothing to do. The run's lock, held meanwhile, is the proof of death
@@ -176,8 +176,10 @@ def _reap(home: Home, cases: Sequence[_Case], until: float = math.inf, *, dry_ru
     _end_processes([case for case in cases if case.outcome == REAPED], until, dry_run=dry_run)
     for case in cases:
         if case.outcome == REAPED:
-            _complete(home, case, dry_run=dry_run)
+            # Before its last record, after which nobody comes here again.
+            _remove_workspaces(home, case, dry_run=dry_run)
             _remove_private(case, dry_run=dry_run)
+            _complete(case, dry_run=dry_run)
         if not case.errors and not dry_run and _is_to_be_noted(home, case):
             _note(home, case)
 
@@ -244,14 +246,13 @@ def _end_processes(cases: Sequence[_Case], until: float, *, dry_run: bool) -> No
         by_id[remnant.directory.name].stuck(f"process {remnant.pid} ({remnant.name}) does not end")
 
 
-def _complete(home: Home, case: _Case, *, dry_run: bool) -> None:
+def _complete(case: _Case, *, dry_run: bool) -> None:
     assert case.tree is not None
     completion = Completion(time.time(), pretend=dry_run)
     completion.complete(case.tree)
     case.completed = sum(1 for _ in case.tree.all())
     case.records = completion.written
     case.errors += completion.errors
-    _remove_workspaces(home, case, dry_run=dry_run)
     case.settled = completion.settled
     if case.settled is None:
         case.outcome, case.reason = STUCK, completion.errors[-1]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,13 +55,13 @@ def is_empty(home: Home) -> bool:
     return True
 
 
-def empty(home: Home, *, go_on: Callable[[], bool] = lambda: True) -> list[str]:
-    """Remove what is in the trash; gives what went wrong. Many may do so at once."""
+def empty(home: Home, run_id: str = "") -> list[str]:
+    """Remove what is in the trash, or what is of one run; gives what went wrong. Many may do so at once."""
     errors = []
     with suppress(FileNotFoundError):
         for name in os.listdir(home.trash):
-            if not go_on():
-                break
+            if not name.startswith(run_id):
+                continue
             try:
                 remove_tree(home.trash / name)
             except MachineError as error:

@@ -25,6 +25,7 @@ _TOP = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _CONTROLLERS = ("pids", "memory")
 _PREFIX = "tako-"
+_PID_NAMESPACE = "/proc/self/ns/pid"
 _GONE_WITHIN_S = 1.0
 
 
@@ -115,8 +116,13 @@ def remove(groups: Groups) -> None:
             time.sleep(0.001)
 
 
-def _group_of(parent: Path, pid: int | str, started: int | str | None) -> Path:
-    return parent / f"{_PREFIX}{pid}-{started}"
+def _group_of(parent: Path, pid: int, started: int | None) -> Path:
+    return parent / f"{_prefix()}{pid}-{started}"
+
+
+def _prefix() -> str:
+    """With the pid namespace: containers may see each other's groups, and no process of each other."""
+    return f"{_PREFIX}{os.stat(_PID_NAMESPACE).st_ino}-"
 
 
 def _parents() -> dict[str, Path]:
@@ -205,8 +211,9 @@ def _removed(group: str) -> bool:
 
 
 def _remove_stale(parents: Iterable[Path]) -> None:
+    prefix = _prefix()
     for parent in set(parents):
         for name in os.listdir(parent):
-            pid, _, started = name.removeprefix(_PREFIX).partition("-")
-            if name.startswith(_PREFIX) and pid.isdigit() and str(start_time_of(pid)) != started:
+            pid, _, started = name.removeprefix(prefix).partition("-")
+            if name.startswith(prefix) and pid.isdigit() and str(start_time_of(pid)) != started:
                 _removed(str(parent / name))
