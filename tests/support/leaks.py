@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import tempfile
 import time
@@ -25,6 +26,8 @@ from attrs import frozen
 from tests.support import processes
 
 _SEMAPHORES = Path("/dev/shm")
+#: As the C library calls one that it is still making; SIGKILL leaves it, and nobody can tell whose it was.
+_HALF_MADE = re.compile("sem[.][A-Za-z0-9]{6}")
 _before = pytest.StashKey["Snapshot"]()
 _own_temporary = pytest.StashKey[Path]()
 _TEMPORARY_ROOT = "PYTEST_DEBUG_TEMPROOT"
@@ -81,6 +84,8 @@ def _is_ours(name: str, directory: Path | None) -> bool:
     That directory is here still, or a journal of the test names it. Other workers kill a tako too, and what
     that has left is their tests' to reap.
     """
+    if _HALF_MADE.fullmatch(name):
+        return False
     private = name.removeprefix("sem.").rpartition("-")[0]
     if not private.startswith("tako-") or (Path(tempfile.gettempdir()) / private).exists():
         return True
