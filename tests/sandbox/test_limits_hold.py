@@ -96,7 +96,7 @@ def test_no_group_is_left_behind(tmp_path: Path) -> None:
         run(spec)
     left = [name for group in groups.directories for name in os.listdir(Path(group).parent)]
     # Those of tests that run at the same time have living owners.
-    owners = [name.split("-")[1:] for name in left if name.startswith("tako-")]
+    owners = [name.split("-")[2:] for name in left if name.startswith("tako-")]
     assert [name for name in owners if str(start_time_of(name[0])) != name[1]] == []
 
 
