@@ -64,13 +64,13 @@ def note_settled(home: Home, paths: RunDirectory, ended_at: float) -> None:
 
 def measure(home: Home, run_ids: Iterable[str]) -> None:
     """Note the bytes of workspaces that nobody has measured since their runs ended. Raises `OSError`."""
-    from tako.system.usage import disk_use
-
     for run_id in run_ids:
         # Written into the very entry that was read: one that was made or forgotten meanwhile is another.
         with suppress(FileNotFoundError, ValueError), open(home.kept / run_id, "r+b", buffering=0) as entry:
             ended_at, size = _read(entry.read())
             if not size:
+                from tako.system.usage import disk_use
+
                 size = max(1, disk_use(workspaces_of(home.run(run_id))))
                 os.pwrite(entry.fileno(), _told(ended_at, size).encode(), 0)
 
