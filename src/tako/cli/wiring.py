@@ -106,6 +106,8 @@ def run_tree(
         resumption=resumption,
     )
     result = driver.run((segment, runner.adopt(segment, cell)) if cell and segment else None)
+    # What is left is to read and to print, as `tako status` does it.
+    gc.disable()
     if not result.at_once:
         runner.close()
         report(spec.paths, result, output=parts.request.output, quiet=parts.request.quiet)
