@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ _UNMEASURED = (
     "sandbox/test_real_tools.py",
     "scripts",
 )
+
+
+def pytest_configure() -> None:
+    """Let what the tests start hear the signals of a terminal, also where this was started by `nohup`."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -66,6 +66,35 @@ def test_a_signal_lets_the_steps_clean_up_and_is_the_exit_code(
     assert kinds(run)[-1] == "RunSettled"
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
+def test_what_it_was_started_with_ignored_does_not_end_it(scene: Scene, number: signal.Signals) -> None:
+    mail, gate = scene.mailbox(), scene.mailbox("gate")
+    scene.subscriber("acme/calm", f"kill -{number} $$; echo here >{mail.path}; read -r _ <{gate.path}")
+    checkout = scene.library(FAN_OUT)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        # As `nohup` and a shell without job control start what they start.
+        process = subprocess.Popen(
+            [*command(), "exec", "release"],
+            cwd=checkout,
+            env=dict(scene.tako.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(number, before)
+    with process:
+        mail.line()
+        for one in (process.pid, root_of(process.pid).pid):
+            os.kill(one, number)
+        gate.path.write_text("go on\n")
+        told, _ = process.communicate(timeout=GENEROUS_S)
+    assert (process.returncode, "ending all steps" in told) == (0, False), told
+
+
 def test_the_roots_own_step_is_asked_to_end(scene: Scene) -> None:
     mail, cleaned = scene.mailbox(), scene.directory / "cleaned"
     checkout = scene.library(_POLITE.format(mail=mail.path, cleaned=cleaned), "echo never")

@@ -114,6 +114,7 @@ def _be_tako(descriptors: list[int], arguments: list[str], cwd: str, env: dict[s
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(env)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         crash_points._directory = env.get(crash_points.VARIABLE, "")
         sys.argv = ["tako", *arguments]
         util.spawnv_passfds = _forked_forkserver  # type: ignore[assignment]

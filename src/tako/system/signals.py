@@ -9,18 +9,21 @@ from contextlib import contextmanager
 
 #: What ends tako, politely the first time: design, section 2.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+#: What a terminal sends: `nohup` and a shell's background jobs are started with these ignored, and stay so.
+_OF_A_TERMINAL = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 class SignalPipe:
     """Turns chosen signals into bytes; `descriptor` is readable when one has come.
 
+    Those of a terminal that this process was started with ignored are left so.
     Only the main thread of a process may make one (signal.set_wakeup_fd).
     """
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self.descriptor, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for number in numbers:
+        for number in filter(_is_heard, numbers):
             signal.signal(number, _noted)
             # A system call that is under way goes on instead of failing with EINTR (PEP 475 aside, C code).
             signal.siginterrupt(number, False)  # noqa: FBT003 - it takes no keyword
@@ -46,6 +49,10 @@ class SignalPipe:
         os.close(self._write)
 
 
+def _is_heard(number: int) -> bool:
+    return number not in _OF_A_TERMINAL or signal.getsignal(number) is not signal.SIG_IGN
+
+
 def _noted(_number: int, _frame: object) -> None:
     """Do nothing: the byte on the wakeup descriptor is the message."""
 
@@ -53,7 +60,8 @@ def _noted(_number: int, _frame: object) -> None:
 def ignore_interrupts() -> None:
     """Leave ^C of the terminal to the root process, which ends everything in order."""
     # Handled, not ignored: what is ignored stays so in the steps (execve(2)).
-    signal.signal(signal.SIGINT, _noted)
+    if _is_heard(signal.SIGINT):
+        signal.signal(signal.SIGINT, _noted)
 
 
 def name_of(number: int) -> str:
