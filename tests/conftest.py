@@ -10,8 +10,9 @@ import pytest
 from tests.support import runner
 from tests.support.git import Repositories
 from tests.support.runner import Tako
+from tests.support.zygote import Zygote
 
-pytest_plugins = ("tests.support.leaks",)
+pytest_plugins = ("tests.support.leaks", "tests.support.forked")
 
 #: They start thousands of processes, or try thousands of examples: measured, they take many times as long.
 _UNMEASURED = (
@@ -57,6 +58,6 @@ def git_repo(tmp_path: Path) -> Repositories:
 
 
 @pytest.fixture
-def tako(tmp_path: Path, tako_home: Path) -> Tako:
+def tako(tmp_path: Path, tako_home: Path, fork: Zygote | None) -> Tako:
     """Give the command line tool in a clean environment: `tako("exec", "release", cwd=checkout)`."""
-    return Tako(runner.clean_environment(tmp_path), tmp_path)
+    return Tako(runner.clean_environment(tmp_path), tmp_path, fork)

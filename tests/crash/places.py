@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from tako.journal.fold import RunState, fold
 from tako.journal.log import read_records
@@ -29,7 +29,6 @@ from tests.support.git import Repositories
 from tests.support.run_processes import carrying
 from tests.support.runner import Finished, Tako
 from tests.support.scenes import subscription, tako_yml, workflow
-from tests.support.zygote import Zygote
 
 PRODUCED = {
     "outputs": {"v": "from_stdout"},
@@ -74,8 +73,6 @@ class Place:
 
     directory: Path
     tako: Tako
-    #: Forks the command; without one it is executed.
-    zygote: Zygote | None = None
 
     @property
     def checkout(self) -> Path:
@@ -122,9 +119,8 @@ class Place:
         # What is measured elsewhere need not be measured some hundred times here.
         measured = {name for name in self.tako.environment if name.startswith("COVERAGE")}
         calm = {name: text for name, text in self.tako.environment.items() if name not in measured}
-        if self.zygote is not None:
-            return self.zygote("exec", *arguments, *options, cwd=cwd or self.directory, env=calm | variables)
-        return Tako(calm, self.directory)("exec", *arguments, *options, cwd=cwd, env=variables)
+        tako = evolve(self.tako, environment=calm, directory=self.directory)
+        return tako("exec", *arguments, *options, cwd=cwd, env=variables)
 
     @property
     def passes(self) -> int:
@@ -171,10 +167,10 @@ def make_template(directory: Path) -> Path:
     return directory
 
 
-def copied(template: Path, directory: Path, tako: Tako, zygote: Zygote | None = None) -> Place:
+def copied(template: Path, directory: Path, tako: Tako) -> Place:
     """Give a copy of the template of its own."""
     shutil.copytree(template, directory, dirs_exist_ok=True)
-    place = Place(directory, tako, zygote)
+    place = Place(directory, tako)
     place.points.mkdir()
     return place
 

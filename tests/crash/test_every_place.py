@@ -26,7 +26,7 @@ from tests.crash.places import (
 )
 from tests.support.run_processes import carrying, survivors
 from tests.support.runner import Finished, Tako, clean_environment
-from tests.support.zygote import Zygote, zygote
+from tests.support.zygote import Zygote
 
 _PARTS = 10
 _RESUME_PARTS = 3
@@ -50,16 +50,19 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_template(tmp_path_factory.mktemp("template"))
 
 
+pytestmark = pytest.mark.forked
+
+
 @pytest.fixture
-def forked(tmp_path: Path) -> Iterator[Zygote]:
+def forked(fork: Zygote | None) -> Zygote:
     """Give what forks a `tako` that has all its modules."""
-    with zygote(clean_environment(tmp_path)) as made:
-        yield made
+    assert fork is not None
+    return fork
 
 
 def _place(template: Path, directory: Path, forked: Zygote | None = None) -> Place:
     directory.mkdir()
-    return copied(template, directory, Tako(clean_environment(directory), directory), forked)
+    return copied(template, directory, Tako(clean_environment(directory), directory, forked))
 
 
 def _undisturbed(template: Path, directory: Path, forked: Zygote | None = None) -> Undisturbed:

@@ -16,6 +16,8 @@ from tests.support.run_processes import kill, root_of
 from tests.support.runner import GENEROUS_S, Finished
 from tests.support.scenes import FAN_OUT, Scene, children, fan_out, subscription, tako_yml, workflow
 
+pytestmark = pytest.mark.forked
+
 _ID = re.compile(r"exec-\d{8}-\d{6}-[0-9a-f]{8}")
 
 

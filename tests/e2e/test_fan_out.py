@@ -13,6 +13,8 @@ import pytest
 from tests.support.runner import Finished
 from tests.support.scenes import FAN_OUT, Scene, children, errors, fan_out, subscription, tako_yml, workflow
 
+pytestmark = pytest.mark.forked
+
 EXEC = ("exec", "release", "--output", "json")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.scenes import FAN_OUT, Scene, children, subscription, tako_yml, workflow
 from tests.support.servers import Server, serving
+
+pytestmark = pytest.mark.forked
 
 
 def _settings(scene: Scene, server: Server) -> None:

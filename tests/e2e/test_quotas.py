@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.support.runner import GENEROUS_S
 from tests.support.scenes import FAN_OUT, Scene, errors, subscription, tako_yml, workflow
+
+pytestmark = pytest.mark.forked
 
 QUOTAS = """\
 isolation: process

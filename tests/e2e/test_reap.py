@@ -23,6 +23,8 @@ from tests.support.runner import GENEROUS_S, Tako, command
 from tests.support.scenes import FAN_OUT, Mailbox, Scene, children, kinds, records
 from tests.support.users import can_mount
 
+pytestmark = pytest.mark.forked
+
 _REAPERS = 8
 _LIVE = 20
 _UNSHARE = (

@@ -41,6 +41,8 @@ from tests.support.scenes import (
 )
 from tests.support.users import can_mount
 
+pytestmark = pytest.mark.forked
+
 _UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
 #: Ends well only where the file `fixed` of the library's directory is.
 _UNTIL_FIXED = "echo ran >{mail}; [ -e {fixed} ]"

@@ -23,6 +23,8 @@ from tests.support.scenes import (
     workflow,
 )
 
+pytestmark = pytest.mark.forked
+
 #: Says so when it has begun, and ends only where the file `go` of the scene's directory is.
 _WAITS = "echo {word} >{mail}; [ -e {go} ] || exec sleep 600"
 _HOUR_S = 3600.0

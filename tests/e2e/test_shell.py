@@ -22,6 +22,8 @@ from tests.support import isolations, run_processes, runner
 from tests.support.scenes import FAN_OUT, Scene, children
 from tests.support.terminals import Person, at_a_terminal
 
+pytestmark = pytest.mark.forked
+
 FAILING = {
     "id": "build",
     "env": {"COLOUR": "blue {{ .event.payload.version }}"},
@@ -382,3 +384,22 @@ def test_a_polite_signal_is_passed_on_and_the_second_is_final(scene: Scene, leve
             if signals > 1:
                 process.send_signal(signal.SIGTERM)
             assert process.wait(runner.GENEROUS_S) == 128 + signal.SIGTERM
+
+
+def test_what_is_written_at_a_polite_end_is_passed_on_to_a_slow_reader(scene: Scene) -> None:
+    run = _failed(scene, "process")
+    much = "trap 'head -c 300000 /dev/zero | tr \"\\0\" x; exit 0' TERM"
+    script = f"{much}; echo $$; while :; do cat <&3 & wait; done 3<&0"
+    command = [*runner.command(), "shell", run.name, "--", "sh", "-c", script]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=scene.tako.environment, **pipes) as process:  # type: ignore[call-overload]
+        shell = psutil.Process(int(process.stdout.readline()))
+        process.send_signal(signal.SIGTERM)
+        # What is left fits into the pipes, so that the program ends before the rest is taken.
+        first = process.stdout.read(200_000)
+        psutil.wait_procs([shell], timeout=runner.GENEROUS_S)
+        _, living = psutil.wait_procs([run_processes.root_of(process.pid)], timeout=0.5)
+        assert living, "tako has ended before all was taken"
+        rest = process.stdout.read()
+        assert (first.count(b"x"), rest.count(b"x")) == (200_000, 100_000)
+        assert process.wait(runner.GENEROUS_S) == 128 + signal.SIGTERM

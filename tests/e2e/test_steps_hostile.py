@@ -18,6 +18,8 @@ from tests.support.run_processes import parent_of
 from tests.support.runner import GENEROUS_S, command
 from tests.support.scenes import FAN_OUT, Scene, children, subscription, tako_yml, workflow
 
+pytestmark = pytest.mark.forked
+
 EXEC = ("exec", "release", "--output", "json")
 _GIGABYTE = 10**9
 _MIB = 1024 * 1024

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.scenes import FAN_OUT, Scene, children, fan_out
 
+pytestmark = pytest.mark.forked
+
 _GRACE_S = 10.0
 _TIMEOUT_S = 4.0
 _STUBBORN = "trap 'printf heard' TERM; echo begun; while :; do sleep 600 & wait || true; done"

@@ -10,6 +10,8 @@ import pytest
 from tests.support.runner import Tako
 from tests.support.scenes import FAN_OUT, Scene, children, subscription, tako_yml, workflow
 
+pytestmark = pytest.mark.forked
+
 NOTICE = "nobody subscribes to built of acme/lib:default"
 
 

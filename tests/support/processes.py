@@ -21,17 +21,21 @@ GRACE_S = 2.0
 """What ends, ends within two seconds of its owner (design, section 2)."""
 
 
-def python_helpers() -> set[int]:
-    """Give the pids of multiprocessing's own helpers, which live as long as this interpreter."""
+#: Pids of helpers that the tests themselves keep for as long.
+LASTING: set[int] = set()
+
+
+def lasting_helpers() -> set[int]:
+    """Give the pids of what lives as long as this interpreter, multiprocessing's own helpers among them."""
     tracker = getattr(resource_tracker, "_resource_tracker", None)
     server = getattr(forkserver, "_forkserver", None)
     pids = {getattr(tracker, "_pid", None), getattr(server, "_forkserver_pid", None)}
-    return {pid for pid in pids if pid is not None}
+    return {pid for pid in pids if pid is not None} | LASTING
 
 
 def descendants() -> set[psutil.Process]:
     """Give what this interpreter started and what that started, without Python's own helpers."""
-    helpers = python_helpers()
+    helpers = lasting_helpers()
     # Asking for all processes of the machine, twice a test, takes longer than most tests.
     if not set(children()) - helpers:
         return set()
@@ -55,7 +59,7 @@ def _mentions(process: Path, needle: bytes) -> bool:
 def mentioning(directory: Path) -> Iterator[psutil.Process]:
     """Give the processes whose environment, arguments or working directory name `directory`."""
     needle = os.fsencode(directory)
-    skipped = _ancestors() | python_helpers()
+    skipped = _ancestors() | lasting_helpers()
     for process in Path("/proc").iterdir():
         if not process.name.isdecimal() or int(process.name) in skipped:
             continue

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
 
@@ -50,12 +50,21 @@ def _kill_group(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+class Fork(Protocol):
+    """What runs the command without executing it: tests.support.zygote."""
+
+    def __call__(self, *arguments: str, cwd: Path, env: Mapping[str, str]) -> Finished:
+        """Run it to its end."""
+
+
 @frozen
 class Tako:
     """The command line tool, on one `TAKO_HOME`; `environment` is all that the process gets."""
 
     environment: Mapping[str, str]
     directory: Path
+    #: Runs what is waited for; without it all is executed.
+    fork: Fork | None = None
 
     @property
     def home(self) -> Path:
@@ -96,6 +105,9 @@ class Tako:
 
         Raises `subprocess.TimeoutExpired` after `timeout_s` seconds.
         """
+        if self.fork is not None and timeout_s == GENEROUS_S:
+            whole = {**self.environment, **(env or {})}
+            return self.fork(*map(str, arguments), cwd=cwd or self.directory, env=whole)
         with self.started(*arguments, cwd=cwd, env=env) as process:
             stdout, stderr = process.communicate(timeout=timeout_s)
         return Finished(process.returncode, stdout, stderr)

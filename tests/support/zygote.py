@@ -23,11 +23,12 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import util
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import tako
 from tako.cli.main import main
 from tako.system import crash_points
+from tests.support import processes
 from tests.support.runner import GENEROUS_S, Finished
 
 _REQUEST_MAX = 1 << 16
@@ -41,23 +42,23 @@ class Zygote:
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
+        #: Not after a command that did not end: its answer would be taken for the next one's.
+        self.is_usable = True
 
     def __call__(self, *arguments: str, cwd: Path, env: Mapping[str, str]) -> Finished:
-        """Run one command until it and all that has its streams have ended.
+        """Run one command to its end; what others that have its streams write later is not in them.
 
         Raises `TimeoutError` after a generous time.
         """
+        assert self.is_usable
+        self.is_usable = False
         request = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": dict(env)}).encode()
-        readable, writable = zip(os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC), strict=True)
-        try:
-            socket.send_fds(self._line, [request], writable)
-        finally:
-            for descriptor in writable:
-                os.close(descriptor)
-        code = int(self._line.recv(100))
-        # Little is written: neither pipe fills while the command runs or the other one is read.
-        stdout, stderr = (_all_of(descriptor) for descriptor in readable)
-        return Finished(code, stdout, stderr)
+        # Files and not pipes, which somebody would have to empty meanwhile.
+        with _text_file() as stdout, _text_file() as stderr:
+            socket.send_fds(self._line, [request], [stdout.fileno(), stderr.fileno()])
+            code = int(self._line.recv(100))
+            self.is_usable = True
+            return Finished(code, _all_of(stdout), _all_of(stderr))
 
 
 @contextlib.contextmanager
@@ -73,15 +74,21 @@ def zygote(environment: Mapping[str, str]) -> Iterator[Zygote]:
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
         )
+    processes.LASTING.add(process.pid)
     with process, ours:
         yield Zygote(ours)
         ours.close()
         process.wait(GENEROUS_S)
+    processes.LASTING.discard(process.pid)
 
 
-def _all_of(descriptor: int) -> str:
-    with os.fdopen(descriptor, encoding="utf-8", errors="backslashreplace") as file:
-        return file.read()
+def _text_file() -> TextIO:
+    return os.fdopen(os.memfd_create("stream"), "w+", encoding="utf-8", errors="backslashreplace")
+
+
+def _all_of(file: TextIO) -> str:
+    file.seek(0)
+    return file.read()
 
 
 def _serve(line: socket.socket) -> None:

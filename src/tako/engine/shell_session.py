@@ -116,15 +116,15 @@ class ShellSession:
         while pidfd not in (ready := self._wait(pidfd, streams.gone, watchdog.wait_s)):
             self._obey(started, streams, gone=streams.gone in ready)
             breach = breach or watchdog.look()
-            if breach is not None or (self._stopped and time.monotonic() > self._kill_at):
+            if breach is not None or self._is_over_time():
                 end_descendants()
             collect_orphans(but_not=started.process.pid)
         os.close(pidfd)
         code = started.process.wait()
         end_descendants()
         for relay in outputs:
-            # As long as it takes: whoever reads may be slow, and may be told to stop.
-            while not self._stopped and relay.over not in self._wait(relay.over, -1, None):
+            # As long as it takes: whoever reads may be slow; once asked to stop, within the grace.
+            while not self._is_over_time() and relay.over not in self._wait(relay.over, -1, self._grace_left):
                 self._obey(started, streams, gone=False)
         return self._exit_code(started, code, breach or watchdog.last_look())
 
@@ -152,6 +152,13 @@ class ShellSession:
     def _stop(self, number: int) -> None:
         self._kill_at = time.monotonic() + (0.0 if self._stopped else GRACE_S)
         self._stopped = self._stopped or number
+
+    def _is_over_time(self) -> bool:
+        return self._stopped != 0 and time.monotonic() >= self._kill_at
+
+    @property
+    def _grace_left(self) -> float | None:
+        return max(0.0, self._kill_at - time.monotonic()) if self._stopped else None
 
     def _exit_code(self, started: Started, code: int, breach: Breach | None) -> int:
         if self._stopped:
