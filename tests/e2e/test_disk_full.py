@@ -6,24 +6,19 @@ is copied out of it by the same shell.
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.runner import GENEROUS_S, Finished, command
+from tests.support.runner import Finished, command
 from tests.support.scenes import FAN_OUT, Scene, records
-from tests.support.users import can_mount
+from tests.support.users import UNSHARE_MOUNTS, can_mount
 
-_UNSHARE = (
-    ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-)
 _SIZE = "8m"
 _FILL = "head -c 64M /dev/zero >big 2>/dev/null || true"
 
-pytestmark = pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
+pytestmark = pytest.mark.skipif(not can_mount(), reason="no mount namespaces for this user here")
 
 
 def _exec(scene: Scene, checkout: Path, *more: str) -> tuple[Finished, Path]:
@@ -40,15 +35,7 @@ def _exec(scene: Scene, checkout: Path, *more: str) -> tuple[Finished, Path]:
         f"tar -cf - -T /dev/shm/names.$$ | tar -xf - -C {copy}; rm /dev/shm/names.$$",
         "exit $code",
     ]
-    done = subprocess.run(
-        [*_UNSHARE, "sh", "-ec", "\n".join(lines)],
-        env=dict(scene.tako.environment),
-        capture_output=True,
-        text=True,
-        timeout=GENEROUS_S,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr), copy
+    return scene.unshared(UNSHARE_MOUNTS, *lines), copy
 
 
 def _runs(copy: Path) -> dict[str, list[dict[str, object]]]:

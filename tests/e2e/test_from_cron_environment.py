@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.runner import GENEROUS_S, command, cron_environment
+from tests.support.runner import GENEROUS_S, command, cron_environment, run_program
 from tests.support.scenes import FAN_OUT, Scene, children
 
 _OUTPUT = "seq 1 20000"
@@ -46,18 +45,10 @@ def test_crons_environment_is_enough(scene: Scene) -> None:
     scene.tako.home.symlink_to(home / ".tako")
     (home / ".tako").mkdir()
     scene.subscriber("acme/web", 'echo "$PATH"; git --version')
-    done = subprocess.run(
-        [*command(), "exec", "release", "--output", "json"],
-        cwd=scene.library("tty && exit 1; true", FAN_OUT),
-        env=environment,
-        input="",
-        capture_output=True,
-        text=True,
-        timeout=GENEROUS_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert children(json.loads(done.stdout))["acme/web"]["status"] == "succeeded"
+    checkout = scene.library("tty && exit 1; true", FAN_OUT)
+    done = run_program([*command(), "exec", "release", "--output", "json"], environment, checkout)
+    assert done.code == 0, done.stderr
+    assert children(done.json)["acme/web"]["status"] == "succeeded"
     assert "\x1b" not in done.stderr + done.stdout
     assert len(list((home / ".tako" / "workspaces").iterdir())) == 1
 

@@ -21,16 +21,13 @@ from tests.support.dead_runs import bytes_below
 from tests.support.run_processes import carrying, kill_whole, root_of, survivors, whole_tree
 from tests.support.runner import GENEROUS_S, Tako, command
 from tests.support.scenes import FAN_OUT, Mailbox, Scene, children, kinds, records
-from tests.support.users import can_mount
+from tests.support.users import UNSHARE_MOUNTS, can_mount
 
 pytestmark = pytest.mark.forked
 
 _REAPERS = 8
 _LIVE = 20
-_UNSHARE = (
-    ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-)
-_UNSHARE_PID = [*_UNSHARE, "--pid", "--fork", "--mount-proc"]
+_UNSHARE_PID = [*UNSHARE_MOUNTS, "--pid", "--fork", "--mount-proc"]
 
 
 @frozen
@@ -276,28 +273,17 @@ def test_the_steps_of_a_live_run_survive_a_reaped_copy_whose_owner_is_unknown(sc
 # --- places that are not the usual ones ---
 
 
-def _in(unshare: list[str], scene: Scene, *lines: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*unshare, "sh", "-ec", "\n".join(lines)],
-        env=dict(scene.tako.environment),
-        capture_output=True,
-        text=True,
-        timeout=GENEROUS_S,
-        check=False,
-    )
-
-
 @pytest.mark.skipif(not can_mount(_UNSHARE_PID), reason="no pid namespaces for this user here")
 def test_a_run_of_another_pid_namespace_is_reported_and_not_touched(scene: Scene) -> None:
     with _killed(scene) as killed:
         before = bytes_below(scene.tako.home)
-        done = _in(_UNSHARE_PID, scene, f"{shlex.join(command())} reap")
-        assert done.returncode == 0, done.stderr
+        done = scene.unshared(_UNSHARE_PID, f"{shlex.join(command())} reap")
+        assert done.code == 0, done.stderr
         assert done.stdout == f"{killed.run_id}  not touched: it belongs to another pid namespace\n"
         assert bytes_below(scene.tako.home) == before
         other = scene.git_repo("acme/other", {"tako.yml": _ONE_STEP})
-        done = _in(_UNSHARE_PID, scene, f"cd {other}", f"{shlex.join(command())} exec one")
-        assert done.returncode == 0, done.stderr
+        done = scene.unshared(_UNSHARE_PID, f"cd {other}", f"{shlex.join(command())} exec one")
+        assert done.code == 0, done.stderr
         assert killed.run_id not in done.stderr
         assert all(process.is_running() for process in killed.left)
         # Where it belongs the next one finds it.
@@ -305,18 +291,17 @@ def test_a_run_of_another_pid_namespace_is_reported_and_not_touched(scene: Scene
         assert survivors(killed.left, 0.0) == []
 
 
-@pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
+@pytest.mark.skipif(not can_mount(), reason="no mount namespaces for this user here")
 def test_a_run_directory_that_is_read_only_is_told_and_reaped_when_it_is_no_longer(scene: Scene) -> None:
     with _killed(scene) as killed:
         before = bytes_below(killed.directory)
-        done = _in(
-            _UNSHARE,
-            scene,
+        done = scene.unshared(
+            UNSHARE_MOUNTS,
             f"mount --bind {killed.directory} {killed.directory}",
             f"mount -o remount,bind,ro {killed.directory}",
             f"{shlex.join(command())} reap",
         )
-        assert done.returncode == 1
+        assert done.code == 1
         assert "not reaped" in done.stdout
         assert "Read-only file system" in done.stderr
         assert bytes_below(killed.directory) == before
@@ -324,7 +309,7 @@ def test_a_run_directory_that_is_read_only_is_told_and_reaped_when_it_is_no_long
         assert told["outcome"] == "reaped"
 
 
-@pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
+@pytest.mark.skipif(not can_mount(), reason="no mount namespaces for this user here")
 def test_an_exec_says_what_it_cannot_write_and_goes_on(scene: Scene) -> None:
     """The directory of a dead run, the trash and what is noted of kept workspaces are read-only."""
     home = scene.tako.home
@@ -336,8 +321,8 @@ def test_an_exec_says_what_it_cannot_write_and_goes_on(scene: Scene) -> None:
         (home / "index" / "kept" / killed.run_id).write_text("nonsense")
         (home / "trash" / "rest").touch()
         mounts = [f"mount --bind {part} {part}; mount -o remount,bind,ro {part}" for part in parts]
-        done = _in(_UNSHARE, scene, *mounts, f"cd {other}; {shlex.join(command())} exec one")
-        assert done.returncode == 0, done.stderr
+        done = scene.unshared(UNSHARE_MOUNTS, *mounts, f"cd {other}; {shlex.join(command())} exec one")
+        assert done.code == 0, done.stderr
         assert f"{killed.run_id} cannot be reaped" in done.stderr
         assert "Read-only file system" in done.stderr
         assert killed.run_id in os.listdir(home / "index" / "unsettled")
@@ -346,7 +331,7 @@ def test_an_exec_says_what_it_cannot_write_and_goes_on(scene: Scene) -> None:
         assert os.listdir(home / "trash") == []
 
 
-@pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
+@pytest.mark.skipif(not can_mount(), reason="no mount namespaces for this user here")
 def test_a_full_disk_does_not_keep_a_run_from_being_completed(scene: Scene) -> None:
     """The dead run's journals have kept room for their final records."""
     box = scene.mailbox()
@@ -354,9 +339,8 @@ def test_a_full_disk_does_not_keep_a_run_from_being_completed(scene: Scene) -> N
     home = scene.tako.home
     tako = shlex.join(command())
     kill = "import psutil, sys; [p.kill() for p in psutil.Process(int(sys.argv[1])).children(recursive=True)]"
-    done = _in(
-        _UNSHARE,
-        scene,
+    done = scene.unshared(
+        UNSHARE_MOUNTS,
         f"cp {home}/config.yml /dev/shm/config.$$",
         f"mount -t tmpfs -o size=8m,mode=700 tmpfs {home}",
         f"mv /dev/shm/config.$$ {home}/config.yml",

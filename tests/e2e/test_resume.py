@@ -39,11 +39,10 @@ from tests.support.scenes import (
     tako_yml,
     workflow,
 )
-from tests.support.users import can_mount
+from tests.support.users import UNSHARE_MOUNTS, can_mount
 
 pytestmark = pytest.mark.forked
 
-_UNSHARE = ["unshare", "--user", "--map-root-user", "--mount"]
 #: Ends well only where the file `fixed` of the library's directory is.
 _UNTIL_FIXED = "echo ran >{mail}; [ -e {fixed} ]"
 
@@ -577,7 +576,7 @@ def test_a_lock_that_cannot_be_opened_is_told(scene: Scene, *, is_link: bool) ->
         assert f"the lock of run {run.name} cannot be opened: {lock}" in refused.stderr
 
 
-@pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
+@pytest.mark.skipif(not can_mount(), reason="no mount namespaces for this user here")
 def test_a_home_that_is_read_only_is_told(scene: Scene) -> None:
     assert scene.tako("exec", "release", cwd=scene.library("false")).code == 1
     [run] = scene.runs()
@@ -587,11 +586,8 @@ def test_a_home_that_is_read_only_is_told(scene: Scene) -> None:
             f"mount --bind {home} {home} && mount -o remount,bind,ro {home} &&"
             f" exec {shlex.join(command())} exec --resume {run.name} {option}"
         )
-        refused = subprocess.run(
-            [*_UNSHARE, "sh", "-c", script],
-            env=dict(scene.tako.environment), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert refused.returncode == 4, refused.stderr
+        refused = scene.unshared(UNSHARE_MOUNTS, script)
+        assert refused.code == 4, refused.stderr
         assert f"{run / 'lock'}: Read-only file system" in refused.stderr
 
 

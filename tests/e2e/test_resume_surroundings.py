@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shlex
-import subprocess
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +16,11 @@ import pytest
 
 from tests.support.isolations import need
 from tests.support.resumes import killed, resume, said
-from tests.support.run_processes import kill_whole, root_of, survivors, whole_tree
-from tests.support.runner import GENEROUS_S, Finished, command, cron_environment
+from tests.support.run_processes import forkserver_of, kill_whole, root_of, survivors, whole_tree
+from tests.support.runner import GENEROUS_S, Finished, command, cron_environment, run_program
 from tests.support.scenes import FAN_OUT, Mailbox, Scene, children, fan_out, records
-from tests.support.users import NOBODY, can_mount
+from tests.support.users import NOBODY, UNSHARE_MOUNTS, can_mount
 
-_UNSHARE = (
-    ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-)
 _HOUR_S = 3600.0
 
 
@@ -130,6 +127,26 @@ def test_the_run_of_another_user_is_refused(scene: Scene) -> None:
     assert (run / "journal.jsonl").read_bytes() == before
 
 
+def test_a_private_directory_that_somebody_cleaned_up_costs_a_resume(scene: Scene) -> None:
+    mail, go = scene.mailbox(), scene.mailbox("go")
+    scene.subscriber("acme/app", f"echo app >{mail.path}")
+    checkout = scene.library(f"echo first >{mail.path}; read -r _ <{go.path}", FAN_OUT)
+    with scene.tako.started("exec", "release", cwd=checkout) as process:
+        assert mail.line() == "first"
+        [run] = scene.runs()
+        private = Path(records(run)[0]["temporary"]).parent
+        assert private.name.startswith("tako-")
+        forkserver_of(process.pid)
+        shutil.rmtree(private)
+        go.path.write_text("go\n")
+        _, stderr = process.communicate(timeout=GENEROUS_S)
+    assert (process.returncode, "Traceback" in stderr) == (4, False), stderr
+    assert f"{private}/" in stderr
+    ended = resume(scene)
+    assert ended.code == 0, ended.stderr
+    assert said(mail) == ["app"]
+
+
 def test_a_run_is_taken_up_from_crons_environment(scene: Scene) -> None:
     mail = scene.mailbox()
     go = _cut_off_in_a_child(scene, mail)
@@ -139,17 +156,8 @@ def test_a_run_is_taken_up_from_crons_environment(scene: Scene) -> None:
     [run] = scene.runs()
     environment = cron_environment(scene.tako)
     scene.tako.home.rename(Path(environment["HOME"]) / ".tako")
-    done = subprocess.run(
-        [*command(), "exec", "--resume", run.name],
-        cwd="/",
-        env=environment,
-        input="",
-        capture_output=True,
-        text=True,
-        timeout=GENEROUS_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_program([*command(), "exec", "--resume", run.name], environment, Path("/"))
+    assert done.code == 0, done.stderr
     assert said(mail) == ["two", "after"]
 
 
@@ -174,7 +182,7 @@ def test_failed_only_leaves_out_what_was_cut_off_and_what_had_not_begun(scene: S
 # --- a full disk ---
 
 
-@pytest.mark.skipif(not can_mount(_UNSHARE), reason="no mount namespaces for this user here")
+@pytest.mark.skipif(not can_mount(), reason="no mount namespaces for this user here")
 def test_a_resume_on_a_full_disk_says_so_and_one_with_room_goes_on(scene: Scene) -> None:
     mail, begun = scene.mailbox(), scene.mailbox("begun")
     go = scene.directory / "go"
@@ -194,15 +202,8 @@ def test_a_resume_on_a_full_disk_says_so_and_one_with_room_goes_on(scene: Scene)
         f"[ $code = 4 ]; {tako} status --output json >{full}.json; rm {home}/ballast",
         f"{tako} exec --resume $run --output json",
     ]
-    done = subprocess.run(
-        [*_UNSHARE, "sh", "-ec", "\n".join(lines)],
-        env=dict(scene.tako.environment),
-        capture_output=True,
-        text=True,
-        timeout=GENEROUS_S,
-        check=False,
-    )
-    assert done.returncode == 0, (done.stderr, full.read_text())
+    done = scene.unshared(UNSHARE_MOUNTS, *lines)
+    assert done.code == 0, (done.stderr, full.read_text())
     assert f"tako: no space left while writing {home}" in full.read_text()
     assert "Traceback" not in full.read_text()
     before, after = json.loads(Path(f"{full}.json").read_text()), json.loads(done.stdout)

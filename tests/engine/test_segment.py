@@ -80,6 +80,12 @@ def test_each_segment_gets_a_private_directory_of_its_own(tmp_path: Path) -> Non
         assert Path(segment.temporary).stat().st_mode & 0o777 == 0o700
 
 
+def test_a_private_directory_that_is_gone_is_trouble_of_the_machine(tmp_path: Path) -> None:
+    segments = Segments(tmp_path / "gone", lambda _spec: Secrets())
+    with pytest.raises(MachineError, match=f"{tmp_path}/gone/0 cannot be made: No such file or directory"):
+        segments.new(run_spec(tmp_path), 0, 1)
+
+
 def test_a_segment_carries_the_secrets_of_its_run_and_shows_them_to_nobody(tmp_path: Path) -> None:
     secrets = secrets_of({"TOKEN": "hunter2-hunter2"})
     segment = Segments(tmp_path, lambda _spec: secrets).new(run_spec(tmp_path), 0, 1)

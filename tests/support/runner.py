@@ -13,7 +13,7 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -111,6 +111,21 @@ class Tako:
         with self.started(*arguments, cwd=cwd, env=env) as process:
             stdout, stderr = process.communicate(timeout=timeout_s)
         return Finished(process.returncode, stdout, stderr)
+
+
+def run_program(words: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> Finished:
+    """Run any program to its end, with nothing to read and no other environment."""
+    done = subprocess.run(
+        words,
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=GENEROUS_S,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 def clean_environment(directory: Path) -> dict[str, str]:

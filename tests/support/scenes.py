@@ -18,7 +18,7 @@ from typing import Any
 from attrs import frozen
 
 from tests.support.git import Files, Repositories, write_files
-from tests.support.runner import Tako
+from tests.support.runner import Finished, Tako, run_program
 
 SOURCE = "acme/lib"
 FAN_OUT = {
@@ -140,6 +140,10 @@ class Scene:
     def status(self, run: str = "") -> Any:  # noqa: ANN401 - what the command printed
         """Give what `tako status --output json` says."""
         return self.tako("status", *([run] if run else []), "--output", "json").json
+
+    def unshared(self, unshare: Sequence[str], *lines: str) -> Finished:
+        """Run a script in the namespaces that `unshare` makes, with the environment that `tako` has here."""
+        return run_program([*unshare, "sh", "-ec", "\n".join(lines)], self.tako.environment)
 
     def runs(self) -> list[Path]:
         """Give the directories of all root runs."""

@@ -59,7 +59,13 @@ def as_ordinary_user(directory: Path, act: Callable[[], str]) -> str:
     return in_process(ordinarily)
 
 
-def can_mount(unshare: Sequence[str]) -> bool:
+#: Runs a program in a mount namespace of its own.
+UNSHARE_MOUNTS = (
+    ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--user", "--map-root-user", "--mount")
+)
+
+
+def can_mount(unshare: Sequence[str] = UNSHARE_MOUNTS) -> bool:
     """Say whether this user may mount a tmpfs in a namespace made by `unshare`."""
     words = [*unshare, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     return subprocess.run(words, capture_output=True, check=False).returncode == 0

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tako.engine.forked_cell import ForkedCell
 from tako.engine.segment import Segment, SegmentEnd
@@ -245,7 +245,7 @@ class ChildWorkflowExecutor:
         try:
             if cell is not None:
                 cell.end()
-            end_orphans(spare=self._own_processes())
+            end_orphans(spare=self._own_processes)
         except (OSError, WorkerLostError) as error:
             # The journal's lock decides in the end; whoever waits must hear in any case.
             message = f"{message}; {error}"
@@ -274,7 +274,10 @@ class ChildWorkflowExecutor:
         if self._context:
             from multiprocessing import forkserver
 
-            pids.append(forkserver._forkserver._forkserver_pid or 0)  # type: ignore[attr-defined]  # noqa: SLF001
+            server: Any = forkserver._forkserver  # noqa: SLF001
+            # Held from before it is started until its pid is known.
+            with server._lock:  # noqa: SLF001
+                pids.append(server._forkserver_pid or 0)  # noqa: SLF001
         return pids
 
     def _forget(self, segment: Segment) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from tako.config.schema import Resources, Step, Workflow
+from tako.errors import MachineError
 from tako.layout import RunDirectory
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import NAMESPACE, Limits, Mount
@@ -154,7 +155,14 @@ class Segments:
         self._serial = itertools.count()
 
     def new(self, spec: RunSpec, number: int, attempt: int) -> Segment:
-        """The next segment of a run, with a directory of its own for TMPDIR."""
+        """The next segment of a run, with a directory of its own for TMPDIR.
+
+        Raises `MachineError` if that cannot be made: somebody may have cleaned up above it.
+        """
         own = self._temporary / str(next(self._serial))
-        own.mkdir(mode=0o700)
+        try:
+            own.mkdir(mode=0o700)
+        except OSError as error:
+            message = f"the temporary directory {own} cannot be made: {error.strerror}"
+            raise MachineError(message) from error
         return Segment(spec, number, attempt, str(own), secrets=self._secrets(spec))

@@ -138,13 +138,20 @@ class Helpers:
 HELPERS = Helpers()
 
 
-def end_orphans(*, spare: Collection[int] = (), timeout_s: float = 10.0) -> list[int]:
+def end_orphans(*, spare: Callable[[], Collection[int]], timeout_s: float = 10.0) -> list[int]:
     """Kill and reap what a dead worker left: own children of another session, but helpers and `spare`.
 
     The orphans of a worker become children of the root, which is a subreaper. A step has a session of its
-    own. Gives the pids left when the time is over.
+    own. `spare` is asked whenever some were found, and must know all that had been started until then. Gives
+    the pids left when the time is over.
     """
-    return _end_all(lambda: [pid for pid in HELPERS.strangers() if pid not in spare], timeout_s)
+
+    def find() -> list[int]:
+        found = HELPERS.strangers()
+        spared = spare() if found else ()
+        return [pid for pid in found if pid not in spared]
+
+    return _end_all(find, timeout_s)
 
 
 def _session(pid: int) -> int | None:

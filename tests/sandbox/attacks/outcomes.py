@@ -270,7 +270,7 @@ def _ended(cell: ForkedCell, spec: RunSpec, sibling: ForkedCell) -> SegmentEnd |
         try:
             return cell.wait()
         except WorkerLostError:
-            end_orphans(spare=(sibling.worker.identity.pid,))
+            end_orphans(spare=lambda: (sibling.worker.identity.pid,))
             return None
 
 
