@@ -33,6 +33,8 @@ from tests.support.runner import GENEROUS_S, Finished
 
 _REQUEST_MAX = 1 << 16
 _EXECUTED = util.spawnv_passfds
+#: What coverage has put there when it was started: workers read it, and a forkserver that is forked has it not.
+_MEASURED = {name: text for name, text in os.environ.items() if name == "COVERAGE_RCFILE"}
 #: What runs on being imported.
 _NOT_LOADED = ("tako.__main__", "tako.engine.preload")
 
@@ -145,6 +147,7 @@ def _forked_forkserver(path: bytes, arguments: Sequence[Any], descriptors: Seque
     if pid:
         return pid
     try:
+        os.environ.update(_MEASURED)
         for name in os.listdir("/proc/self/fd"):
             if int(name) > 2 and int(name) not in descriptors:
                 with contextlib.suppress(OSError):
