@@ -28,6 +28,8 @@ from tests.support.run_processes import carrying, survivors
 from tests.support.runner import Finished, Tako, clean_environment
 from tests.support.zygote import Zygote
 
+pytestmark = pytest.mark.forked
+
 _PARTS = 10
 _RESUME_PARTS = 3
 #: A run takes no more sessions than this: undisturbed, killed once, killed twice.
@@ -48,9 +50,6 @@ class Undisturbed:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give repositories and cache to be copied."""
     return make_template(tmp_path_factory.mktemp("template"))
-
-
-pytestmark = pytest.mark.forked
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ class Tako:
     ) -> Finished:
         """Run one command to its end.
 
-        Raises `subprocess.TimeoutExpired` after `timeout_s` seconds.
+        Raises `subprocess.TimeoutExpired` after `timeout_s` seconds, `TimeoutError` where it is forked.
         """
         if self.fork is not None and timeout_s == GENEROUS_S:
             whole = {**self.environment, **(env or {})}

@@ -33,7 +33,7 @@ from tests.support.runner import GENEROUS_S, Finished
 
 _REQUEST_MAX = 1 << 16
 _EXECUTED = util.spawnv_passfds
-#: What coverage has put there when it was started: workers read it, and a forkserver that is forked has it not.
+#: What coverage has put there when it was started: workers read it, and a forked forkserver lacks it.
 _MEASURED = {name: text for name, text in os.environ.items() if name == "COVERAGE_RCFILE"}
 #: What runs on being imported.
 _NOT_LOADED = ("tako.__main__", "tako.engine.preload")
@@ -77,11 +77,13 @@ def zygote(environment: Mapping[str, str]) -> Iterator[Zygote]:
             pass_fds=[theirs.fileno()],
         )
     processes.LASTING.add(process.pid)
-    with process, ours:
-        yield Zygote(ours)
-        ours.close()
-        process.wait(GENEROUS_S)
-    processes.LASTING.discard(process.pid)
+    try:
+        with process, ours:
+            yield Zygote(ours)
+            ours.close()
+            process.wait(GENEROUS_S)
+    finally:
+        processes.LASTING.discard(process.pid)
 
 
 def _text_file() -> TextIO:
