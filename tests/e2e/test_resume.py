@@ -689,8 +689,13 @@ def test_a_clean_retry_waits_for_children_nobody_else_waits_for(scene: Scene, ki
     with scene.tako.started("exec", "release", "--jobs", "2", cwd=checkout, env=crash) as process:
         assert sorted(mail.lines(2)) == ["failing", "leaf"]
         if killed:
+            [app] = (scene.runs()[0] / "children").iterdir()
+            deadline = time.monotonic() + GENEROUS_S
+            while "WorkerDied" not in kinds(app):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
             # Longer than the pause before another worker.
-            time.sleep(1.0)
+            time.sleep(0.5)
             assert "worker acme/app 1.2" not in (points / "passed").read_text()
         go.path.write_text("go\n")
         _, stderr = process.communicate(timeout=GENEROUS_S)
