@@ -15,15 +15,17 @@ import io
 import json
 import os
 import pkgutil
+import selectors
 import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import util
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import tako
 from tako.cli.main import main
@@ -32,6 +34,7 @@ from tests.support import processes
 from tests.support.runner import GENEROUS_S, Finished
 
 _REQUEST_MAX = 1 << 16
+_PIECE = 1 << 16
 _EXECUTED = util.spawnv_passfds
 #: What coverage has put there when it was started: workers read it, and a forked forkserver lacks it.
 _MEASURED = {name: text for name, text in os.environ.items() if name == "COVERAGE_RCFILE"}
@@ -48,19 +51,23 @@ class Zygote:
         self.is_usable = True
 
     def __call__(self, *arguments: str, cwd: Path, env: Mapping[str, str]) -> Finished:
-        """Run one command to its end; what others that have its streams write later is not in them.
+        """Run one command until it and all that has its streams have ended.
 
         Raises `TimeoutError` after a generous time.
         """
         assert self.is_usable
         self.is_usable = False
         request = json.dumps({"arguments": arguments, "cwd": str(cwd), "env": dict(env)}).encode()
-        # Files and not pipes, which somebody would have to empty meanwhile.
-        with _text_file() as stdout, _text_file() as stderr:
-            socket.send_fds(self._line, [request], [stdout.fileno(), stderr.fileno()])
-            code = int(self._line.recv(100))
-            self.is_usable = True
-            return Finished(code, _all_of(stdout), _all_of(stderr))
+        readable, writable = zip(os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC), strict=True)
+        try:
+            socket.send_fds(self._line, [request], writable)
+        finally:
+            for descriptor in writable:
+                os.close(descriptor)
+        stdout, stderr = _all_of(readable)
+        code = int(self._line.recv(100))
+        self.is_usable = True
+        return Finished(code, stdout, stderr)
 
 
 @contextlib.contextmanager
@@ -86,13 +93,24 @@ def zygote(environment: Mapping[str, str]) -> Iterator[Zygote]:
         processes.LASTING.discard(process.pid)
 
 
-def _text_file() -> TextIO:
-    return os.fdopen(os.memfd_create("stream"), "w+", encoding="utf-8", errors="backslashreplace")
-
-
-def _all_of(file: TextIO) -> str:
-    file.seek(0)
-    return file.read()
+def _all_of(pipes: Sequence[int]) -> list[str]:
+    """Read all of them at the same time to their ends, and close them."""
+    found = {descriptor: bytearray() for descriptor in pipes}
+    deadline = time.monotonic() + GENEROUS_S
+    with contextlib.ExitStack() as opened, selectors.DefaultSelector() as selector:
+        for descriptor in pipes:
+            opened.callback(os.close, descriptor)
+            selector.register(descriptor, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(deadline - time.monotonic())
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            for key, _ in ready:
+                data = os.read(key.fd, _PIECE)
+                found[key.fd] += data
+                if not data:
+                    selector.unregister(key.fd)
+    return [data.decode("utf-8", "backslashreplace") for data in found.values()]
 
 
 def _serve(line: socket.socket) -> None:
