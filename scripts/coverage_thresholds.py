@@ -1,7 +1,8 @@
 """Compare measured coverage with what each package must reach.
 
 In: the report of `coverage json`. Out: a line for each package and exit code 1 if one is
-too low. A package without code is not checked.
+too low, or if a file of tako is not in the report because nothing has run it. A package without
+code is not checked.
 
 What is compared is coverage's own percentage where branches are measured: executed lines and taken branches
 of all lines and branches. Behind it stands that of the branches alone.
@@ -18,6 +19,8 @@ OVERALL = 90.0
 """Per cent of lines and branches together, as coverage itself adds them up."""
 
 PACKAGES = {"engine": 95.0, "journal": 95.0, "recovery": 95.0, "sandbox": 95.0}
+
+PROJECT = Path(__file__).parents[1]
 
 Counts = tuple[int, int]
 
@@ -54,11 +57,21 @@ def verdicts(counts: dict[str, Counts]) -> list[tuple[str, float, float]]:
     return [*found, ("all", 100 * covered / total, OVERALL)]
 
 
-def main(report_path: str) -> int:
-    """Print the verdicts; 1 if any package is below what it must reach."""
+def never_run(report: dict[str, Any], project: Path) -> list[str]:
+    """Name the files of tako with something in them that nothing has run, relative to the project."""
+    known = {project / file for file in report["files"]}
+    sources = (path for path in (project / "src" / "tako").rglob("*.py") if path.stat().st_size)
+    return sorted(str(path.relative_to(project)) for path in sources if path not in known)
+
+
+def main(report_path: str, project: Path = PROJECT) -> int:
+    """Print the verdicts; 1 if any package is below what it must reach, or a file was never run."""
     report = json.loads(Path(report_path).read_text(encoding="utf-8"))
     branches = {name: reached for name, reached, _ in verdicts(counts_by_package(report, BRANCHES))}
-    too_low = False
+    missing = never_run(report, project)
+    for file in missing:
+        print(f"coverage {file} was never run")
+    too_low = bool(missing)
     for name, reached, wanted in verdicts(counts_by_package(report, LINES, BRANCHES)):
         low = reached < wanted
         too_low = too_low or low

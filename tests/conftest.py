@@ -27,10 +27,14 @@ _UNMEASURED = (
 
 
 def pytest_configure() -> None:
-    """Let what the tests start hear the signals of a terminal, also where this was started by `nohup`."""
+    """Prepare each process of pytest for what it forks and starts."""
+    # They hear the signals of a terminal, also where this was started by `nohup`.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    # In every process that is forked, coverage reads the source of all frames that are open in a test, for
+    # the words of an error that does not happen.
+    pytest.MonkeyPatch().setattr("coverage.collector.short_stack", str)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

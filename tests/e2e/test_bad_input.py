@@ -12,6 +12,8 @@ from tests.support.runner import GENEROUS_S, Finished, command
 from tests.support.scenes import FAN_OUT, Scene, tako_yml, workflow
 from tests.support.users import NOBODY
 
+pytestmark = pytest.mark.forked
+
 _RELEASE = {"release": workflow("echo started >started.txt", on="exec")}
 _DEEP = "version: 0.1.0\nworkflows: " + "[" * 100_000
 _BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -193,7 +193,6 @@ def test_a_killed_worker_disturbs_no_sibling(scene: Scene) -> None:
     assert _died(found["acme/sleeper"]) == 1
 
 
-@pytest.mark.measured
 def test_a_worker_killed_too_often_fails_only_its_own_child(scene: Scene) -> None:
     mail = scene.mailbox()
     scene.subscriber("acme/doomed", _LONG.format(mail=mail.path))
@@ -242,7 +241,6 @@ def test_a_dead_forkserver_costs_no_run(scene: Scene, place: Place) -> None:
     assert _died(children(scene.status())["acme/sleeper"]) == 1
 
 
-@pytest.mark.measured
 def test_a_forkserver_that_dies_before_it_is_needed_costs_nothing(scene: Scene) -> None:
     mail, go = scene.mailbox(), scene.mailbox("go")
     scene.subscriber("acme/web", "true")
@@ -288,7 +286,6 @@ def test_the_journal_of_a_killed_attempt_tells_of_both(scene: Scene) -> None:
     assert ended == [(1, "interrupted"), (2, "succeeded")]
 
 
-@pytest.mark.measured
 def test_a_worker_that_gets_sigterm_is_a_lost_worker_not_a_cancelled_run(scene: Scene) -> None:
     """A broken pool sends SIGTERM to a worker that may live and be quicker than whoever proves it dead."""
     with _running(scene, _child_sleeps, _ONCE) as running:

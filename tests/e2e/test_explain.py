@@ -86,7 +86,6 @@ def test_kept_children_are_told_with_all_below_them(scene: Scene) -> None:
     assert (leaf["depth"], leaf["why"], leaf["forbidden"]) == (3, "it succeeded", False)
 
 
-@pytest.mark.measured
 def test_children_that_ended_before_their_parent_heard_of_it_are_told_as_they_ended(scene: Scene) -> None:
     """The root is killed before it could record the end of either."""
     _leaf(scene)
@@ -146,7 +145,6 @@ def test_what_a_killed_run_was_doing_runs_again_and_nothing_does_yet(scene: Scen
     ]
 
 
-@pytest.mark.measured
 def test_a_child_whose_own_children_failed_unawaited_goes_on_for_them(scene: Scene) -> None:
     _leaf(scene, "exit 3")
     scene.subscriber("acme/app", _emits(wait_for_children=False))

@@ -102,7 +102,6 @@ def test_a_fan_out_that_nobody_waits_for_lets_the_workflow_go_on(scene: Scene) -
     assert children(done.json)["acme/late"]["status"] == "succeeded"
 
 
-@pytest.mark.measured
 def test_a_late_failure_is_the_roots_exit_code_and_not_the_steps(scene: Scene) -> None:
     go = scene.mailbox("go")
     scene.subscriber("acme/late", f"read line <{go.path}; exit 9")
@@ -157,7 +156,6 @@ def test_ignored_failures_let_the_workflow_go_on(scene: Scene) -> None:
     assert done.json["steps"][0]["fan_out"]["failed"] == 2
 
 
-@pytest.mark.measured
 def test_fail_fast_ends_the_others(scene: Scene) -> None:
     box = scene.mailbox()
     scene.subscriber("acme/a-sleeps", f"echo $$ >{box.path}\nexec sleep 600")
@@ -233,7 +231,6 @@ def test_payloads_are_templates_and_reach_grandchildren(scene: Scene) -> None:
     assert found["outputs"] == {"all": "4.5.6 Ada & 'Bob'!"}
 
 
-@pytest.mark.measured
 def test_artifacts_travel_both_ways_with_their_hashes(scene: Scene) -> None:
     build = {
         "id": "build",

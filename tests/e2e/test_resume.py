@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from tests.support.scenes import (
 from tests.support.users import UNSHARE_MOUNTS, can_mount
 
 pytestmark = pytest.mark.forked
+_measured = partial(pytest.param, marks=pytest.mark.measured)
 
 #: Ends well only where the file `fixed` of the library's directory is.
 _UNTIL_FIXED = "echo ran >{mail}; [ -e {fixed} ]"
@@ -184,7 +186,6 @@ def test_the_event_inputs_and_commits_are_those_of_the_beginning(scene: Scene) -
     assert _said(mail) == ["old content 1.2.3", "old content 1.2.3"]
 
 
-@pytest.mark.measured
 def test_a_child_that_could_not_be_planned_is_planned_with_what_is_there_now(scene: Scene) -> None:
     subscriber = scene.subscriber("acme/app", "true", inputs={"wanted": {"type": "string", "required": True}})
     checkout = scene.library(FAN_OUT)
@@ -239,7 +240,6 @@ def test_failed_only_leaves_out_what_had_not_begun(scene: Scene) -> None:
     assert _said(mail) == ["ran", "ran", "well", "after"]
 
 
-@pytest.mark.measured
 def test_explain_says_what_would_happen_and_changes_nothing(scene: Scene) -> None:
     mail = scene.mailbox()
     checkout, _ = _failing(scene, mail)
@@ -391,8 +391,7 @@ def test_without_leave_it_counts_as_failed(scene: Scene) -> None:
     assert mail.is_empty()
 
 
-@pytest.mark.measured
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), _measured("n\n", 1)])
 def test_on_a_terminal_it_is_asked(scene: Scene, answer: str, code: int) -> None:
     mail = _interrupted_once(scene)
     [run] = scene.runs()
@@ -489,7 +488,6 @@ def test_a_child_whose_workspace_is_there_goes_on_in_it(scene: Scene) -> None:
     assert _said(mail) == ["two"]
 
 
-@pytest.mark.measured
 def test_a_damaged_journal_of_a_child_fails_that_child_alone(scene: Scene) -> None:
     mail = scene.mailbox()
     checkout, fixed = _failing(scene, mail)
@@ -603,7 +601,6 @@ def test_a_run_that_was_taken_up_while_a_question_was_open_is_looked_at_again(sc
     assert mail.is_empty()
 
 
-@pytest.mark.measured
 def test_of_a_tako_yml_that_was_mended_all_subscriptions_run(scene: Scene) -> None:
     broken = scene.checkout("acme/app", {"tako.yml": "version: 0.1.0\n# acme/lib\nsubscriptions: 1\n"})
     checkout = scene.library(FAN_OUT)
@@ -628,7 +625,6 @@ def test_a_child_that_nobody_wants_any_more_is_skipped(scene: Scene) -> None:
     assert scene.status()["exit_code"] == 0
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize(
     "lenient", [{**FAN_OUT, "continue_on_error": True}, fan_out(on_child_failure="ignore")]
 )
@@ -707,8 +703,7 @@ def test_a_clean_retry_waits_for_children_nobody_else_waits_for(scene: Scene, ki
     assert mail.is_empty()
 
 
-@pytest.mark.measured
-@pytest.mark.parametrize(("answer", "code"), [("ask", 2), ("yes", 0), ("no", 1)])
+@pytest.mark.parametrize(("answer", "code"), [_measured("ask", 2), ("yes", 0), _measured("no", 1)])
 def test_a_child_that_would_start_over_with_what_must_not_be_repeated(
     scene: Scene, answer: str, code: int
 ) -> None:

@@ -18,6 +18,8 @@ from tests.support.runner import GENEROUS_S, Finished
 from tests.support.scenes import FAN_OUT, Scene, children, errors, fan_out, records, tako_yml, workflow
 from tests.support.search import occurrences
 
+pytestmark = pytest.mark.forked
+
 VALUES = {
     "plain": "ghp_Zq+9/x~Q'81 \"$Kd",
     "multi-line": "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7bq\nZW5kIG9mIHRoZSBrZXk=+/\n-----END KEY-----\n",

@@ -149,7 +149,7 @@ def test_closing_the_window_ends_the_shell_and_what_runs_in_it(scene: Scene) -> 
 # --- without one -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("level", isolations.MEASURED_ONCE)
+@pytest.mark.parametrize("level", isolations.LEVELS)
 def test_a_command_gets_the_users_streams_and_gives_its_exit_code(scene: Scene, level: str) -> None:
     run = _failed(scene, level)
     data = os.urandom(1 << 20)

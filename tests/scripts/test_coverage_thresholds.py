@@ -27,26 +27,30 @@ def _report(directory: Path, **covered: int) -> str:
     return str(path)
 
 
+def _main(report: str) -> int:
+    return coverage_thresholds.main(report, Path(report).parent)
+
+
 def test_enough_everywhere_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert coverage_thresholds.main(_report(tmp_path, engine=95, cli=90)) == 0
+    assert _main(_report(tmp_path, engine=95, cli=90)) == 0
     assert "TOO LOW" not in capsys.readouterr().out
 
 
 def test_one_package_below_its_own_threshold_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert coverage_thresholds.main(_report(tmp_path, engine=94, cli=100)) == 1
+    assert _main(_report(tmp_path, engine=94, cli=100)) == 1
     low = [line for line in capsys.readouterr().out.splitlines() if "TOO LOW" in line]
     assert [line.split()[1] for line in low] == ["engine"]
 
 
 def test_too_little_overall_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert coverage_thresholds.main(_report(tmp_path, engine=96, cli=80)) == 1
+    assert _main(_report(tmp_path, engine=96, cli=80)) == 1
     assert "coverage all" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_package_without_code_is_not_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert coverage_thresholds.main(_report(tmp_path, engine=100)) == 0
+    assert _main(_report(tmp_path, engine=100)) == 0
     assert "recovery" not in capsys.readouterr().out
 
 
@@ -55,11 +59,20 @@ def test_lines_and_branches_are_compared_together_and_branches_are_told_alone(
 ) -> None:
     path = tmp_path / "coverage.json"
     path.write_text(json.dumps({"files": {"src/tako/engine/module.py": _file(100, 100, branches=92)}}))
-    assert coverage_thresholds.main(str(path)) == 0
+    assert _main(str(path)) == 0
     assert capsys.readouterr().out.splitlines() == [
         "coverage engine          96.00 %  branches  92.00 %",
         "coverage all             96.00 %  branches  92.00 %",
     ]
+
+
+def test_a_file_that_nothing_has_run_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("engine/module.py", "engine/forgotten.py", "engine/__init__.py"):
+        file = tmp_path / "src" / "tako" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("" if name.endswith("__init__.py") else "x = 1\n")
+    assert _main(_report(tmp_path, engine=100)) == 1
+    assert "coverage src/tako/engine/forgotten.py was never run" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(
