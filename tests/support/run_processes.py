@@ -77,6 +77,12 @@ def _lives(process: psutil.Process) -> bool:
     return False
 
 
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children()
+    return []
+
+
 def survivors(processes: Iterable[psutil.Process], since: float) -> list[str]:
     """Describe those that still live two seconds after `since` (time.monotonic)."""
     left = [process for process in processes if _lives(process)]
@@ -110,6 +116,8 @@ def kill_whole(warden: int, run_id: str) -> frozenset[psutil.Process]:
     """SIGKILL every process of tako's own at the same moment; gives those of steps that are left."""
     tree = whole_tree(warden)
     ours = tree - carrying(run_id)
+    # The first process of a step dies with its worker.
+    dying = {child for process in ours for child in _children(process)} - ours
     # Stopped first: none of them may act on the death of another. Then the youngest first: the kernel would
     # continue what is left stopped in a process group that is orphaned (setpgid(2)).
     ordered = sorted(ours, key=lambda process: (process.create_time(), process.pid), reverse=True)
@@ -117,7 +125,7 @@ def kill_whole(warden: int, run_id: str) -> frozenset[psutil.Process]:
         for process in ordered:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
-    psutil.wait_procs(ours, timeout=_STARTED_WITHIN_S)
+    psutil.wait_procs(ours | dying, timeout=_STARTED_WITHIN_S)
     return frozenset(process for process in tree - ours if process.is_running())
 
 
