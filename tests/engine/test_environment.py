@@ -154,12 +154,12 @@ def _signal_mask(status: str, name: str) -> int:
 
 
 def test_a_step_has_a_session_of_its_own_and_no_foreign_descriptors(tmp_path: Path) -> None:
-    ran = run(run_spec(tmp_path, "cut -d' ' -f1,5,6 /proc/$$/stat; ls /proc/$$/fd | tr '\\n' ' '"))
-    ids, descriptors = ran.log().splitlines()
+    ran = run(run_spec(tmp_path, "cut -d' ' -f1,5,6 /proc/$$/stat; ls /proc/$$/fd"))
+    ids, *descriptors = ran.log().splitlines()
     assert len(set(ids.split())) == 1
     # The last one is the script that sh reads.
-    assert {"0", "1", "2"} <= set(descriptors.split())
-    assert len(descriptors.split()) <= 4
+    assert {"0", "1", "2"} <= set(descriptors)
+    assert len(descriptors) <= 4
 
 
 # --- without a process ---

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.support import leaks
-from tests.support.processes import end
+from tests.support.processes import descendants, end
 
 _PRINT_READY = "import time; print('ready', flush=True); time.sleep(600)"
 # The process in the middle ends at once, so that the last one is nobody's child that we know of.
@@ -31,7 +30,7 @@ def before() -> leaks.Snapshot:
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("tests.support.processes.GRACE_S", 0.05)
     yield
-    end(psutil.Process().children(recursive=True))
+    end(descendants())
 
 
 def test_a_test_that_leaves_nothing_passes(before: leaks.Snapshot, tmp_path: Path) -> None:
