@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from pathlib import Path
 
@@ -45,6 +46,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         heavy = any(within.is_relative_to(place) for place in _UNMEASURED)
         if heavy and not item.get_closest_marker("measured"):
             item.add_marker("unmeasured")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector away from thousands of tests: what is forked copies each page it visits."""
+    gc.freeze()
 
 
 @pytest.fixture
