@@ -69,9 +69,10 @@ def mentioning(directory: Path) -> Iterator[psutil.Process]:
 
 
 def described(process: psutil.Process) -> str:
-    """Give pid, state and arguments, as far as it still lives."""
+    """Give pid, parent, state and arguments, as far as it still lives."""
     try:
-        return f"{process.pid} {process.status()} {process.name()} {' '.join(process.cmdline())}"
+        words = " ".join(process.cmdline()).strip()
+        return f"{process.pid} of {process.ppid()} {process.status()} {process.name()} {words}"
     except psutil.Error:
         return f"{process.pid} (gone meanwhile)"
 

@@ -27,6 +27,8 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
+
 import tako
 from tako.cli.main import main
 from tako.system import crash_points
@@ -45,15 +47,16 @@ _NOT_LOADED = ("tako.__main__", "tako.engine.preload")
 class Zygote:
     """The tests' side of it."""
 
-    def __init__(self, line: socket.socket) -> None:
+    def __init__(self, line: socket.socket, pid: int) -> None:
         self._line = line
+        self._pid = pid
         #: Not after a command that did not end: its answer would be taken for the next one's.
         self.is_usable = True
 
     def __call__(self, *arguments: str, cwd: Path, env: Mapping[str, str]) -> Finished:
         """Run one command until it and all that has its streams have ended.
 
-        Raises `TimeoutError` after a generous time.
+        Raises `TimeoutError` after a generous time, with a note of each process that still runs.
         """
         assert self.is_usable
         self.is_usable = False
@@ -64,7 +67,12 @@ class Zygote:
         finally:
             for descriptor in writable:
                 os.close(descriptor)
-        stdout, stderr = _all_of(readable)
+        try:
+            stdout, stderr = _all_of(readable)
+        except TimeoutError as error:
+            for process in psutil.Process(self._pid).children(recursive=True):
+                error.add_note(processes.described(process))
+            raise
         code = int(self._line.recv(100))
         self.is_usable = True
         return Finished(code, stdout, stderr)
@@ -86,7 +94,7 @@ def zygote(environment: Mapping[str, str]) -> Iterator[Zygote]:
     processes.LASTING.add(process.pid)
     try:
         with process, ours:
-            yield Zygote(ours)
+            yield Zygote(ours, process.pid)
             ours.close()
             process.wait(GENEROUS_S)
     finally:
