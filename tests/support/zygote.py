@@ -10,6 +10,7 @@ hundred saves two thirds of their processor time; that it does the same as the c
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import io
 import json
@@ -23,6 +24,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import thread
 from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn
@@ -175,6 +177,11 @@ def _forked_forkserver(path: bytes, arguments: Sequence[Any], descriptors: Seque
     if pid:
         return pid
     try:
+        # Connections and files of the root are here too. Collected as garbage, they would close whatever has
+        # got their number meanwhile.
+        gc.freeze()
+        # Threads of the root's that are not here would be waited for at the end.
+        thread._threads_queues.clear()  # type: ignore[attr-defined]
         os.environ.update(_MEASURED)
         for name in os.listdir("/proc/self/fd"):
             if int(name) > 2 and int(name) not in descriptors:
