@@ -7,11 +7,16 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support import runner
 from tests.support.git import Repositories
 from tests.support.runner import Tako
 from tests.support.zygote import Zygote
+
+# Hypothesis would fail an example that takes 200 ms. Nothing here is timed; pytest bounds what hangs.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 pytest_plugins = ("tests.support.leaks", "tests.support.forked")
 

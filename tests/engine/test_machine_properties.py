@@ -361,5 +361,5 @@ class RandomTrees(RuleBasedStateMachine):
         self.what_has_settled_has_settled_wholly()
 
 
-RandomTrees.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+RandomTrees.TestCase.settings = settings(max_examples=200, stateful_step_count=60)
 TestRandomTrees = RandomTrees.TestCase

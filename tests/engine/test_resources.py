@@ -277,7 +277,7 @@ class AgainstTheOracle(RuleBasedStateMachine):
         assert self.resources.waiting == 0
 
 
-AgainstTheOracle.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+AgainstTheOracle.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestAgainstTheOracle = pytest.mark.unmeasured(AgainstTheOracle.TestCase)
 
 
@@ -372,7 +372,5 @@ class QuotasAgainstALookThroughAll(RuleBasedStateMachine):
         del self.held[run_id]
 
 
-QuotasAgainstALookThroughAll.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
-)
+QuotasAgainstALookThroughAll.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestQuotas = pytest.mark.unmeasured(QuotasAgainstALookThroughAll.TestCase)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.config.schema import Produces, Step
@@ -98,7 +98,6 @@ def _pipe(log: Log, *, keep: bool = True, keep_end: bool = False) -> Iterator[tu
 
 
 @given(st.lists(st.binary(max_size=200), max_size=20))
-@settings(deadline=None)
 def test_however_the_output_is_cut_up_the_log_gets_it_all(pieces: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         log = Log(Path(directory) / "log")

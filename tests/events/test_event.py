@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.errors import UsageError
@@ -40,7 +40,6 @@ def test_what_no_subscription_could_be_measured_against_is_refused(
         evolve(EVENT, **change)
 
 
-@settings(deadline=None)
 @given(PAYLOADS)
 def test_an_event_reads_back_equal_from_json(payload: dict[str, object]) -> None:
     event = evolve(EVENT, payload=payload)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.errors import UsageError
@@ -101,7 +101,6 @@ NUMBERS = st.tuples(*[st.integers(0, 3)] * 3)
 BOUNDS = st.sampled_from([">=", "<=", ">", "<", "="])
 
 
-@settings(deadline=None)
 @given(NUMBERS, st.lists(st.tuples(BOUNDS, NUMBERS), min_size=1, max_size=3))
 def test_comparators_over_releases_are_comparisons_of_tuples(
     version: tuple[int, ...], comparators: list[tuple[str, tuple[int, ...]]]
@@ -118,7 +117,6 @@ def test_comparators_over_releases_are_comparisons_of_tuples(
     assert parse_range(text).contains(".".join(map(str, version))) == expected
 
 
-@settings(deadline=None)
 @given(NUMBERS, NUMBERS, NUMBERS, st.sampled_from("[("), st.sampled_from("])"))
 def test_an_interval_means_its_two_comparators(
     version: tuple[int, ...], one: tuple[int, ...], other: tuple[int, ...], left: str, right: str
@@ -133,7 +131,6 @@ def test_an_interval_means_its_two_comparators(
     )
 
 
-@settings(deadline=None)
 @given(NUMBERS, NUMBERS)
 def test_a_caret_keeps_what_stands_left_of_the_first_non_zero(
     version: tuple[int, ...], base: tuple[int, ...]
@@ -144,7 +141,6 @@ def test_a_caret_keeps_what_stands_left_of_the_first_non_zero(
     assert found.takes(parse_version(".".join(map(str, version)))) == expected
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="0123.x*^~<>=|[](), -av", max_size=20))
 def test_any_text_is_a_range_or_refused(text: str) -> None:
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.errors import UsageError
@@ -80,14 +80,12 @@ def test_deep_nesting_is_refused_before_the_stack_ends() -> None:
         canonical_json(value)
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_what_is_written_reads_back_equal(value: object) -> None:
     # As RFC 8785 has it, every number is a double.
     assert json.loads(canonical_json(value), parse_int=float) == value
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.integers(), max_size=6))
 def test_the_order_of_keys_makes_no_difference(value: dict[str, int]) -> None:
     assert canonical_json(dict(reversed(value.items()))) == canonical_json(value)

@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.expressions.cel import compile_condition, evaluate_condition
@@ -234,7 +234,6 @@ def test_nothing_heavy_is_imported_before_a_condition_is_compiled() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="ab.-_ ()[]{}'\"\\`+in1r/é\n,&|=!?:", max_size=40))
 def test_any_text_is_decided_or_refused_with_a_place_inside_it(text: str) -> None:
     line, column = refused_at(text)
@@ -255,7 +254,6 @@ def refused_at(text: str) -> tuple[int, int]:
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,5}(-[a-z0-9_]{1,5}){0,3}", fullmatch=True)
 
 
-@settings(deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=4), st.booleans())
 def test_the_leading_dot_reaches_every_name(names: list[str], value: object) -> None:
     scope: object = value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.errors import UsageError
@@ -72,20 +72,17 @@ def test_what_is_no_semantic_version_is_refused(text: str) -> None:
         parse_version(text)
 
 
-@settings(deadline=None)
 @given(VERSIONS)
 def test_a_version_is_written_as_it_was_read(text: str) -> None:
     assert str(parse_version(text)) == text
 
 
-@settings(deadline=None)
 @given(VERSIONS, VERSIONS)
 def test_the_order_is_that_of_the_specification(left: str, right: str) -> None:
     expected = naive_less(right, left) - naive_less(left, right)
     assert compare(parse_version(left), parse_version(right)) == expected
 
 
-@settings(deadline=None)
 @given(st.lists(VERSIONS.map(parse_version), min_size=3, max_size=3))
 def test_the_order_is_total(versions: list[Version]) -> None:
     low, middle, high = sorted(versions, key=lambda version: version.key)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.expressions.errors import ExpressionError
@@ -275,7 +275,6 @@ def test_a_text_without_braces_costs_no_jinja2() -> None:
     assert has_template("{{")
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_a_quoted_value_is_always_one_word_of_the_shell(value: str) -> None:
     if "\0" not in value:
@@ -283,7 +282,6 @@ def test_a_quoted_value_is_always_one_word_of_the_shell(value: str) -> None:
         assert shlex.split(rendered) == [value]
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="{}.-|~()[]\"'\\ \n\rabx01é%#_=,:+", max_size=40))
 def test_any_text_renders_or_is_refused_with_a_place_inside_it(text: str) -> None:
     for candidate in (text, "{{" + text + "}}"):
@@ -303,7 +301,6 @@ def refused_at(text: str, scope: dict[str, object]) -> tuple[int, int]:
     return 1, 1
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="abc{%#}$\n\r\t '\"\\-", max_size=30).filter(lambda text: "{{" not in text))
 def test_data_around_an_expression_is_kept_to_the_byte(data: str) -> None:
     assert render(data + "{{ .a }}" + data, {"a": "|"}) == data + "|" + data

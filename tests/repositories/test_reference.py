@@ -148,7 +148,7 @@ def test_a_url_tells_owner_and_name_without_the_host(url: str, expected: str | N
 _BRANCH_TEXT = st.text(alphabet="ab.-/@{}~^:?*[\\ \x7fé_lock", min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(_BRANCH_TEXT, st.sampled_from(["HEAD", "@", "a.lock", "refs/heads/x", "a@{b", "x/.y"])))
 def test_git_agrees_on_every_branch_that_is_taken(branch: str) -> None:
     said = subprocess.run(["git", "check-ref-format", f"refs/heads/{branch}"], check=False)
