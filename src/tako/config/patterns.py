@@ -1,7 +1,7 @@
 """Regular expressions from a tako.yml, by RE2: linear in the text, whatever the pattern.
 
-Python's own `re` needs exponential time for `(a+)+$`. Importing RE2 costs, so import this
-module where a pattern is used.
+Python's own `re` backtracks without bound. Importing RE2 costs, so import this module where a
+pattern is used.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """From the text of a YAML file to a tree of nodes with places.
 
-The tree is built from the parser's events, in a loop: neither 100,000 nested brackets (which
-crash the C composer) nor aliases that multiply get further than a clear error. Text flows in;
-a `Node`, and the place of every key path, flow out. What cannot be read at all raises
-`ConfigError`; what is only wrong in one place is noted in `Problems`.
+The tree is built from the parser's events, in a loop that counts depth and nodes: neither deep
+nesting nor aliases that multiply get further than a clear error. Text flows in; a `Node`, and the
+place of every key path, flow out. What cannot be read at all raises `ConfigError`; what is only
+wrong in one place is noted in `Problems`.
 """
 
 from __future__ import annotations

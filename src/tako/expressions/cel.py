@@ -161,7 +161,7 @@ class _Measure:
 
 
 def _plain(value: object, measure: _Measure, depth: int) -> object:
-    """Copy a JSON value for CEL, which crashes or misreads other types. Raises `UsageError`."""
+    """Copy a JSON value for CEL, which misreads other types. Raises `UsageError`."""
     measure.size += 1
     if depth > _DEPTH_MAX:
         message = f"a value is nested more than {_DEPTH_MAX} levels deep"

