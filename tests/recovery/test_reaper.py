@@ -574,4 +574,4 @@ def test_a_run_whose_records_do_not_fit_together_keeps_no_other_from_being_reape
         journal.append(FanOutPlanned(T0 + 9, "never-reached", 1, 1))
     first, second = reap(home, [odd, whole])
     assert (first.outcome, second.outcome) == ("stuck", "reaped")
-    assert "does not fit together" in first.reason
+    assert "FanOutPlanned cannot stand here" in first.reason

@@ -44,7 +44,7 @@ def test_a_run_with_an_end_is_what_that_says_whoever_lives(home: Home) -> None:
     ended = RunFinished(T0, "failed")
     write_journal(root.journal, run_started(), ended)
     assert read_run(root).status == "interrupted"
-    write_journal(root.journal, run_started(), ended, RunSettled(T0, "failed", 1))
+    write_journal(root.journal, RunSettled(T0, "failed", 1))
     assert read_run(root).status == "failed"
 
 
@@ -198,6 +198,11 @@ def test_a_damaged_journal_does_not_keep_the_others_from_being_listed(home: Home
 
 def test_a_moment_is_told_in_utc() -> None:
     assert moment(0.9) == "1970-01-01T00:00:00Z"
+
+
+def test_a_moment_beyond_the_calendar_is_its_end() -> None:
+    """As the time of a file may be."""
+    assert (moment(1e300), moment(-1e300)) == ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z")
 
 
 def test_a_view_is_a_value(told: RunDirectory) -> None:

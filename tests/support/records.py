@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -11,7 +12,7 @@ import attrs
 from hypothesis import strategies as st
 
 from tako.journal.log import Writer
-from tako.journal.records import EventValue, Record, RunStarted
+from tako.journal.records import EventValue, Moment, Record, RunStarted
 from tako.system.identity import Identity
 
 KINDS: tuple[type[Any], ...] = get_args(Record)
@@ -26,6 +27,7 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=20),
     int: st.integers(),
     float: st.floats(allow_nan=False, allow_infinity=False),
+    Moment: st.floats(-62_135_596_800.0, 253_402_300_799.0),
     bool: st.booleans(),
     type(None): st.none(),
 }
@@ -34,11 +36,13 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 def any_of(kind: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - a type, as annotations spell it
     """Give any value of a type that records are made of."""
     if attrs.has(kind):
-        hints = get_type_hints(kind)
+        hints = get_type_hints(kind, include_extras=True)
         return st.builds(kind, **{field.name: any_of(hints[field.name]) for field in attrs.fields(kind)})
+    if kind in _SCALARS:
+        return _SCALARS[kind]
     inner = get_args(kind)
     match get_origin(kind):
-        case types.UnionType:
+        case types.UnionType | typing.Union:
             return st.one_of(*map(any_of, inner))
         case origin if origin is tuple and inner[1:] == (Ellipsis,):
             return st.lists(any_of(inner[0]), max_size=3).map(tuple)
@@ -46,7 +50,8 @@ def any_of(kind: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - a type, as an
             return st.tuples(*map(any_of, inner))
         case origin if origin is not None and issubclass(origin, Mapping):
             return st.dictionaries(st.text(max_size=8), any_of(inner[1]), max_size=3)
-    return _SCALARS[kind]
+    message = f"{kind} is none of a record's"
+    raise TypeError(message)
 
 
 RECORDS: st.SearchStrategy[Any] = st.one_of(*map(any_of, KINDS))

@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Self
 
 from tako.errors import HeldError, MachineError, NotFoundError
-from tako.journal.records import Record, RunFinished, RunSettled, RunStarted, decode, encode
+from tako.journal.order import Order
+from tako.journal.records import (
+    Record,
+    RunFinished,
+    RunSettled,
+    RunStarted,
+    UnknownRecordError,
+    decode,
+    encode,
+)
 from tako.system import crash_points
 from tako.system.files import disk_full, holder_of, is_full, try_lock, write_failed
 from tako.system.libc import reserve
@@ -38,8 +47,24 @@ _TAIL = len(_CRC_KEY) + 8 + len(_CRC_END)
 _LINES_KNOWN = 4096
 
 
+#: What reading a line raises that is not what was written; deeply nested JSON among them.
+_DAMAGE = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+
+
 class JournalDamagedError(MachineError):
-    """A line of a journal that was written whole is not what was written."""
+    """A line of a journal that was written whole is not what was written, or not where it was written."""
+
+
+def _damaged(where: str, error: Exception) -> JournalDamagedError:
+    if isinstance(error, UnknownRecordError):
+        return JournalDamagedError(f"{where}: {error}", hint="use the tako that wrote it, or a newer one")
+    hint = "restore that file if you have a copy of it; other runs are not touched by this"
+    return JournalDamagedError(f"the journal is damaged: {where}: {error}", hint=hint)
+
+
+def _no_number(text: str) -> float:
+    message = f"{text} is no number"
+    raise ValueError(message)
 
 
 def line_of(record: Record) -> bytes:
@@ -60,7 +85,7 @@ def record_of(line: bytes) -> Record | None:
     if tail != _CRC_KEY + b"%08x" % zlib.crc32(body) + _CRC_END:
         message = "the checksum is wrong"
         raise ValueError(message)
-    return decode(json.loads(body.decode("utf-8", "surrogateescape")))
+    return decode(json.loads(body.decode("utf-8", "surrogateescape"), parse_constant=_no_number))
 
 
 class Reader:
@@ -70,6 +95,7 @@ class Reader:
         self._path = path
         self._line = 0
         self._last = b""
+        self._order = Order()
         #: Bytes up to the last good newline.
         self.offset = 0
 
@@ -80,6 +106,7 @@ class Reader:
             start = b'{"kind":"%s",' % kind.__name__.encode()
             at = next((at for at in reversed(range(len(lines))) if lines[at].startswith(start)), 0)
             self._line, self.offset = at, sum(len(line) + 1 for line in lines[:at])
+            self._order = Order(begun=at > 0)
 
     def new_records(self) -> Iterator[Record]:
         """Give what was appended since the last call, without a torn last line; a doubled line counts once.
@@ -94,9 +121,11 @@ class Reader:
             self._last = line
             try:
                 record = record_of(line)
-            except (ValueError, TypeError, KeyError) as error:
-                message = f"{self._path}, line {self._line}: {error}"
-                raise JournalDamagedError(message) from error
+                if record is not None:
+                    self._order.check(record)
+            except _DAMAGE as error:
+                where = f"{self._path}, line {self._line}"
+                raise _damaged(where, error) from error
             if record is not None:
                 yield record
 
@@ -144,9 +173,8 @@ def read_ends(path: Path) -> tuple[Record | None, Record | None]:
             record_of(first[:-1]) if first.endswith(b"\n") else None,
             record_of(whole[-1]) if whole else None,
         )
-    except (ValueError, TypeError, KeyError) as error:
-        message = f"{path}: {error}"
-        raise JournalDamagedError(message) from error
+    except _DAMAGE as error:
+        raise _damaged(str(path), error) from error
 
 
 def read_settled(path: Path) -> RunSettled | None:
@@ -161,9 +189,8 @@ def read_settled(path: Path) -> RunSettled | None:
         return None
     try:
         record = record_of(last)
-    except (ValueError, TypeError, KeyError) as error:
-        message = f"{path}: {error}"
-        raise JournalDamagedError(message) from error
+    except _DAMAGE as error:
+        raise _damaged(str(path), error) from error
     return record if isinstance(record, RunSettled) else None
 
 

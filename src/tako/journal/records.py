@@ -7,10 +7,11 @@ so that an older tako reads a newer journal. An unknown kind is refused unless i
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import attrs
 from attrs import frozen
@@ -23,13 +24,18 @@ SUCCEEDED, FAILED, TIMED_OUT, CANCELLED, SKIPPED = "succeeded", "failed", "timed
 #: A run whose owner died; no record of its own end exists.
 INTERRUPTED = "interrupted"
 
+#: The years that a calendar has: 1 to 9999, in seconds since the epoch.
+CALENDAR = (-62_135_596_800.0, 253_402_300_799.0)
+#: Seconds since the epoch (UTC).
+Moment = Annotated[float, CALENDAR]
+
 
 @frozen(eq=False, repr=False)
 class Attempt(FrozenValue):
     """How one try of a step ended that was not the last one; `at` is when it ended."""
 
     attempt: int
-    at: float
+    at: Moment
     status: str
     message: str = ""
     exit_code: int | None = None
@@ -50,7 +56,7 @@ class ChildExecutionError(FrozenValue):
     signal: str = ""
     limit: str = ""
     limit_value: int | None = None
-    started: float | None = None
+    started: Moment | None = None
     duration_s: float = 0.0
     attempts: int = 0
     last_lines: tuple[str, ...] = ()
@@ -108,7 +114,7 @@ class CollectedFile(FrozenValue):
 class RunStarted(FrozenValue):
     """A run began; all that is needed to run it again stands here."""
 
-    at: float
+    at: Moment
     run_id: str
     root_run_id: str
     repository: str
@@ -140,7 +146,7 @@ class RunStarted(FrozenValue):
 class SegmentStarted(FrozenValue):
     """A new process took the run on: a later segment, or another attempt at one."""
 
-    at: float
+    at: Moment
     segment: int
     attempt: int
     identity: Identity
@@ -156,8 +162,8 @@ class RunResumed(FrozenValue):
     the last three; empty where it is as it was.
     """
 
-    at: float
-    interrupted_at: float
+    at: Moment
+    interrupted_at: Moment
     reset: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
     #: The workspace is not what the journal says: it is made anew, and the run starts over.
@@ -174,7 +180,7 @@ class RunResumed(FrozenValue):
 class RunRestarted(FrozenValue):
     """A step failed whose `retry` says `clean`: all steps run again, in a workspace made anew."""
 
-    at: float
+    at: Moment
     step: str
     message: str
 
@@ -183,14 +189,14 @@ class RunRestarted(FrozenValue):
 class WorkspaceRebuilt(FrozenValue):
     """The workspace was made anew, as a restart or a resume had asked for."""
 
-    at: float
+    at: Moment
 
 
 @frozen(eq=False, repr=False)
 class CheckoutSeen(FrozenValue):
     """The user's checkout as the root run's steps left it when a fan-out was reached."""
 
-    at: float
+    at: Moment
     commit: str
     tracked_changes: str = ""
 
@@ -199,7 +205,7 @@ class CheckoutSeen(FrozenValue):
 class StepStarted(FrozenValue):
     """A step's process is about to start."""
 
-    at: float
+    at: Moment
     step: str
     attempt: int
     idempotency_key: str
@@ -211,7 +217,7 @@ class StepStarted(FrozenValue):
 class StepFinished(FrozenValue):
     """A step ended, was left out (`skipped`), or a fan-out step was closed by the root."""
 
-    at: float
+    at: Moment
     step: str
     attempt: int
     status: str
@@ -234,7 +240,7 @@ class StepFinished(FrozenValue):
 class ArtifactCollected(FrozenValue):
     """Files that a step produced lie in the run's artifacts directory."""
 
-    at: float
+    at: Moment
     step: str
     artifact: str
     files: tuple[CollectedFile, ...]
@@ -244,7 +250,7 @@ class ArtifactCollected(FrozenValue):
 class EventEmitted(FrozenValue):
     """A fan-out step was reached: the segment ends here and the root goes on."""
 
-    at: float
+    at: Moment
     step: str
     event: EventValue
     wait_for_children: bool = True
@@ -257,7 +263,7 @@ class EventEmitted(FrozenValue):
 class SubscriptionFiltered(FrozenValue):
     """A subscription to the event that does not run, and why; `skipped` if it runs elsewhere in the tree."""
 
-    at: float
+    at: Moment
     step: str
     repository: str
     workflow: str
@@ -269,7 +275,7 @@ class SubscriptionFiltered(FrozenValue):
 class ChildPlanned(FrozenValue):
     """A child will run, with everything pinned."""
 
-    at: float
+    at: Moment
     step: str
     run_id: str
     repository: str
@@ -285,7 +291,7 @@ class ChildPlanned(FrozenValue):
 class FanOutPlanned(FrozenValue):
     """All children of a fan-out are planned: nothing is added to it after this."""
 
-    at: float
+    at: Moment
     step: str
     found: int
     children: int
@@ -295,7 +301,7 @@ class FanOutPlanned(FrozenValue):
 class ChildFinished(FrozenValue):
     """A child and its whole subtree settled."""
 
-    at: float
+    at: Moment
     step: str
     run_id: str
     status: str
@@ -308,7 +314,7 @@ class ChildFinished(FrozenValue):
 class WorkerDied(FrozenValue):
     """The process that executed the run is proven dead; the segment is tried again if attempts are left."""
 
-    at: float
+    at: Moment
     attempt: int
     message: str
 
@@ -317,7 +323,7 @@ class WorkerDied(FrozenValue):
 class StopRequested(FrozenValue):
     """Somebody asked tako to end the whole tree."""
 
-    at: float
+    at: Moment
     signal: str
 
 
@@ -325,7 +331,7 @@ class StopRequested(FrozenValue):
 class RunFinished(FrozenValue):
     """The run's own steps have ended."""
 
-    at: float
+    at: Moment
     status: str
     duration_s: float = 0.0
     message: str = ""
@@ -338,7 +344,7 @@ class RunFinished(FrozenValue):
 class RunSettled(FrozenValue):
     """Of the root run only: the whole tree has ended; nothing follows."""
 
-    at: float
+    at: Moment
     status: str
     exit_code: int
 
@@ -347,7 +353,7 @@ class RunSettled(FrozenValue):
 class SandboxEntered(FrozenValue):
     """What a segment's steps were really held by; changes no state."""
 
-    at: float
+    at: Moment
     level: str
     #: Each a thing the kernel enforces, in words.
     enforced: tuple[str, ...]
@@ -357,7 +363,7 @@ class SandboxEntered(FrozenValue):
 class Noted(FrozenValue):
     """Something worth reading that changes no state."""
 
-    at: float
+    at: Moment
     message: str
     step: str = ""
 
@@ -460,12 +466,14 @@ def _maker(kind: Any) -> Callable[[Any], Any]:
     origin, of = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, Union):
         return lambda value: None if value is None else structure(value, of[0])
+    if origin is Annotated:
+        return lambda value: _within(_number(value), *of[1])
     if origin is tuple:
         return lambda value: _make_tuple(_checked(value, list), of)
     if origin is not None:
         return lambda value: {key: structure(held, of[1]) for key, held in _checked(value, dict).items()}
     if kind is float:
-        return lambda value: float(value) if type(value) is int else _checked(value, float)
+        return _number
     return lambda value: _checked(value, kind)
 
 
@@ -478,7 +486,11 @@ def _make_attrs(kind: Any, value: Any) -> Any:
 @cache
 def _makers(kind: type[Any]) -> Mapping[str, Callable[[Any], Any]]:
     fields = attrs.fields_dict(kind)
-    return {name: _maker(hint) for name, hint in get_type_hints(kind).items() if name in fields}
+    return {
+        name: _maker(hint)
+        for name, hint in get_type_hints(kind, include_extras=True).items()
+        if name in fields
+    }
 
 
 def _checked(value: Any, kind: type[Any]) -> Any:
@@ -486,6 +498,21 @@ def _checked(value: Any, kind: type[Any]) -> Any:
         message = f"expected {kind.__name__}, got {value!r}"
         raise TypeError(message)
     return value
+
+
+def _number(value: Any) -> float:
+    number = float(value) if type(value) is int else _checked(value, float)
+    if not math.isfinite(number):
+        message = f"{number} is no number of seconds"
+        raise ValueError(message)
+    return number
+
+
+def _within(number: float, first: float, last: float) -> float:
+    if not first <= number <= last:
+        message = f"{number:g} is a time that no calendar has"
+        raise ValueError(message)
+    return number
 
 
 def _make_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:

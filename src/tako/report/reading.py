@@ -16,7 +16,7 @@ from attrs import frozen
 from tako.errors import NotFoundError
 from tako.journal.fold import RUNNING, RunState, fold
 from tako.journal.log import JournalDamagedError, read_ends, read_records
-from tako.journal.records import INTERRUPTED, RunSettled, RunStarted
+from tako.journal.records import CALENDAR, INTERRUPTED, RunSettled, RunStarted
 from tako.layout import RUN_ID, Home, RunDirectory
 from tako.system.files import is_locked
 from tako.values import FrozenValue
@@ -155,5 +155,5 @@ def summary_of(paths: RunDirectory) -> dict[str, Any]:
 
 
 def moment(seconds: float) -> str:
-    """A time as people and programs read it: UTC, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """A time as people and programs read it: UTC, to the second; one beyond the years 1 to 9999 as their end."""
+    return datetime.fromtimestamp(min(max(seconds, CALENDAR[0]), CALENDAR[1]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
