@@ -2,8 +2,9 @@
 
 Looked at before and after: processes, file descriptors of this interpreter, the real home's
 `.tako`, the temporary directory (each worker has its own), named semaphores that no living
-process holds. What was left fails the test that left it, and is removed, so that it does not
-fail the next one too.
+process holds. Only what this worker and its tests made counts: other programs of the machine, another
+checkout's tests and a live tako among them, come and go as they like. What was left fails the test that
+left it, and is removed, so that it does not fail the next one too.
 """
 
 from __future__ import annotations
@@ -79,15 +80,17 @@ def _semaphores() -> frozenset[str]:
 
 
 def _is_ours(name: str, directory: Path | None) -> bool:
-    """Say whether a semaphore can be of a `tako exec` of this test, whose private directory gave it its name.
+    """Say whether a semaphore is of this interpreter, or of a `tako exec` of this test.
 
-    That directory is here still, or a journal of the test names it. Other workers kill a tako too, and what
-    that has left is their tests' to reap.
+    Each gives its semaphores a name that begins with that of its own directory (`pytest_configure`, and
+    tako's private directory). That of a tako is here still, or a journal of the test names it: other workers
+    kill a tako too, and what that has left is their tests' to reap.
     """
-    if _HALF_MADE.fullmatch(name):
-        return False
     private = name.removeprefix("sem.").rpartition("-")[0]
-    if not private.startswith("tako-") or (Path(tempfile.gettempdir()) / private).exists():
+    if _HALF_MADE.fullmatch(name) or not private:
+        return False
+    own = Path(tempfile.gettempdir())
+    if private == own.name or (own / private).exists():
         return True
     journals = directory.rglob("journal.jsonl") if directory is not None else ()
     return any(private.encode() in journal.read_bytes() for journal in journals)
@@ -208,6 +211,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_own_temporary] = own
     os.environ["TMPDIR"] = str(own)
     tempfile.tempdir = None
+    # CPython's own default is the same for every program (multiprocessing.synchronize, SemLock).
+    getattr(process.current_process(), "_config", {})["semprefix"] = f"/{own.name}"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

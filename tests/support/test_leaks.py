@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
@@ -80,8 +81,35 @@ def test_a_semaphore_does_not_count_while_a_process_holds_it(
     before: leaks.Snapshot, short_grace: None
 ) -> None:
     held = get_context("forkserver").Semaphore()
+    assert _semaphores_of_this_worker()
     assert leaks.left_since(before, None) == []
     del held
+
+
+def _semaphores_of_this_worker() -> list[Path]:
+    return list(Path("/dev/shm").glob(f"sem.{Path(tempfile.gettempdir()).name}-*"))
+
+
+def test_a_semaphore_that_nobody_holds_is_named_and_removed(
+    before: leaks.Snapshot, short_grace: None
+) -> None:
+    left = Path(f"/dev/shm/sem.{Path(tempfile.gettempdir()).name}-left")
+    left.write_bytes(b"")
+    assert leaks.left_since(before, None) == [f"semaphore {left}"]
+    assert not left.exists()
+
+
+def test_a_semaphore_of_another_program_does_not_count(
+    before: leaks.Snapshot, short_grace: None, tmp_path: Path
+) -> None:
+    # With a name as CPython gives it, of a program that was killed: it stays for good.
+    orphaned = Path(f"/dev/shm/sem.mp-{uuid.uuid4().hex[:8]}")
+    orphaned.write_bytes(b"")
+    try:
+        assert leaks.left_since(before, tmp_path) == []
+        assert orphaned.exists()
+    finally:
+        orphaned.unlink()
 
 
 def test_a_semaphore_of_a_tako_is_ours_by_its_private_directory_or_our_journals(
