@@ -155,5 +155,6 @@ def summary_of(paths: RunDirectory) -> dict[str, Any]:
 
 
 def moment(seconds: float) -> str:
-    """A time as people and programs read it: UTC, to the second; one beyond the years 1 to 9999 as their end."""
-    return datetime.fromtimestamp(min(max(seconds, CALENDAR[0]), CALENDAR[1]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """A time as people and programs read it: UTC, to the second; one beyond the years 1 to 9999 is their end."""
+    first, last = CALENDAR
+    return datetime.fromtimestamp(min(max(seconds, first), last), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
