@@ -155,6 +155,8 @@ def summary_of(paths: RunDirectory) -> dict[str, Any]:
 
 
 def moment(seconds: float) -> str:
-    """A time as people and programs read it: UTC, to the second; one beyond the years 1 to 9999 is their end."""
+    """A time as people and programs read it: UTC, to the second; beyond the years 1 to 9999 their end."""
     first, last = CALENDAR
-    return datetime.fromtimestamp(min(max(seconds, first), last), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not strftime, which writes early years with fewer than four digits.
+    found = datetime.fromtimestamp(min(max(seconds, first), last), UTC)
+    return found.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
