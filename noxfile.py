@@ -62,9 +62,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def stress(session: nox.Session) -> None:
-    """Kill tako 300 times at random moments over random trees; arguments go to tests.crash.random_kills."""
+    """Kill tako at 300 random moments, plan with 2,000 random files; arguments are those of the kills."""
     session.install("--editable", ".[dev]")
     session.run("python", "-m", "tests.crash.random_kills", *session.posargs)
+    session.run("pytest", "-q", "tests/engine/test_any_tako_yml.py", env={"TAKO_CASES": "2000"})
 
 
 @nox.session

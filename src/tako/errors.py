@@ -90,6 +90,12 @@ class HeldError(TakoError):
     exit_code = 5
 
 
+class UnexpectedError(TakoError):
+    """What nobody foresaw went wrong with one repository's data: a bug, but the others must not suffer."""
+
+    exit_code = 3
+
+
 class BugError(TakoError):
     """A state that tako's own code promised never to reach."""
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from tako.errors import (
     NotFoundError,
     Problem,
     TakoError,
+    UnexpectedError,
     UsageError,
 )
 from tako.journal.records import EventEmitted
@@ -56,7 +59,7 @@ class FakeRepositories:
     """A cache that knows what it is told; `vanished` names what is gone when it is asked for."""
 
     candidates: list[Candidate]
-    vanished: dict[str, TakoError] = field(factory=dict)
+    vanished: dict[str, Exception] = field(factory=dict)
     asked: list[tuple[str, str, str]] = field(factory=list)
 
     def discover(self, source: str, artifact: str, event_type: str) -> Iterator[Candidate]:
@@ -87,7 +90,7 @@ def _ids() -> RunIds:
 
 
 def _executor(*candidates: Candidate, **vanished: TakoError) -> tuple[FanOutExecutor, FakeRepositories]:
-    names = {name.replace("__", "/"): error for name, error in vanished.items()}
+    names: dict[str, Exception] = {name.replace("__", "/"): error for name, error in vanished.items()}
     repositories = FakeRepositories(list(candidates), names)
     return FanOutExecutor(repositories, _ids(), clock=lambda: T0), repositories
 
@@ -360,10 +363,51 @@ def test_a_cache_that_cannot_be_used_plans_nothing(parent: RunSpec) -> None:
         executor.plan(parent, EventEmitted(T0, "fan", event()))
 
 
+@pytest.mark.parametrize("where", ["matched", "prepared"])
+def test_a_bug_that_one_repository_brings_out_fails_that_child_alone(
+    parent: RunSpec, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def broken(text: str, *_: object) -> bool:
+        if text == "true":
+            message = "what nobody foresaw"
+            raise RuntimeError(message)
+        return True
+
+    if where == "matched":
+        monkeypatch.setattr("tako.engine.fanout.evaluate_condition", broken)
+        odd = _candidates("acme/odd", _subscription(filters=("true",)))
+        executor, _ = _executor(*odd, *_candidates("acme/app", _subscription(filters=("1 == 1",))))
+    else:
+        odd = _candidates("acme/odd", _subscription())
+        executor, repositories = _executor(*odd, *_candidates("acme/app", _subscription()))
+        repositories.vanished["acme/odd"] = RuntimeError("what nobody foresaw")
+    failed, app = executor.plan(parent, EventEmitted(T0, "fan", event())).children
+    assert failed.error is not None
+    assert (failed.error.kind, app.error) == ("internal_error", None)
+    assert "RuntimeError: what nobody foresaw (test_fanout.py, line " in failed.error.message
+
+
+@pytest.mark.parametrize(
+    ("number", "of_all"), [(errno.ENOSPC, True), (errno.EMFILE, True), (errno.EACCES, False)]
+)
+def test_an_error_of_the_machine_concerns_all_and_one_of_a_file_its_repository(
+    parent: RunSpec, number: int, of_all: bool
+) -> None:
+    executor, repositories = _executor(*_candidates("acme/odd", _subscription()))
+    repositories.vanished["acme/odd"] = OSError(number, os.strerror(number), "/some/file")
+    if of_all:
+        with pytest.raises(MachineError, match="/some/file cannot be used"):
+            executor.plan(parent, EventEmitted(T0, "fan", event()))
+    else:
+        plan = executor.plan(parent, EventEmitted(T0, "fan", event()))
+        assert _error(plan) == ("sandbox_failed", f"/some/file cannot be used: {os.strerror(number)}")
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
         (InputsInvalidError("x"), "inputs_invalid"),
+        (UnexpectedError("x"), "internal_error"),
         (NotFoundError("x"), "not_found"),
         (ConfigError(()), "config_invalid"),
         (UsageError("x"), "config_invalid"),

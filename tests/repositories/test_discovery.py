@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tako.config.schema import Subscription
-from tako.errors import ConfigError, ReferenceInvalidError
+from tako.errors import ConfigError, ReferenceInvalidError, UnexpectedError
 from tako.layout import encoded
-from tako.repositories.discovery import Candidate, subscribes
+from tako.repositories.discovery import SUBSCRIPTIONS_MAX, Candidate, subscribes
 from tako.repositories.reference import parse_repository
 from tests.repositories.conftest import CONFIG, OpenCache, OpenedCache
 from tests.support.git import Repositories, commit, git, write_files
@@ -147,3 +147,52 @@ def test_a_subscription_to_no_repository_matches_nothing() -> None:
     source = parse_repository("acme/lib")
     assert not subscribes(Subscription("lib:default", ("built",), "w"), source, "default", "built")
     assert subscribes(Subscription("acme/lib:default", ("built",), "w"), source, "default", "built")
+
+
+def test_a_bug_that_one_file_brings_out_is_that_repositorys_failure(
+    open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tako.config.loader import load_config
+
+    def broken(data: bytes, file: str) -> object:
+        if "/odd" in file:
+            message = "what nobody foresaw"
+            raise RuntimeError(message)
+        return load_config(data, file)
+
+    monkeypatch.setattr("tako.repositories.discovery.load_config", broken)
+    _put(open_cache, "acme/fine", CONFIG)
+    _put(open_cache, "acme/odd", CONFIG)
+    _put(open_cache, "acme/odd-too", CONFIG.replace("acme/lib", "acme\\x2flib"))
+    opened = open_cache()
+    fine, odd = _found(opened)
+    assert (fine.error, odd.repository.text) == (None, "acme/odd")
+    assert isinstance(odd.error, UnexpectedError)
+    assert "RuntimeError: what nobody foresaw" in odd.error.message
+    assert opened.notes[0].startswith("acme/odd-too is left out: a bug in tako")
+
+
+def test_what_cannot_be_read_for_an_unforeseen_reason_is_told_and_left_out(
+    open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put(open_cache, "acme/fine", CONFIG)
+    opened = open_cache()
+
+    def broken(_known: object) -> bytes:
+        message = "what nobody foresaw"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(opened.cache, "default_config_bytes", broken)
+    assert _names(opened) == []
+    assert "what nobody foresaw" in opened.notes[0]
+
+
+@pytest.mark.parametrize(("number", "failed"), [(SUBSCRIPTIONS_MAX, False), (SUBSCRIPTIONS_MAX + 1, True)])
+def test_one_repository_cannot_use_up_the_children_of_a_tree(
+    open_cache: OpenCache, number: int, failed: bool
+) -> None:
+    one = '  - {artifact: "acme/lib:default", events: [built], workflow: test}\n'
+    _put(open_cache, "acme/many", WORKFLOW + "subscriptions:\n" + one * number)
+    found = _found(open_cache())
+    assert len(found) == (1 if failed else number)
+    assert ("at most 100 may" in str(found[0].error)) is failed

@@ -38,8 +38,8 @@ def _input(name: str, value: Value) -> Input:
     has_default = "default" in table.entries
     required = table.get("required", Value.boolean, not has_default)
     description = table.get("description", Value.text, "")
-    validation = table.get("validation", lambda found: _validation(found, kind), Validation())
     mistakes = len(value.problems)
+    validation = table.get("validation", lambda found: _validation(found, kind), Validation())
     default = table.get("default", lambda found: typed(found, kind), None)
     declared = Input(name, kind, required, has_default, default, description, validation)
     if has_default and required:
@@ -86,13 +86,14 @@ def _check_order(table: Table, name: str, low: float | None, high: float | None)
 
 
 def _pattern(value: Value) -> str:
+    """Give a pattern, none if it cannot be used: values are checked against it."""
     from tako.config.patterns import pattern_problem
 
     text = value.text()
     problem = pattern_problem(text)
     if problem:
         value.fail(problem)
-    return text
+    return "" if problem else text
 
 
 def read_resources(value: Value, keys: tuple[str, ...] = _RESOURCE_KEYS) -> Resources:

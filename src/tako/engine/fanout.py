@@ -2,7 +2,8 @@
 
 In: an `EventEmitted` record and the run that emitted it. Out: a `FanOutPlan`, which the driver
 records before anything starts. A child that cannot run (broken tako.yml, inputs that do not fit, a
-repository that vanished, a cycle) is a failed child in the plan, never a failed fan-out.
+repository that vanished, a cycle) is a failed child in the plan, never a failed fan-out. So is one whose
+planning comes upon a bug: only what the machine does wrong concerns all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from attrs import evolve, frozen
 
@@ -24,7 +25,14 @@ from tako.engine.run_ids import RunIds
 from tako.engine.runnable import runnable
 from tako.engine.segment import RunSpec
 from tako.engine.steps.fan_out import from_value
-from tako.errors import ConfigError, DiskFullError, InputsInvalidError, NotFoundError, TakoError, UsageError
+from tako.errors import (
+    ConfigError,
+    InputsInvalidError,
+    NotFoundError,
+    TakoError,
+    UnexpectedError,
+    UsageError,
+)
 from tako.events.event import Event
 from tako.events.matching import Filtered, match
 from tako.events.scope import event_scope
@@ -42,12 +50,14 @@ from tako.journal.records import (
 from tako.layout import CONFIG_NAME
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
+from tako.repositories.faults import own_failure
 from tako.repositories.reference import Reference, Repository, parse_repository
 from tako.sandbox.policy import Mount
 from tako.values import FrozenValue
 
 DEPTH_MAX = 10
 DEPTH_WARNING = 7
+T = TypeVar("T")
 
 
 class Repositories(Protocol):
@@ -218,24 +228,30 @@ class FanOutExecutor:
         if candidate.error or candidate.config is None or subscription is None:
             error = candidate.error or NotFoundError("its tako.yml cannot be read")
             return PlannedChild(record, error=self._error(record, error))
-        matched = match(event, subscription, evaluate_condition)
-        if isinstance(matched, Filtered):
-            if matched.failed:
-                return PlannedChild(record, error=self._error(record, UsageError(matched.reason)))
-            return self._filtered(record, matched.reason)
+        refused = self._guarded(record, partial(self._match, event, subscription, record))
+        if refused is not None:
+            return refused
         if not again and not self._deliveries.is_first(event, record):
             return self._filtered(record, "the same event reached it already in this run", skipped=True)
         return self._guarded(record, partial(self._prepare, parent, event, candidate, subscription, record))
 
-    def _guarded(self, record: ChildPlanned, prepare: Callable[[], PlannedChild]) -> PlannedChild:
+    def _match(
+        self, event: Event, subscription: Subscription, record: ChildPlanned
+    ) -> PlannedChild | SubscriptionFiltered | None:
+        """Say what stands in its way; None if nothing does."""
+        matched = match(event, subscription, evaluate_condition)
+        if not isinstance(matched, Filtered):
+            return None
+        if matched.failed:
+            return PlannedChild(record, error=self._error(record, UsageError(matched.reason)))
+        return self._filtered(record, matched.reason)
+
+    def _guarded(self, record: ChildPlanned, work: Callable[[], T]) -> T | PlannedChild:
         """Turn what goes wrong for one child into a child that failed."""
         try:
-            return prepare()
-        except DiskFullError:
-            # Not this child's failure: the whole tree stops.
-            raise
-        except TakoError as error:
-            return PlannedChild(record, error=self._error(record, error))
+            return work()
+        except Exception as error:  # noqa: BLE001 - one repository's data must not fail the others
+            return PlannedChild(record, error=self._error(record, own_failure(error)))
 
     def _record(self, step: str, candidate: Candidate, run_id: str) -> ChildPlanned:
         return ChildPlanned(
@@ -343,6 +359,8 @@ def kind_of(error: TakoError) -> str:
             return "limit_exceeded"
         case ConfigError() | UsageError():
             return "config_invalid"
+        case UnexpectedError():
+            return "internal_error"
         case _:
             return "sandbox_failed"
 

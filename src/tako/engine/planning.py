@@ -33,6 +33,7 @@ from tako.journal.records import (
     CheckoutSeen,
     ChildExecutionError,
     ChildFinished,
+    ChildPlanned,
     EventEmitted,
     FanOutPlanned,
     Noted,
@@ -228,23 +229,35 @@ class Planning:
         if child.error is not None:
             return h.NewRun(child.record.run_id, "", failed=True)
         self._factory = self._factory or self._make_factory()
-        made = self._factory.spec(spec, emitted, child)
-        self._tree.specs[made.run_id] = made
         try:
+            made = self._factory.spec(spec, emitted, child)
+            self._tree.specs[made.run_id] = made
             new, state = self._taking_up.enter(made)
-        except TakoError as error:
-            # A journal that cannot be read or written is told of that child alone; a full disk stops all.
-            self._on_error(error)
-            del self._tree.specs[made.run_id]
-            plan = child.record
-            told = ChildExecutionError(
-                plan.repository, plan.workflow, plan.run_id, "sandbox_failed", error.message
-            )
-            self._record_failure(spec, emitted.step, plan.run_id, told)
-            return h.NewRun(plan.run_id, "", failed=True)
+        except Exception as error:  # noqa: BLE001 - one child's data must not fail the others
+            return self._not_adopted(spec, emitted, child.record, error)
         if state is not None:
             self.stand(made, new, state)
         return new
+
+    def _not_adopted(
+        self, spec: RunSpec, emitted: EventEmitted, plan: ChildPlanned, error: Exception
+    ) -> h.NewRun:
+        """Fail that child alone: its journal cannot be read, or its workflow brings out a bug."""
+        from tako.engine.fanout import kind_of
+        from tako.repositories.faults import own_failure
+
+        self._tree.specs.pop(plan.run_id, None)
+        try:
+            failure = own_failure(error)
+        except TakoError as fault:
+            # A full disk stops all.
+            self._on_error(fault)
+            failure = fault
+        told = ChildExecutionError(
+            plan.repository, plan.workflow, plan.run_id, kind_of(failure), failure.message
+        )
+        self._record_failure(spec, emitted.step, plan.run_id, told)
+        return h.NewRun(plan.run_id, "", failed=True)
 
     def stand(self, spec: RunSpec, new: h.NewRun, state: RunState) -> None:
         """Remember the fan-outs of a run that was taken up."""

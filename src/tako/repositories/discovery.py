@@ -3,7 +3,8 @@
 In flow the cache and the event's source, artifact and type; out flow candidates in a fixed order. A
 file that does not name the source is not parsed: 10,000 repositories are looked through for one event.
 A tako.yml that cannot be used but names the source is a candidate with an error, so that nobody
-who meant to subscribe is left out in silence; others are told as notes.
+who meant to subscribe is left out in silence; others are told as notes. Whatever goes wrong with one
+repository stays with it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from attrs import frozen
 
 from tako.config.loader import load_config
 from tako.config.schema import Config, Subscription
-from tako.errors import NotFoundError, ReferenceInvalidError, TakoError
+from tako.errors import NotFoundError, ReferenceInvalidError, TakoError, UsageError
 from tako.layout import CONFIG_NAME
+from tako.repositories.faults import own_failure
 from tako.repositories.known import KnownRepository
 from tako.repositories.reference import Repository, parse_repository
 from tako.values import FrozenValue
@@ -24,6 +26,8 @@ from tako.values import FrozenValue
 _KEYWORD = b"subscriptions"
 # A YAML escape may hide any text: such a file is always parsed.
 _ESCAPE = b"\\"
+#: So many subscriptions of one repository may answer one event.
+SUBSCRIPTIONS_MAX = 100
 
 
 @frozen(eq=False, repr=False)
@@ -91,9 +95,9 @@ def _read(cache: Known, known: KnownRepository) -> bytes | None:
     except NotFoundError:
         # Without a tako.yml, or vanished since the cache was listed: it subscribes to nothing.
         return None
-    except TakoError as error:
-        # Whether it subscribes cannot be known; the others must not suffer.
-        cache.note(f"{known.repository.text} is left out: {error.message}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the others must not suffer
+        # Whether it subscribes cannot be known.
+        cache.note(f"{known.repository.text} is left out: {own_failure(error).message}")
         return None
 
 
@@ -103,13 +107,21 @@ def _candidates(
     where = f"{known.repository.text}:{known.default_branch}"
     try:
         config = load_config(data, f"{where}/{CONFIG_NAME}")
-    except TakoError as error:
-        # A broken tako.yml is that repository's failure, not the fan-out's.
+        found = [each for each in config.subscriptions if subscribes(each, source, *wanted)]
+        _check_number(found)
+    except Exception as error:  # noqa: BLE001 - a broken tako.yml is that repository's failure, not the fan-out's
+        failure = own_failure(error)
         if _names(source, data):
-            yield Candidate(known.repository, known.default_branch, error=error)
+            yield Candidate(known.repository, known.default_branch, error=failure)
         else:
-            cache.note(f"{known.repository.text} is left out: {error.message}")
+            cache.note(f"{known.repository.text} is left out: {failure.message}")
         return
-    for subscription in config.subscriptions:
-        if subscribes(subscription, source, *wanted):
-            yield Candidate(known.repository, known.default_branch, config, None, subscription)
+    for subscription in found:
+        yield Candidate(known.repository, known.default_branch, config, None, subscription)
+
+
+def _check_number(found: list[Subscription]) -> None:
+    """Raise `UsageError` for so many that one repository could use up what a whole tree may have."""
+    if len(found) > SUBSCRIPTIONS_MAX:
+        message = f"{len(found)} of its subscriptions answer this event, at most {SUBSCRIPTIONS_MAX} may"
+        raise UsageError(message)
