@@ -103,6 +103,16 @@ def test_a_workspace_goes_whatever_its_steps_made_of_it(tmp_path: Path, level: s
     assert (outside / "precious").exists()
 
 
+@hiding_level
+def test_the_mount_of_the_workspace_names_no_directory_of_the_machine(tmp_path: Path, level: str) -> None:
+    if not isolation(level).overlays:
+        pytest.skip("overlays do not work here")
+    options = [line.split(" - ")[1] for line in _lines(_run(tmp_path, level, "cat /proc/self/mountinfo"))]
+    overlays = [line for line in options if line.startswith("overlay overlay ")]
+    assert len([line for line in overlays if "upperdir=/proc/self/fd/" in line]) == 1
+    assert not [line for line in overlays if tmp_path.name in line]
+
+
 @every_level
 def test_the_journal_says_what_was_enforced(tmp_path: Path, level: str) -> None:
     ran = _run(tmp_path, level, "true")

@@ -26,7 +26,7 @@ from tako.layout import NOTHING
 from tako.repositories.network import NetworkError, is_passing
 from tako.repositories.urls import SCHEMES, is_local, without_credentials
 from tako.system.programs import Ended, run_program
-from tako.system.user_environment import user_environment
+from tako.system.user_environment import plain_environment, user_environment
 from tako.values import FrozenValue
 
 _LAST_LINES = 6
@@ -79,7 +79,7 @@ def _own_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 def closed_environment(config: Path | None = None) -> dict[str, str]:
     """An environment in which git reads no config but the repository's, and `config` if given."""
-    return _own_environment(user_environment()) | {
+    return _own_environment(plain_environment(user_environment())) | {
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": str(config or NOTHING),
         "GIT_ATTR_NOSYSTEM": "1",

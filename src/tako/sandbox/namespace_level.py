@@ -4,6 +4,10 @@ In: a policy and a command, in a worker that is in its own user and mount namesp
 `Started` step. bubblewrap writes the pid of the sandbox's pid 1 to a pipe at once, and the step's exit
 code only if the step was reached (bwrap(1), --json-status-fd): so a sandbox that failed is told from a
 step that failed.
+
+bubblewrap builds the wall outside of it, as the user. So bubblewrap has no environment at all: a variable
+of the step's could make its loader run a file that the step wrote. The step's variables travel in a file in
+memory, and bubblewrap sets them for the step alone.
 """
 
 from __future__ import annotations
@@ -36,15 +40,19 @@ _OF_THE_MACHINE = tuple(
     f"/proc/{name}" for name in ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
 )
 _SAYS_ITS_PID_WITHIN_MS = 2000
+#: bubblewrap takes no more words, those in the file of arguments included (its source: MAX_ARGS).
+_WORDS_MAX = 9000
+#: bubblewrap's own name, the options with descriptors, and what ends them.
+_WORDS_OF_OURS = 8
 _PAUSING = (signal.SIGSTOP, signal.SIGCONT)
 
 
 def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
     """Start `command` in a sandbox; raises `SandboxFailedError` if bubblewrap cannot be started."""
+    encoded = _encoded(policy, command)
     listen, say = os.pipe2(os.O_CLOEXEC)
     filters = memory_file("seccomp", program())
-    words = [word for operation in operations(policy) for word in operation]
-    arguments = memory_file("arguments", b"\0".join(os.fsencode(word) for word in words) + b"\0")
+    arguments = memory_file("arguments", encoded)
     given = {"--json-status-fd": say, "--seccomp": filters, "--args": arguments}
     options = [word for name, descriptor in given.items() for word in (name, str(descriptor))]
     try:
@@ -53,6 +61,7 @@ def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
             (bubblewrap, *options, "--", *command),
             [partial(confine, policy.limits), forbid_new_privileges, keep_inside],
             directory="/",
+            environment={},
             descriptors=tuple(given.values()),
         )
     except SandboxFailedError:
@@ -62,6 +71,25 @@ def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
         for descriptor in given.values():
             os.close(descriptor)
     return Sandboxed(started.process, listen)
+
+
+def _encoded(policy: Policy, command: Sequence[str]) -> bytes:
+    """The operations as `--args` reads them; raises `SandboxFailedError` for what cannot be written so."""
+    words = [word for operation in operations(policy) for word in operation]
+    try:
+        encoded = [os.fsencode(word) for word in words]
+    except ValueError as error:
+        message = f"the step cannot be started: {error}"
+        raise SandboxFailedError(message) from error
+    # NUL separates the words: behind it a value would be read as an operation.
+    if any(b"\0" in word for word in encoded):
+        message = "the step cannot be started: a variable or a path of it holds a NUL character"
+        raise SandboxFailedError(message)
+    if len(words) + len(command) + _WORDS_OF_OURS > _WORDS_MAX:
+        count = len(policy.environment)
+        message = f"the step cannot be started: {count} variables are too many for bubblewrap"
+        raise SandboxFailedError(message, hint="write most of them to a file that the step reads")
+    return b"\0".join(encoded) + b"\0"
 
 
 def operations(policy: Policy) -> Iterator[tuple[str, ...]]:
@@ -81,6 +109,8 @@ def operations(policy: Policy) -> Iterator[tuple[str, ...]]:
     # The skeleton of the sandbox's root is memory of the machine that no limit would see.
     for skeleton in ("/dev", "/"):
         yield ("--remount-ro", skeleton)
+    for name, value in policy.environment.items():
+        yield ("--setenv", name, value)
     yield ("--chdir", policy.directory)
 
 

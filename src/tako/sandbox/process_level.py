@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tako.sandbox.policy import Limits, Policy
@@ -40,11 +40,13 @@ def start(
     preparations: Sequence[Callable[[], None]],
     *,
     directory: str = "",
+    environment: Mapping[str, str] | None = None,
     descriptors: Sequence[int] = (),
 ) -> Started:
     """Start `command` in its own session after `preparations` were called in its process.
 
-    It starts in `directory`, the policy's unless given, and inherits `descriptors` and nothing else.
+    It starts in `directory` with `environment`, the policy's unless given, and inherits `descriptors` and
+    nothing else. Whoever starts a program of tako's own, and the step behind it, gives both.
     stdout and stderr are pipes and stdin reads /dev/null, unless the policy says otherwise. Signals that the
     worker handles have their default action in the step (execve(2)); the worker ignores none.
     """
@@ -66,7 +68,7 @@ def start(
                 stdout=stdout,
                 stderr=stderr,
                 cwd=directory or policy.directory,
-                env=dict(policy.environment),
+                env=dict(policy.environment if environment is None else environment),
                 start_new_session=True,
                 umask=policy.umask,
                 pass_fds=descriptors,

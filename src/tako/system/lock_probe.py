@@ -18,6 +18,7 @@ from tako.errors import MachineError
 from tako.system import crash_points
 from tako.system.files import make_private, write_whole
 from tako.system.identity import own_identity
+from tako.system.user_environment import helper_environment, user_environment
 
 _TIMEOUT_S = 60
 # Two processes are needed: one process never conflicts with its own record locks (fcntl(2)).
@@ -50,6 +51,7 @@ def _ask_other_process(path: Path) -> tuple[str, str]:
             [sys.executable, "-I", "-S", "-c", _OTHER, str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=helper_environment(user_environment()),
         )
         crash_points.after("start", "lock probe")
         with other:

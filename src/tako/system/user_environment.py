@@ -1,8 +1,17 @@
-"""The environment tako was started with, and the poorer one its helper processes inherit.
+"""The environment tako was started with, and the poorer ones that programs get which tako starts for itself.
+
+    user's own ─┬─ helper_environment ─▶ forkserver, resource tracker, probes: Python of tako's own
+                ├─ plain_environment ──▶ git in repositories that tako made
+                └─ (repositories.git) ─▶ git over the network and in the user's checkout
 
 CPython starts the forkserver and the resource tracker with whatever `os.environ` holds at that
 moment. So the root process puts the user's environment aside once and leaves in `os.environ` only
 what a helper may see: no secrets, and nothing that imports from a directory of the user's.
+
+What a repository chooses (`env` of a tako.yml, `$TAKO_ENV`) is in none of these: it would decide how a
+program outside of the sandbox is loaded, found or configured. Only `sandbox` hands it on, to the step behind
+the wall.
+`tests/test_program_starts.py` names every start of a program and what it gets.
 """
 
 from __future__ import annotations
@@ -63,13 +72,17 @@ def withhold(names: Iterable[str], *, spare: Iterable[str] = ()) -> dict[str, st
     return taken
 
 
+def plain_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What every program needs to be found and to work: a fixed list."""
+    return {name: environment[name] for name in (*_KEPT, *_FOR_TESTS) if name in environment}
+
+
 def helper_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of tako's own helper processes.
 
     The resource tracker's warning about the semaphores of a killed root would help nobody.
     """
-    kept = {name: environment[name] for name in (*_KEPT, *_FOR_TESTS) if name in environment}
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
     absolute = os.pathsep.join(path for path in paths if os.path.isabs(path))
-    kept |= {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}
-    return kept | ({"PYTHONPATH": absolute} if absolute else {})
+    safe = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}
+    return plain_environment(environment) | safe | ({"PYTHONPATH": absolute} if absolute else {})

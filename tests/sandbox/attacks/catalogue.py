@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from tests.sandbox.attacks import bombs, on_channels, on_files, on_processes
+from tests.sandbox.attacks import bombs, on_channels, on_environment, on_files, on_processes
 
-ATTACKS = (*on_files.ATTACKS, *on_processes.ATTACKS, *on_channels.ATTACKS, *bombs.ATTACKS)
+ATTACKS = (
+    *on_files.ATTACKS,
+    *on_processes.ATTACKS,
+    *on_channels.ATTACKS,
+    *bombs.ATTACKS,
+    *on_environment.ATTACKS,
+)

@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from string import Template
 from typing import NoReturn
 
 import attrs
@@ -116,7 +117,7 @@ class Judge:
         with targets(self.directory, self.tool) as scene:
             shot = self._shot(scene)
             left = list(self._left(scene, shot))
-            begun = shot.log.startswith(_BEGUN)
+            begun = _BEGUN in shot.log.splitlines()
             if self.attack.succeeded(scene, shot):
                 return Outcome(NOT_STOPPED, begun, _can_group(), left, shot.sibling)
             left += [f"{path} is changed" for path in scene.files if path.read_text() != CANARY]
@@ -142,7 +143,7 @@ class Judge:
 
     def _shot(self, scene: Range) -> Shot:
         quiet = self._spec(2, Step(id="step", run=_QUIET, secrets=("TOKEN",), produces=output("out")))
-        hostile = self._spec(1, self._step(""))
+        hostile = self._spec(1, self._step("", {}))
         listen, say = os.pipe2(os.O_CLOEXEC)
         root = os.fork()
         if root == 0:
@@ -161,11 +162,13 @@ class Judge:
         status = fired.end.status if fired.end else ""
         return Shot(hostile, state, status, fired.end is not None, bool(said), fired.sibling)
 
-    def _step(self, prelude: str) -> Step:
+    def _step(self, prelude: str, words: Mapping[str, str]) -> Step:
         attack = self.attack
+        given = attack.environment.items()
         return Step(
             id="step",
             run=prelude + attack.script,
+            env={name: Template(value).safe_substitute(words) for name, value in given},
             produces=attack.produces,
             resources=attack.resources,
             network=attack.network,
@@ -188,7 +191,7 @@ class Judge:
             )
             exports = (f"export {name}={shlex.quote(value)}\n" for name, value in words.items())
             prelude = "".join((f"echo {_BEGUN}\n", *exports))
-            workflow = attrs.evolve(hostile.workflow, steps=(self._step(prelude),))
+            workflow = attrs.evolve(hostile.workflow, steps=(self._step(prelude, words),))
             end = _ended(cell, attrs.evolve(hostile, workflow=workflow), sibling)
             go.write_text("done\n")
             with contextlib.suppress(WorkerLostError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attrs import field, frozen
@@ -56,7 +56,10 @@ Judge = Callable[[Range, Shot], bool]
 
 @frozen
 class Attack:
-    """`succeeded` says so from outside; `resources` and `timeout_s` make bombs small."""
+    """`succeeded` says so from outside; `resources` and `timeout_s` make bombs small.
+
+    `environment` is the step's `env:`, whose values may name what scripts may name.
+    """
 
     name: str
     script: str
@@ -64,6 +67,7 @@ class Attack:
     produces: Produces = field(factory=Produces)
     resources: Resources | None = None
     network: str = "default"
+    environment: Mapping[str, str] = field(factory=dict)
     timeout_s: float = 60.0
     #: Limits with the same value, of which either may be met first.
     either: tuple[str, ...] = ()

@@ -1,0 +1,111 @@
+"""What bubblewrap itself is given, and what of it reaches the step."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tako.sandbox import process_level
+from tako.sandbox.namespace_level import launch
+from tako.sandbox.policy import NAMESPACE, Mount, Policy
+from tako.sandbox.started import SandboxFailedError, Started
+from tests.support.isolations import isolation
+
+_ODD = {
+    "PLAIN": "1",
+    "EMPTY": "",
+    "LINES": "one\ntwo\n\n",
+    "QUOTES": "' \" $(false) `false` \\ \t",
+    "OPTION": "--bind",
+    "EQUALS": "a=b=c",
+    "BYTES": os.fsdecode(b"gr\xfcn \x01\x7f"),
+    "LC_no.shell-name": "kept",
+    "LD_LIBRARY_PATH": "/nowhere",
+    "PYTHONHOME": "/nowhere",
+    "BASH_ENV": "/nowhere",
+}
+
+
+def _policy(directory: Path, environment: Mapping[str, str]) -> Policy:
+    machine = isolation(NAMESPACE).machine
+    assert machine is not None
+    shown = [Mount(path, path) for path in (*machine.system, *machine.etc)]
+    inside = Mount(str(directory), "/inside", writable=True)
+    return Policy(environment, "/inside", mounts=(*shown, inside), links=machine.links)
+
+
+def _launch(policy: Policy, *command: str) -> Started:
+    return launch(isolation(NAMESPACE).bubblewrap, policy, command)
+
+
+def _said(started: Started) -> bytes:
+    said, errors = started.process.communicate(timeout=60)
+    started.check(errors.decode())
+    return said
+
+
+def test_a_step_gets_its_variables_as_it_would_without_a_sandbox(tmp_path: Path) -> None:
+    policy = _policy(tmp_path, {"PATH": os.defpath, **_ODD})
+    inside = _said(_launch(policy, "/usr/bin/env", "-0")).split(b"\0")
+    direct = process_level.launch(Policy(policy.environment, "/"), ("/usr/bin/env", "-0"))
+    outside, _ = direct.process.communicate(timeout=60)
+    # bubblewrap says where it has changed to.
+    assert sorted(inside) == sorted([*outside.split(b"\0"), b"PWD=/inside"])
+
+
+def test_the_program_outside_has_nothing_of_them(tmp_path: Path) -> None:
+    """Neither its loader reads them nor whoever may read /proc."""
+    policy = _policy(tmp_path, {"PATH": os.defpath, "TOKEN": "value-of-a-secret", "LD_LIBRARY_PATH": "/own"})
+    os.mkfifo(tmp_path / "up")
+    up = os.open(tmp_path / "up", os.O_RDWR)
+    started = _launch(policy, "/bin/sh", "-c", "echo up > up; exec sleep 600")
+    try:
+        ready, _, _ = select.select([up], [], [], 60)
+        assert ready, "the step has not started"
+        bubblewrap = Path(f"/proc/{started.process.pid}")
+        first = Path("/proc", (bubblewrap / "task" / bubblewrap.name / "children").read_text().split()[0])
+        shown = {path.name: path.read_bytes() for path in (bubblewrap / "environ", bubblewrap / "cmdline")}
+        inner = {path.name: path.read_bytes() for path in (first / "environ", first / "cmdline")}
+    finally:
+        started.process.kill()
+        started.process.communicate()
+        started.check("")
+        os.close(up)
+    assert (shown["environ"], inner["environ"]) == (b"", b"")
+    assert b"value-of-a-secret" not in shown["cmdline"] + inner["cmdline"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "why"),
+    [
+        ({"A": "x\0--bind\0/\0/host"}, "NUL"),
+        ({"A": "\ud800"}, "surrogates"),
+        ({f"V{number}": "" for number in range(3000)}, "3000 variables are too many for bubblewrap"),
+    ],
+)
+def test_what_cannot_be_handed_over_is_refused_before_anything_starts(
+    tmp_path: Path, environment: Mapping[str, str], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = _policy(tmp_path, environment)
+    monkeypatch.setattr(subprocess, "Popen", None)
+    with pytest.raises(SandboxFailedError, match=why) as raised:
+        _launch(policy, "/bin/true")
+    assert "/host" not in raised.value.message
+
+
+def test_as_many_variables_as_bubblewrap_takes_are_taken(tmp_path: Path) -> None:
+    policy = _policy(tmp_path, {f"V{number}": "x" * 500 for number in range(2700)})
+    assert len(_said(_launch(policy, "/usr/bin/env", "-0"))) > 2700 * 500
+
+
+def test_more_than_the_kernel_takes_is_told(tmp_path: Path) -> None:
+    environment = {f"V{number}": "x" * (1 << 17) for number in range(2)}
+    with pytest.raises(SandboxFailedError, match="Argument list too long"):
+        _said(_launch(_policy(tmp_path, environment), "/bin/true"))
+    with pytest.raises(SandboxFailedError, match="Argument list too long"):
+        process_level.launch(Policy(environment, "/"), ("/bin/true",))
