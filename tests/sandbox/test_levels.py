@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import platform
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -100,17 +101,19 @@ def test_a_machine_without_a_known_filter_is_told(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("machine", seccomp.ABIS)
 @pytest.mark.parametrize("network", ["default", "none"])
+@pytest.mark.parametrize("among_others", [False, True])
 def test_a_filter_only_jumps_forward_and_within_itself(
-    monkeypatch: pytest.MonkeyPatch, machine: str, network: str
+    monkeypatch: pytest.MonkeyPatch, machine: str, network: str, *, among_others: bool
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    program = seccomp.program(network=network)
+    program = seccomp.program(network=network, among_others=among_others)
     count, rest = divmod(len(program), 8)
     assert rest == 0
     for place in range(count):
-        code, if_true, if_false = program[8 * place], program[8 * place + 2], program[8 * place + 3]
+        code, if_true, if_false, value = struct.unpack_from("=HBBI", program, 8 * place)
         if code & 0x07 == 0x05:
-            assert place + 1 + max(if_true, if_false) < count
+            always = value if code == 0x05 else 0
+            assert place + 1 + max(if_true, if_false, always) < count
 
 
 def test_user_namespaces_that_are_switched_off_are_explained(

@@ -31,7 +31,7 @@ _OWN_TERMINAL = "/dev/tty"
 def launch(policy: Policy, command: Sequence[str]) -> Started:
     """Start `command`; raises `SandboxFailedError` if it cannot be held as the policy says."""
     allowed = tuple(rules(policy))
-    filters = program(network=policy.network)
+    filters = program(network=policy.network, among_others=True)
     return start(
         policy,
         command,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.sandbox.attacks import bombs, on_channels, on_environment, on_files, on_processes
+from tests.sandbox.attacks import bombs, on_channels, on_environment, on_files, on_processes, on_settings
 
 ATTACKS = (
     *on_files.ATTACKS,
@@ -10,4 +10,5 @@ ATTACKS = (
     *on_channels.ATTACKS,
     *bombs.ATTACKS,
     *on_environment.ATTACKS,
+    *on_settings.ATTACKS,
 )

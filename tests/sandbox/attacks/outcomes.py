@@ -133,12 +133,12 @@ class Judge:
         source.mkdir(exist_ok=True)
         (source / "tracked").write_text(CANARY)
         spec = run_spec(self.directory, step, number=number, isolation=self.isolation)
-        tools = str(self.tool.parent)
+        shown = (str(self.tool.parent), str(self.directory / "shown"))
         return attrs.evolve(
             spec,
             environment=self.environment or spec.environment,
             limits=machine_limits(self.directory, _JOBS),
-            mounts=(Mount(tools, tools),),
+            mounts=tuple(Mount(path, path) for path in shown),
         )
 
     def _shot(self, scene: Range) -> Shot:

@@ -92,6 +92,11 @@ class Range:
         return self.directory / "neighbour" / "work" / "repo" / "file"
 
     @property
+    def shown(self) -> Path:
+        """A file of the user's that every step may read."""
+        return self.directory / "shown" / "file"
+
+    @property
     def checkout(self) -> Path:
         """A repository that was put into the cache by hand."""
         return self.directory / "tako" / "cache" / "repos" / "acme" / "dep" / "main"
@@ -109,7 +114,7 @@ class Range:
     @property
     def files(self) -> tuple[Path, ...]:
         """Everything that no attack may change."""
-        return (self.key, self.profile, self.neighbour, self.cached, self.shared)
+        return (self.key, self.profile, self.neighbour, self.shown, self.cached, self.shared)
 
     def words(self) -> dict[str, str]:
         """What scripts may name, as shell variables."""
@@ -117,6 +122,7 @@ class Range:
             "KEY": str(self.key),
             "PROFILE": str(self.profile),
             "NEIGHBOUR": str(self.neighbour),
+            "SHOWN": str(self.shown),
             "CHECKOUT": str(self.checkout),
             "CACHED": str(self.cached),
             "PLANTED": str(self.planted),
