@@ -24,7 +24,7 @@ pytest_plugins = ("tests.support.leaks", "tests.support.forked")
 _UNMEASURED = (
     "crash",
     "e2e",
-    "engine/test_machine_properties.py",
+    "engine/scheduler/test_machine_properties.py",
     "sandbox/attacks",
     "sandbox/test_limits_hold.py",
     "sandbox/test_real_tools.py",

@@ -18,6 +18,7 @@ LAYERS = (
     ("cli",),
     ("report",),
     ("engine",),
+    ("validation",),
     ("recovery",),
     ("sandbox",),
     ("repositories",),
@@ -30,6 +31,15 @@ LAYERS = (
     ("errors", "version"),
     ("values",),
 )
+# The same for the packages of the engine.
+FLOORS = (
+    ("root",),
+    ("resume", "workers", "shell"),
+    ("fan_out",),
+    ("steps",),
+    ("scheduler", "run"),
+)
+FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
 # Module: the packages that may import it. A name ending in a dot stands for all below it.
@@ -80,6 +90,21 @@ def test_imports_point_downwards_only() -> None:
         ]
 
     assert _offences(upward) == []
+
+
+def test_packages_of_the_engine_import_only_those_of_lower_floors() -> None:
+    def upward(module: Module) -> list[str]:
+        own = module.name.split(".")[2:3]
+        return [
+            f"{module.name}:{line} imports {name}"
+            for name, line in _own_imports(module)
+            if module.package == "engine"
+            and name.startswith("tako.engine.")
+            and name.split(".")[2] not in own
+            and FLOOR[name.split(".")[2]] <= FLOOR[own[0]]
+        ]
+
+    assert _offences(upward) == ["tako.engine.run.scope:32 imports tako.engine.steps.fan_out"]
 
 
 def test_modules_of_one_layer_do_not_import_each_other() -> None:

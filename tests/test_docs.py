@@ -11,12 +11,11 @@ from typing import Any
 import click
 import pytest
 
-from tako.cli.commands import COMMANDS
 from tako.cli.group import tako as command_line
+from tako.cli.table import COMMANDS
 from tako.config import built_in, declarations, loader, produces, settings, steps, unsupported, workflows
 from tako.config.loader import load_config
-from tako.engine import environment
-from tako.engine.check import check_config
+from tako.engine.run import environment
 from tako.errors import TakoError
 from tako.events.ranges import parse_range
 from tako.expressions import cel_functions
@@ -25,8 +24,10 @@ from tako.expressions.errors import FieldMissingError
 from tako.expressions.filters import FILTERS
 from tako.expressions.templates import render
 from tako.journal.records import Record
+from tako.validation.check import check_config
 from tests.support.git import Repositories
 from tests.support.isolations import findings
+from tests.support.modules import SOURCE
 from tests.support.runner import Tako
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -315,9 +316,8 @@ def test_every_record_of_a_journal_is_described_and_no_other() -> None:
 
 
 def test_every_package_has_its_place_in_the_table() -> None:
-    source = Path(environment.__file__).parents[1]
-    here = {f"{path.name}/" for path in source.iterdir() if (path / "__init__.py").exists()}
-    here |= {path.name for path in source.glob("*.py") if not path.name.startswith("__")}
+    here = {f"{path.parent.relative_to(SOURCE)}/" for path in SOURCE.rglob("*/__init__.py")}
+    here |= {path.name for path in SOURCE.glob("*.py") if not path.name.startswith("__")}
     table = INTERNALS.split("| package |", 1)[1].split("\n\n", 1)[0]
     assert set(first_column(f"| package |{table}")) == here
 

@@ -25,10 +25,10 @@ _STARTS = re.compile(
 _HELPER = "os.environ of the root, which `put_aside` has reduced to `helper_environment`"
 _FORK = "a fork, which executes nothing"
 EXPECTED = {
-    ("tako.engine.cell", "ProcessPoolExecutor"): "forked by the forkserver",
-    ("tako.engine.child_workflow_executor", "ensure_running"): _HELPER,
-    ("tako.engine.child_workflow_executor", "get_context"): _HELPER,
-    ("tako.engine.forked_cell", "fork"): _FORK,
+    ("tako.engine.workers.cell", "ProcessPoolExecutor"): "forked by the forkserver",
+    ("tako.engine.workers.child_workflow_executor", "ensure_running"): _HELPER,
+    ("tako.engine.workers.child_workflow_executor", "get_context"): _HELPER,
+    ("tako.engine.workers.forked_cell", "fork"): _FORK,
     ("tako.repositories.git", "run_program"): "closed_environment, or network_environment",
     ("tako.sandbox.levels", "run_program"): "helper_environment and the user's HOME",
     ("tako.sandbox.process_level", "Popen"): "a step: its own, behind the wall; bubblewrap: none",

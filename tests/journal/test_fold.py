@@ -49,7 +49,7 @@ FAN_OUT: tuple[Record, ...] = (
 def test_a_run_that_has_just_begun_runs_and_its_steps_are_pending() -> None:
     state = fold([run_started(steps=("one", "two"))])
     assert state.status == "running"
-    assert [(step.id, step.status, step.lets_go_on) for step in state.steps.values()] == [
+    assert [(step.id, step.status, step.allows_next_step) for step in state.steps.values()] == [
         ("one", "pending", False),
         ("two", "pending", False),
     ]
@@ -62,7 +62,7 @@ def test_no_record_is_a_run_that_nobody_knows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finished", "status", "lets_go_on"),
+    ("finished", "status", "allows_next_step"),
     [
         (StepFinished(T0, "one", 1, "succeeded"), "succeeded", True),
         (StepFinished(T0, "one", 1, "skipped"), "skipped", True),
@@ -73,10 +73,10 @@ def test_no_record_is_a_run_that_nobody_knows() -> None:
     ],
 )
 def test_a_step_lets_the_run_go_on_if_it_went_well_or_is_tolerated(
-    finished: StepFinished, status: str, lets_go_on: bool
+    finished: StepFinished, status: str, allows_next_step: bool
 ) -> None:
     step = fold([run_started(), StepStarted(T0, "one", 1, "k"), finished]).step("one")
-    assert (step.status, step.lets_go_on, step.attempts) == (status, lets_go_on, 1)
+    assert (step.status, step.allows_next_step, step.attempts) == (status, allows_next_step, 1)
 
 
 def test_a_new_attempt_forgets_how_the_last_one_ended() -> None:

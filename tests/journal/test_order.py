@@ -33,12 +33,12 @@ from tako.journal.records import (
     WorkerDied,
 )
 from tako.layout import Home
-from tako.recovery.closing import missing, settled, subtree_status
+from tako.recovery.missing_records import missing, settled, subtree_status
 from tako.report.interruption import interruption, interruption_lines
 from tako.report.reading import read_run, summary_of
 from tako.report.result import write_result
 from tako.report.text import Style
-from tako.report.tree import failure_lines, failures, tree_lines
+from tako.report.tree_view import failure_lines, failures, tree_lines
 from tests.support.records import T0, event, run_id, run_started
 
 SAVED = sorted((Path(__file__).parents[1] / "journals").rglob("*.jsonl"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tako.engine.results import fan_out_result
+from tako.engine.root.results import fan_out_result
 from tako.journal.fold import fold
 from tako.journal.log import line_of, read_ends, read_records
 from tako.journal.outcomes import blamed_step
@@ -53,7 +53,9 @@ def test_of_version_1_the_root_run_is_read() -> None:
 
 def test_of_version_1_the_steps_are_read() -> None:
     state = fold(read_records(ROOT))
-    assert {step.id: (step.status, step.lets_go_on, step.attempts) for step in state.steps.values()} == {
+    assert {
+        step.id: (step.status, step.allows_next_step, step.attempts) for step in state.steps.values()
+    } == {
         "build": ("succeeded", True, 1),
         "notes": ("skipped", True, 1),
         "dependents": ("failed", True, 1),

@@ -23,13 +23,13 @@ from tako.journal.records import (
     StepStarted,
 )
 from tako.layout import Home, RunDirectory
-from tako.recovery import tree
+from tako.recovery import dead_tree as tree
+from tako.recovery.dead_tree import OpenRun
 from tako.recovery.ownership import claim
 from tako.recovery.reaper import Reaped, reap, reap_run, try_reap
-from tako.recovery.tree import OpenRun
 from tako.system.cgroups import make_groups
 from tako.system.identity import Identity, identity_of, own_identity
-from tako.system.remains import end_process
+from tako.system.orphan_processes import end_process
 from tests.support.dead_runs import (
     HERE,
     began,
@@ -522,7 +522,7 @@ def test_the_patience_with_workers_that_do_not_end_is_for_all_of_a_look_together
             waited.append(patience_s)
             return end_process(identity, patience_s=patience_s)
 
-        monkeypatch.setattr("tako.recovery.tree.end_process", noted)
+        monkeypatch.setattr("tako.recovery.dead_tree.end_process", noted)
         assert {done.outcome for done in reap(home, runs)} == {"reaped"}
         assert 0.4 < waited[0] <= 0.5
         assert waited[1:] == [0.0] * 3

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tako.engine.driver import TreeResult
+from tako.engine.root.driver import TreeResult
 from tako.journal.records import RunFinished, RunSettled
 from tako.layout import Home, RunDirectory
 from tako.report.summary import report

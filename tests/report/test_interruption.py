@@ -13,7 +13,7 @@ from tako.report.interruption import interruption, interruption_lines
 from tako.report.reading import read_run
 from tako.report.result import write_result
 from tako.report.text import Style
-from tako.report.tree import failures, tree_lines
+from tako.report.tree_view import failures, tree_lines
 from tests.support.dead_runs import began, run_id, write, write_one, write_tree
 from tests.support.records import T0
 from tests.support.told_runs import held

@@ -7,10 +7,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tako.engine.fanout import FanOutPlan, PlannedChild
-from tako.engine.observer import Observer
-from tako.engine.run_directory import make_directory
-from tako.engine.segment import RunSpec
+from tako.engine.fan_out.fan_out_executor import FanOutPlan, PlannedChild
+from tako.engine.root.observer import Observer
+from tako.engine.run.run_directory import make_directory
+from tako.engine.run.spec import RunSpec
 from tako.journal.log import Writer
 from tako.journal.records import (
     ChildPlanned,

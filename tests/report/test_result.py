@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from tako.engine.results import fan_out_result
+from tako.engine.root.results import fan_out_result
 from tako.journal.records import ChildExecutionError, ChildPlanned, EventEmitted, RunFinished, StepStarted
 from tako.layout import Home, RunDirectory
 from tako.report.reading import RunView, moment, read_run

@@ -16,7 +16,7 @@ from tako.errors import ConfigError, MachineError, NotFoundError, ReferenceInval
 from tako.layout import encoded
 from tako.repositories import snapshots
 from tako.repositories.reference import parse_reference, parse_repository
-from tako.system.tree import copy_tree, copy_tree_hashed, tree_signature
+from tako.system.directory_trees import copy_tree, copy_tree_hashed, tree_signature
 from tests.repositories.conftest import CONFIG, OpenCache
 from tests.support.git import Repositories, commit, git, write_files
 from tests.support.users import as_ordinary_user

@@ -1,4 +1,4 @@
-"""Finding subscribers over the cache."""
+"""CacheProblem subscribers over the cache."""
 
 from __future__ import annotations
 

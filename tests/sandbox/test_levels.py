@@ -14,17 +14,19 @@ from tako.errors import MachineError
 from tako.layout import Home
 from tako.sandbox import bubblewrap, landlock_level, levels, seccomp
 from tako.sandbox.isolation import Isolation
-from tako.sandbox.levels import Findings
+from tako.sandbox.levels import ProbeResults
 from tako.sandbox.machine_view import machine_view
 from tako.sandbox.started import SandboxFailedError
 from tako.system import landlock, namespaces
 from tests.support.isolations import ENVIRONMENT, LEVELS, need
 from tests.support.users import as_ordinary_user
 
-ALL, NONE = Findings("", "", ""), Findings("no landlock", "no bwrap", "no overlay")
+ALL, NONE = ProbeResults("", "", ""), ProbeResults("no landlock", "no bwrap", "no overlay")
 
 
-def _chosen(monkeypatch: pytest.MonkeyPatch, directory: Path, asked: str, findings: Findings) -> Isolation:
+def _chosen(
+    monkeypatch: pytest.MonkeyPatch, directory: Path, asked: str, findings: ProbeResults
+) -> Isolation:
     monkeypatch.setattr(levels, "_tried", lambda *_: findings)
     return levels.choose(asked, Home(directory), ENVIRONMENT)
 
@@ -137,7 +139,7 @@ def test_where_no_user_namespace_can_be_made_landlock_is_left(tmp_path: Path) ->
     ended = subprocess.run(
         ["unshare", "-Ur", "sh", "-c", limited, "sh", *tried], capture_output=True, check=True, timeout=60
     )
-    found = Findings(**json.loads(ended.stdout))
+    found = ProbeResults(**json.loads(ended.stdout))
     assert "user namespaces" in found.namespace
     assert found.overlay == found.namespace
 

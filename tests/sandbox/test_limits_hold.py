@@ -148,7 +148,7 @@ def test_a_step_that_fails_before_anybody_looked_is_judged_by_what_it_left(
     """As for an ordinary user, who has no group."""
     # The worker is forked from this process and finds it so.
     monkeypatch.setattr("tako.sandbox.watchdog._FIRST_S", 3600.0)
-    monkeypatch.setattr("tako.engine.step_sandbox.make_groups", lambda *_: NO_GROUPS)
+    monkeypatch.setattr("tako.engine.steps.sandbox.make_groups", lambda *_: NO_GROUPS)
     script = "for i in $(seq 80); do sleep 600 & done; exit 3"
     ended = _ended(tmp_path, LEVELS[0], script, process_limit=60)
     assert (ended.limit, ended.limit_value) == ("processes", 60)

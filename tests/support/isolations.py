@@ -28,7 +28,7 @@ ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.ge
 
 
 @cache
-def findings() -> levels.Findings:
+def findings() -> levels.ProbeResults:
     """Try all levels once."""
     with tempfile.TemporaryDirectory() as home:
         return levels.probed(Home(Path(home)), find(ENVIRONMENT), ENVIRONMENT)
@@ -50,7 +50,7 @@ def isolation(level: str, *, hidden: tuple[Path, ...] = ()) -> Isolation:
 
 
 def isolation_by(
-    found: levels.Findings, level: str, environment: Mapping[str, str], *, hidden: tuple[Path, ...] = ()
+    found: levels.ProbeResults, level: str, environment: Mapping[str, str], *, hidden: tuple[Path, ...] = ()
 ) -> Isolation:
     """Give a level to the calling user, for whom `found` holds."""
     if level == PROCESS:

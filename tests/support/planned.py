@@ -8,16 +8,16 @@ from typing import Any
 
 from attrs import field, frozen
 
-from tako.cli.validate import command as validate
+from tako.cli.commands.validate import command as validate
 from tako.config.schema import Settings, Workflow
-from tako.engine.child_runner_factory import ChildRunnerFactory
-from tako.engine.extra_mounts import extra_mounts
-from tako.engine.fanout import FanOutExecutor, FanOutPlan
-from tako.engine.limits import check_fits
-from tako.engine.run_ids import RunIds
-from tako.engine.secrets import SecretKeeper
-from tako.engine.segment import RunSpec
-from tako.engine.standing import fresh_run
+from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
+from tako.engine.fan_out.fan_out_executor import FanOutExecutor, FanOutPlan
+from tako.engine.resume.decision import fresh_run
+from tako.engine.run.extra_mounts import extra_mounts
+from tako.engine.run.run_ids import RunIds
+from tako.engine.run.secrets import SecretKeeper
+from tako.engine.run.spec import RunSpec
+from tako.engine.scheduler.limits import check_fits
 from tako.journal.records import EventEmitted, Record, decode, encode
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate, discover

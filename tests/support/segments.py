@@ -16,9 +16,9 @@ import attrs
 from attrs import frozen
 
 from tako.config.schema import Step, Workflow
-from tako.engine.forked_cell import ForkedCell
-from tako.engine.run_directory import make_directory
-from tako.engine.segment import RunSpec, Secrets, Segment, SegmentEnd
+from tako.engine.run.run_directory import make_directory
+from tako.engine.run.spec import RunSpec, Secrets, Segment, SegmentEnd
+from tako.engine.workers.forked_cell import ForkedCell
 from tako.journal.fold import RunState, fold
 from tako.journal.log import read_records
 from tako.journal.records import StepFinished

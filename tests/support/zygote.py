@@ -43,7 +43,7 @@ _EXECUTED = util.spawnv_passfds
 #: What coverage has put there when it was started: workers read it, and a forked forkserver lacks it.
 _MEASURED = {name: text for name, text in os.environ.items() if name == "COVERAGE_RCFILE"}
 #: What runs on being imported.
-_NOT_LOADED = ("tako.__main__", "tako.engine.preload")
+_NOT_LOADED = ("tako.__main__", "tako.engine.workers.preload")
 
 
 class Zygote:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tako.system import beneath, libc
 from tako.system.beneath import BeneathError, copy_beneath, glob_beneath, open_beneath, read_beneath
-from tako.system.by_hand import open_by_hand
+from tako.system.openat2_fallback import open_by_hand
 from tako.system.removal import remove_tree
 from tests.support.trees import make_deep
 

@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from tako.cli.commands import COMMANDS
+from tako.cli.table import COMMANDS
 
 
 class LazyGroup(click.Group):

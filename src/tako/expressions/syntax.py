@@ -21,7 +21,7 @@ from attrs import define, field, frozen
 
 from tako.expressions.errors import suggestion
 from tako.expressions.filters import FILTERS
-from tako.expressions.tree import Filtered, FlawError, Joined, Literal, Node, Reference
+from tako.expressions.syntax_tree import Filtered, FlawError, Joined, Literal, Node, Reference
 from tako.values import FrozenValue
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from attrs import frozen
 from tako.errors import UsageError
 from tako.expressions.errors import error_at
 from tako.expressions.filters import TEXT_MAX, as_text
-from tako.expressions.tree import (
+from tako.expressions.syntax_tree import (
     LITERAL_BRACES_HINT,
     FlawError,
     Node,

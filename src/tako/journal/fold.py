@@ -71,7 +71,7 @@ class StepState:
         return PENDING if self.started is None else RUNNING
 
     @property
-    def lets_go_on(self) -> bool:
+    def allows_next_step(self) -> bool:
         """Whether the steps after this one run."""
         return self.finished is not None and (
             self.finished.status in (SUCCEEDED, SKIPPED) or self.finished.tolerated
@@ -84,7 +84,7 @@ class StepState:
             return self.started is not None
         return self.finished.status == INTERRUPTED
 
-    def put_back(self, at: float) -> None:
+    def reset(self, at: float) -> None:
         """Forget how it ended, so that it runs again."""
         if self.finished is not None and self.finished.status != SKIPPED:
             self.earlier.append(_attempt(self.finished))
@@ -263,7 +263,7 @@ def _put_back(state: RunState, name: str, record: RunResumed) -> None:
     fan_out = state.fan_outs.get(name)
     if fan_out is not None and not step.was_cut_off:
         fan_out.since = record.at
-    step.put_back(record.at)
+    step.reset(record.at)
     step.failures = 0
     if fan_out is not None and not record.starts_over:
         # It waits for its children again.
@@ -289,7 +289,7 @@ def _pin(state: RunState, commit: str, config_digest: str, tracked_changes: str)
 def _run_restarted(state: RunState, record: RunRestarted) -> None:
     state.restarting = state.rebuilds = True
     for step in state.steps.values():
-        step.put_back(record.at)
+        step.reset(record.at)
     state.artifacts = {}
 
 
@@ -310,7 +310,7 @@ def _segment_started(state: RunState, record: SegmentStarted) -> None:
 
 def _step_started(state: RunState, record: StepStarted) -> None:
     step = state.step(record.step)
-    step.put_back(record.at)
+    step.reset(record.at)
     step.attempts = record.attempt
     step.started = record.at
     step.log_offset = record.log_offset

@@ -15,11 +15,11 @@ from attrs import frozen
 from tako.config.schema import Settings
 from tako.errors import MachineError
 from tako.layout import Home, RunDirectory
-from tako.recovery.bounds import begun_before, surplus
 from tako.recovery.index import Kept, forget_kept, kept, measure, without_emptied, workspaces_of
 from tako.recovery.ownership import claim
 from tako.recovery.reaper import REAPED, Reaped
-from tako.recovery.settlement import settled_record
+from tako.recovery.retention import begun_before, surplus
+from tako.recovery.settled import settled_record
 from tako.recovery.trash import empty, throw
 from tako.system.usage import disk_use
 from tako.values import FrozenValue

@@ -22,16 +22,16 @@ from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.records import SUCCEEDED, RunSettled
 from tako.layout import Home, RunDirectory
+from tako.recovery.dead_tree import Completion, OpenRun, open_part, patience
+from tako.recovery.external_leftovers import private_remains
 from tako.recovery.index import is_noted_unsettled, note_settled
 from tako.recovery.ownership import Owner, claim, owner_of
-from tako.recovery.private import private_remains
-from tako.recovery.settlement import settled_record
+from tako.recovery.settled import settled_record
 from tako.recovery.trash import throw
-from tako.recovery.tree import Completion, OpenRun, open_part, patience
 from tako.system.cgroups import remove_stale
 from tako.system.files import is_locked
 from tako.system.identity import Identity, whereabouts
-from tako.system.remains import GONE_WITHIN_S, Remnant, belongs, carrying, end_all, grouped, lives
+from tako.system.orphan_processes import GONE_WITHIN_S, Remnant, belongs, carrying, end_all, grouped, lives
 from tako.system.removal import remove_tree
 from tako.values import FrozenValue
 

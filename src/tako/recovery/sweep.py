@@ -17,7 +17,6 @@ from itertools import islice, takewhile
 from tako.config.schema import Settings
 from tako.errors import TakoError
 from tako.layout import Home, RunDirectory
-from tako.recovery.bounds import begun_before, surplus
 from tako.recovery.index import (
     Kept,
     is_postponed,
@@ -28,6 +27,7 @@ from tako.recovery.index import (
     unsettled,
     without_emptied,
 )
+from tako.recovery.retention import begun_before, surplus
 from tako.recovery.trash import empty, is_empty
 from tako.system.background import Background
 from tako.system.files import is_locked
@@ -53,7 +53,7 @@ def sweep(home: Home, settings: Settings, say: Say) -> None:
 
 def leave(home: Home, paths: RunDirectory) -> None:
     """At the end of a root run, whose lock is still held: note whether its workspaces are kept."""
-    from tako.recovery.settlement import settled_record
+    from tako.recovery.settled import settled_record
 
     last = settled_record(paths)
     if last is not None:

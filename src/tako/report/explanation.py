@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 
 from attrs import asdict
 
-from tako.engine.findings import AGAIN, FIRST, KEPT, LEFT_OUT, ON_FAILURE, Finding
+from tako.engine.resume.verdicts import AGAIN, FIRST, KEPT, LEFT_OUT, ON_FAILURE, ResumeVerdict
 from tako.report.text import plain
 
 _SIGNS = {KEPT: "=", AGAIN: "↻", FIRST: "▶", ON_FAILURE: "?", LEFT_OUT: "-"}
 
 
-def explanation_lines(findings: Iterable[Finding]) -> Iterator[str]:
+def explanation_lines(findings: Iterable[ResumeVerdict]) -> Iterator[str]:
     """Give lines such as `  ↻ test  runs again: exit code 3`, indented as the tree is."""
     for finding in findings:
         name = finding.step or f"{finding.repository}  {finding.run_id}".rstrip()
@@ -23,6 +23,6 @@ def explanation_lines(findings: Iterable[Finding]) -> Iterator[str]:
         yield f"{indent}{_SIGNS[finding.verdict]} {name}  {finding.verdict}{why}{never}"
 
 
-def explanation_json(findings: Iterable[Finding]) -> str:
+def explanation_json(findings: Iterable[ResumeVerdict]) -> str:
     """Give a list of objects with `depth`, `repository`, `run_id`, `step`, `verdict`, `why`, `forbidden`."""
     return json.dumps([asdict(finding) for finding in findings])

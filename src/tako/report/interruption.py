@@ -11,7 +11,7 @@ from attrs import define, field
 
 from tako.journal.fold import PENDING, RUNNING, ChildState
 from tako.journal.records import INTERRUPTED
-from tako.recovery.settlement import last_sign
+from tako.recovery.settled import last_sign
 from tako.report.reading import RunView, moment, way_on
 from tako.report.text import Style
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
-from tako.engine.segment import RunSpec
+from tako.engine.run.spec import RunSpec
 from tako.errors import TakoError
 from tako.journal.log import Reader
 from tako.journal.records import (
@@ -30,7 +30,7 @@ from tako.system.streams import say
 from tako.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
-    from tako.engine.fanout import FanOutPlan
+    from tako.engine.fan_out.fan_out_executor import FanOutPlan
 
 #: Bytes of a log that are held at once.
 _PIECE = 64 * 1024

@@ -14,12 +14,12 @@ from typing import Any, TextIO
 
 from attrs import asdict
 
-from tako.engine.results import fan_out_result
+from tako.engine.root.results import fan_out_result
 from tako.journal.fold import ChildState, StepState
 from tako.journal.records import ChildExecutionError
 from tako.report.interruption import interruption
 from tako.report.reading import RunView, moment
-from tako.report.tree import failures
+from tako.report.tree_view import failures
 
 
 def write_result(view: RunView, stream: TextIO, *, exit_code: int | None = None) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
-from tako.engine.driver import TreeResult
+from tako.engine.root.driver import TreeResult
 from tako.errors import MachineError
 from tako.layout import RunDirectory
 from tako.system.streams import discard, say
@@ -70,7 +70,7 @@ def _drop_if_it_fails(show: Callable[[RunView], None], run: RunView, stream: Tex
 
 def _print_tree(run: RunView) -> None:
     from tako.report.text import Style
-    from tako.report.tree import tree_lines
+    from tako.report.tree_view import tree_lines
 
     style = Style(sys.stdout)
     for line in tree_lines(run, style):
@@ -80,7 +80,7 @@ def _print_tree(run: RunView) -> None:
 def _print_failures(run: RunView) -> None:
     """What failed, where and why, with the last lines of output, to stderr."""
     from tako.report.text import Style
-    from tako.report.tree import failure_lines, failures
+    from tako.report.tree_view import failure_lines, failures
 
     style = Style(sys.stderr)
     for number, error in enumerate(failures(run)):

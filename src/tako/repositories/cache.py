@@ -26,8 +26,8 @@ from tako.repositories.locks import LockManager
 from tako.repositories.mirror import Registration
 from tako.repositories.reference import Reference, Repository, parse_reference
 from tako.repositories.urls import checked_url, is_local, url_of, without_credentials
+from tako.system.directory_trees import tree_signature
 from tako.system.files import make_private, write_whole
-from tako.system.tree import tree_signature
 from tako.values import FrozenValue
 
 _FETCHES = 8

@@ -22,9 +22,9 @@ from tako.errors import MachineError, NotFoundError
 from tako.layout import GIT_NAME, SUBMODULES_NAME, TEMPORARY_PREFIX, CacheLayout
 from tako.repositories.git import run_git
 from tako.repositories.reference import Repository
+from tako.system.directory_trees import TreeChangedError, TreeSignature, copy_tree_hashed, tree_signature
 from tako.system.files import make_private, move, write_whole
 from tako.system.removal import remove_tree
-from tako.system.tree import TreeChangedError, TreeSignature, copy_tree_hashed, tree_signature
 from tako.values import FrozenValue
 
 CONTENT_PREFIX = "content-"

@@ -35,7 +35,7 @@ KEEP_S = 7 * 86_400.0
 
 
 @frozen(eq=False, repr=False)
-class Finding(FrozenValue):
+class CacheProblem(FrozenValue):
     """Something about one repository: what is wrong, or what was removed."""
 
     repository: Repository
@@ -63,7 +63,7 @@ def _snapshot_problem(layout: CacheLayout, repository: Repository, key: str) -> 
         return error.message
 
 
-def verify(layout: CacheLayout, locks: LockManager, cache: Cache) -> list[Finding]:
+def verify(layout: CacheLayout, locks: LockManager, cache: Cache) -> list[CacheProblem]:
     """Check the objects of every mirror (git fsck) and every snapshot against its commit or content.
 
     A damaged snapshot is removed, because it is made again when it is needed. Raises `MachineError`.
@@ -74,19 +74,21 @@ def verify(layout: CacheLayout, locks: LockManager, cache: Cache) -> list[Findin
         if mirror.is_dir():
             with locks.exclusive(known.repository):
                 problem = check_objects(mirror)
-            findings += [Finding(known.repository, f"its mirror is damaged: {problem}")] if problem else []
+            findings += (
+                [CacheProblem(known.repository, f"its mirror is damaged: {problem}")] if problem else []
+            )
     for repository in _with_snapshots(layout):
         with locks.exclusive(repository):
             findings += _verify_snapshots(layout, repository)
     return findings
 
 
-def _verify_snapshots(layout: CacheLayout, repository: Repository) -> Iterator[Finding]:
+def _verify_snapshots(layout: CacheLayout, repository: Repository) -> Iterator[CacheProblem]:
     for key in snapshot_keys(layout, repository):
         problem = _snapshot_problem(layout, repository, key)
         if problem:
             remove_snapshot(layout.snapshot(repository.owner_part, repository.name_part, key))
-            yield Finding(repository, f"snapshot {key} was damaged and is removed: {problem}")
+            yield CacheProblem(repository, f"snapshot {key} was damaged and is removed: {problem}")
 
 
 def _current_keys(cache: Cache, repository: Repository) -> set[str]:
@@ -99,12 +101,12 @@ def _current_keys(cache: Cache, repository: Repository) -> set[str]:
 
 def prune(
     layout: CacheLayout, locks: LockManager, cache: Cache, *, dry_run: bool = False, keep_s: float = KEEP_S
-) -> list[Finding]:
+) -> list[CacheProblem]:
     """Remove snapshots that no branch stands on and nobody used for `keep_s` seconds; give what was removed.
 
     With `dry_run` only say what would be. Raises `MachineError`.
     """
-    findings: list[Finding] = []
+    findings: list[CacheProblem] = []
     for repository in _with_snapshots(layout):
         current = _current_keys(cache, repository)
         with locks.exclusive(repository):
@@ -114,7 +116,7 @@ def prune(
 
 def _prune_one(
     layout: CacheLayout, repository: Repository, current: set[str], *, dry_run: bool, keep_s: float
-) -> Iterator[Finding]:
+) -> Iterator[CacheProblem]:
     owner, name = repository.owner_part, repository.name_part
     if not dry_run:
         remove_leftovers(layout, repository)
@@ -125,4 +127,4 @@ def _prune_one(
         if not dry_run:
             remove_snapshot(layout.snapshot(owner, name, key))
             used.unlink(missing_ok=True)
-        yield Finding(repository, f"snapshot {key}")
+        yield CacheProblem(repository, f"snapshot {key}")

@@ -33,7 +33,7 @@ _PROBED_WITHIN_S = 120.0
 
 
 @frozen(eq=False, repr=False)
-class Findings(FrozenValue):
+class ProbeResults(FrozenValue):
     """Why each level, and an overlay as workspace, does not work on this machine; empty if it does."""
 
     landlock: str
@@ -64,7 +64,7 @@ def choose(asked: str, home: Home, environment: Mapping[str, str]) -> Isolation:
     )
 
 
-def _level(asked: str, findings: Findings) -> str:
+def _level(asked: str, findings: ProbeResults) -> str:
     if asked != AUTO:
         if findings.reason(asked):
             message = f"isolation level {asked} does not work here: {findings.reason(asked)}"
@@ -79,16 +79,16 @@ def _level(asked: str, findings: Findings) -> str:
     raise MachineError(message, hint=hint)
 
 
-def remembered(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> Findings:
+def remembered(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> ProbeResults:
     """What works here, probed once for each boot, user, file system and bubblewrap."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         known = json.loads(home.isolation_probed.read_bytes())
         if known["key"] == _key(home, bubblewrap):
-            return Findings(**known["findings"])
+            return ProbeResults(**known["findings"])
     return probed(home, bubblewrap, environment)
 
 
-def probed(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> Findings:
+def probed(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> ProbeResults:
     """What works here, tried now and remembered; raises `MachineError` if it cannot be tried."""
     findings = _tried(home, bubblewrap, environment)
     known = {"key": _key(home, bubblewrap), "findings": asdict(findings)}
@@ -96,7 +96,7 @@ def probed(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> Findi
     return findings
 
 
-def _tried(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> Findings:
+def _tried(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> ProbeResults:
     own = helper_environment(environment) | {"HOME": str(user_home(environment))}
     ended = run_program(
         [sys.executable, "-m", "tako.sandbox.probe", str(home.path), bubblewrap],
@@ -105,7 +105,7 @@ def _tried(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> Findi
         timeout_s=_PROBED_WITHIN_S,
     )
     try:
-        return Findings(**json.loads(ended.stdout))
+        return ProbeResults(**json.loads(ended.stdout))
     except (ValueError, TypeError) as error:
         message = f"the isolation levels cannot be tried: {ended.stderr.decode(errors='replace').strip()}"
         raise MachineError(message) from error

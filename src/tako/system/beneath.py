@@ -19,10 +19,10 @@ from pathlib import Path
 
 from tako.errors import TakoError
 from tako.layout import path_problem
-from tako.system.by_hand import FLAGS, open_by_hand
 from tako.system.copying import Copier
 from tako.system.descent import Descent
 from tako.system.files import make_private
+from tako.system.openat2_fallback import FLAGS, open_by_hand
 
 _TRIES = 100
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

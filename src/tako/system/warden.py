@@ -38,7 +38,7 @@ _BASE_MAX = 48
 
 
 @frozen(eq=False, repr=False)
-class Post(FrozenValue):
+class WardenLink(FrozenValue):
     """What the root process holds: a short path for a private directory, the warden's pidfd, a line to it."""
 
     temporary: str
@@ -98,7 +98,7 @@ def _hold(_number: int, _frame: object) -> None:
         signal.pause()
 
 
-def under_warden(work: Callable[[Post], int], *, foreground: bool = False) -> int:
+def under_warden(work: Callable[[WardenLink], int], *, foreground: bool = False) -> int:
     """Run `work` in a child process and give its exit code, forwarding signals to it.
 
     With `foreground` it may use the terminal as the caller may: signals from there can reach it twice.
@@ -118,7 +118,7 @@ def under_warden(work: Callable[[Post], int], *, foreground: bool = False) -> in
     if root == 0:
         crash_points.act_as("root", os.getpid())
         os.close(listen)
-        _be_root(work, Post(temporary, own_pidfd, line), before, foreground=foreground)
+        _be_root(work, WardenLink(temporary, own_pidfd, line), before, foreground=foreground)
     crash_points.after("start", "root")
     os.close(line)
     os.close(own_pidfd)
@@ -145,7 +145,9 @@ def _remove(temporary: str) -> None:
         remove_tree(Path(temporary))
 
 
-def _be_root(work: Callable[[Post], int], post: Post, before: Iterable[int], *, foreground: bool) -> None:
+def _be_root(
+    work: Callable[[WardenLink], int], post: WardenLink, before: Iterable[int], *, foreground: bool
+) -> None:
     code = 3
     try:
         if not foreground:

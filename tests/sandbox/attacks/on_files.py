@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tako.config.schema import Settings
-from tako.engine.produced import OUTPUT_MAX
+from tako.engine.steps.outputs import OUTPUT_MAX
 from tako.layout import Home
 from tako.repositories.cache import Cache
 from tako.repositories.locks import LockManager

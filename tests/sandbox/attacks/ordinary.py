@@ -21,7 +21,7 @@ from pathlib import Path
 
 import tako
 from tako.sandbox.bubblewrap import find
-from tako.sandbox.levels import Findings
+from tako.sandbox.levels import ProbeResults
 from tako.sandbox.probe import probe
 from tako.system.removal import remove_tree
 from tests.sandbox.attacks.outcomes import Judge, Outcome, judged
@@ -61,7 +61,7 @@ def _loaded() -> None:
 
 
 @cache
-def findings() -> Findings:
+def findings() -> ProbeResults:
     """What works for that user."""
     _loaded()
     with _world() as directory:
@@ -75,7 +75,7 @@ def findings() -> Findings:
 
         answer = in_process(tried)
     try:
-        return Findings(**json.loads(answer))
+        return ProbeResults(**json.loads(answer))
     except ValueError as error:
         raise AssertionError(answer) from error
 

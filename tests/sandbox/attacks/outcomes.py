@@ -30,10 +30,10 @@ from attrs import field, frozen
 
 import tako
 from tako.config.schema import Step
-from tako.engine.forked_cell import ForkedCell
-from tako.engine.run_directory import machine_limits, make_directory
-from tako.engine.segment import RunSpec, Secrets, Segment, SegmentEnd, secrets_of
-from tako.engine.workflow_runner import WorkerLostError
+from tako.engine.run.run_directory import machine_limits, make_directory
+from tako.engine.run.spec import RunSpec, Secrets, Segment, SegmentEnd, secrets_of
+from tako.engine.workers.forked_cell import ForkedCell
+from tako.engine.workers.workflow_runner import WorkerLostError
 from tako.journal.fold import RunState
 from tako.layout import DEV_SHM
 from tako.sandbox.isolation import Isolation

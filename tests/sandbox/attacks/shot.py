@@ -11,7 +11,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from tako.config.schema import Produces, Resources
-from tako.engine.segment import RunSpec
+from tako.engine.run.spec import RunSpec
 from tako.journal.fold import RunState
 from tests.sandbox.attacks.targets import CANARY, Range
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tako.config.schema import EventSpec, Step, Workflow
-from tako.engine.segment import RunSpec
+from tako.engine.run.spec import RunSpec
 from tako.events.event import DEFAULT_ARTIFACT, Event
 from tako.expressions.templates import render, render_value
 from tako.journal.fold import RunState

@@ -17,9 +17,11 @@ from typing import Any
 from attrs import evolve, frozen
 
 from tako.config.schema import Step
-from tako.engine.environment import step_words, with_own_agent
-from tako.engine.limits import step_limits
-from tako.engine.produced import (
+from tako.engine.run.environment import step_variables, with_own_agent
+from tako.engine.run.spec import Segment
+from tako.engine.scheduler.limits import step_limits
+from tako.engine.steps.orders import Orders
+from tako.engine.steps.outputs import (
     StepRefusedError,
     Streams,
     collect_artifacts,
@@ -27,10 +29,8 @@ from tako.engine.produced import (
     output_kinds,
     read_environment,
 )
-from tako.engine.segment import Segment
-from tako.engine.step_sandbox import StepSandbox
-from tako.engine.steps.orders import Orders
 from tako.engine.steps.process_tree import Ended, ProcessTree
+from tako.engine.steps.sandbox import StepSandbox
 from tako.engine.steps.stream import Log, OutputTooLargeError, Stream
 from tako.errors import UsageError
 from tako.expressions.text import render, rendered_all
@@ -117,7 +117,7 @@ class ShellStep:
         limits = step_limits(self._spec.limits, self._spec.quota, self._spec.workflow, step)
         log = Log(self._spec.paths.log(step.id), most=limits.file_size)
         try:
-            words = step_words(self._spec, self._sandbox.seen, step.id)
+            words = step_variables(self._spec, self._sandbox.seen, step.id)
             variables = self._with_secrets(step, {**environment, **own})
             started = self._sandbox.start(step, {**variables, **words}, limits)
             out, err = self._streams(step, started.process, log)

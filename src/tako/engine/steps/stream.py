@@ -12,7 +12,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-from tako.engine.produced import OUTPUT_MAX, REGEX_WINDOW, StepRefusedError
+from tako.engine.steps.outputs import OUTPUT_MAX, REGEX_WINDOW, StepRefusedError
 from tako.errors import TakoError
 from tako.journal.redaction import NOTHING, Scrubber
 from tako.system.files import disk_full, is_full, write_all, write_failed

@@ -1,0 +1,167 @@
+"""`tako shell RUN`: a shell in the sandbox of a run that has ended, with its workspace as it was.
+
+    RUN ─▶ journal, held ─▶ RunSpec ─▶ ShellSession ─▶ exit code
+
+Under a warden, as `tako exec` is: nothing is left when it ends, also when it is killed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+from attrs import frozen
+from setproctitle import getproctitle, setproctitle
+
+from tako.cli.errors import guarded
+from tako.cli.options import open_home
+from tako.cli.stderr_notes import Notes
+from tako.config.schema import Settings, Step
+from tako.engine.run.environment import scrubbed
+from tako.engine.run.extra_mounts import extra_mounts, tool_caches
+from tako.engine.run.quotas import quota_of
+from tako.engine.run.run_directory import machine_limits
+from tako.engine.run.secrets import named_by
+from tako.engine.run.spec import RunSpec
+from tako.engine.shell.past_run import Surroundings, spec_from_journal, step_to_enter
+from tako.engine.shell.session import ShellSession
+from tako.engine.shell.streams import OnPipes, OnTerminal
+from tako.errors import NotFoundError, UsageError
+from tako.journal.fold import RunState, fold
+from tako.journal.log import Writer
+from tako.layout import BASH, Home, RunDirectory, home_from
+from tako.recovery.ownership import held_error, lock_error, share
+from tako.recovery.settled import settled_record
+from tako.report.reading import find_run, root_of
+from tako.sandbox.levels import choose
+from tako.system import terminals
+from tako.system.user_environment import put_aside, user_environment
+from tako.system.warden import WardenLink, under_warden
+from tako.values import FrozenValue
+
+
+@frozen(eq=False, repr=False)
+class Wish(FrozenValue):
+    """What the user asked for; without `words` an interactive shell."""
+
+    home: Home
+    run: str
+    step: str
+    words: tuple[str, ...]
+
+
+@click.command("shell")
+@click.argument("run")
+@click.argument("words", metavar="[-- COMMAND]", nargs=-1, type=click.UNPROCESSED)
+@click.option("--step", metavar="STEP", default="", help="Whose environment; default: the one that failed.")
+def command(run: str, words: tuple[str, ...], step: str) -> int:
+    """Open a shell in the sandbox of RUN, with its workspace as its steps left it.
+
+    RUN is a run id, of a root run or a child, or its last four or more digits. What is changed in the
+    workspace stays. No secrets are given. COMMAND is run instead of a shell, and its exit code is tako's.
+    """
+    wish = Wish(home_from(dict(os.environ)), run, step, words)
+    # Here too: the process that changes the terminal may be killed.
+    with terminals.kept():
+        return under_warden(lambda post: guarded(lambda: _in_root(wish, post)), foreground=True)
+
+
+def _in_root(wish: Wish, post: WardenLink) -> int:
+    post.make_temporary()
+    # It finds where the kernel keeps the title only as long as the environment is where it was.
+    getproctitle()
+    put_aside()
+    os.chdir("/")
+    home, settings = open_home(wish.home)
+    interactive = terminals.is_interactive()
+    if not wish.words and not interactive:
+        message = "a shell needs a terminal, which stdin and stdout are not"
+        raise UsageError(message, hint="tako shell RUN -- COMMAND runs a command without one")
+    with _held(find_run(home, wish.run)) as (paths, state), terminals.kept() as restore:
+        spec = spec_from_journal(paths, state, _surroundings(home, settings))
+        step = step_to_enter(spec.workflow, state, wish.step)
+        # As workers have it, so that whoever is refused is told what holds the run.
+        setproctitle(f"tako: {spec.repository} {spec.run_id} shell")
+        notes = Notes(quiet=False)
+        _tell(spec, step, notes, interactive=not wish.words)
+        session = ShellSession(
+            spec,
+            state,
+            step,
+            _temporary(post),
+            on_note=notes.say,
+            on_started=partial(post.watch, restore),
+        )
+        streams = OnTerminal() if interactive else OnPipes()
+        return session.run(wish.words or _shell(), {} if wish.words else _words(spec, step), streams)
+
+
+@contextmanager
+def _held(paths: RunDirectory) -> Iterator[tuple[RunDirectory, RunState]]:
+    """Keep everybody from executing the run or its tree meanwhile; gives what its journal says.
+
+    Raises `HeldError` saying who executes it, or has a shell in it.
+    """
+    root = root_of(paths)
+    try:
+        lock = share(root)
+    except OSError as error:
+        raise lock_error(root, error) from error
+    if lock is None:
+        raise held_error(root)
+    try:
+        if settled_record(root) is None:
+            # What is left of it may still have the workspace's overlay mounted.
+            message = f"run {root.run_id} was killed, and nobody has cleaned up after it yet"
+            raise UsageError(message, hint="`tako reap`, then start the shell again")
+        if not paths.journal.exists():
+            message = f"run {paths.run_id} never began"
+            raise NotFoundError(message)
+        with Writer(paths.journal) as journal:
+            yield paths, fold(journal.records)
+    finally:
+        os.close(lock)
+
+
+def _surroundings(home: Home, settings: Settings) -> Surroundings:
+    environment = user_environment()
+    jobs = settings.jobs or len(os.sched_getaffinity(0))
+    return Surroundings(
+        isolation=lambda level: choose(level, home, environment),
+        environment=scrubbed(environment, settings.environment),
+        limits=machine_limits(home.path, jobs),
+        mounts=partial(extra_mounts, settings, environment),
+        tool_caches=tool_caches(settings, environment),
+        quota=partial(quota_of, settings),
+    )
+
+
+def _tell(spec: RunSpec, step: Step, notes: Notes, *, interactive: bool) -> None:
+    if interactive:
+        notes.say(
+            f"a shell in run {spec.run_id} of {spec.repository}, step {step.id},"
+            f" isolation {spec.isolation.level}; what you change in the workspace stays"
+        )
+    if withheld := sorted(named_by(spec.workflow)):
+        notes.say(f"no secrets are given to a shell: {', '.join(withheld)} not set")
+
+
+def _temporary(post: WardenLink) -> str:
+    """TMPDIR, beside which the warden's directory may hold more."""
+    temporary = Path(post.temporary).joinpath("0")
+    temporary.mkdir(mode=0o700)
+    return str(temporary)
+
+
+def _shell() -> tuple[str, ...]:
+    """Bash without the system's files, which would set another prompt; else what steps are run by."""
+    return (str(BASH), "--norc", "-i") if BASH.exists() else ("/bin/sh", "-i")
+
+
+def _words(spec: RunSpec, step: Step) -> dict[str, str]:
+    """The history would lie in the workspace's home."""
+    return {"PS1": f"{spec.repository} {step.id} $ ", "HISTFILE": ""}

@@ -1,0 +1,85 @@
+"""The repository cache of one `tako exec`: opened, and fetched once, when something first needs it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tako.cli.stderr_notes import Notes
+from tako.config.schema import Config, Settings
+from tako.layout import CONFIG_NAME, Home
+
+if TYPE_CHECKING:
+    from tako.repositories.cache import Cache, Resolved
+    from tako.repositories.discovery import Candidate
+    from tako.repositories.reference import Reference, Repository
+
+
+class LazyCache:
+    """What planning and `--repo` need of the cache; may be used from any thread."""
+
+    def __init__(
+        self, home: Home, settings: Settings, notes: Notes, *, local: bool, lock_timeout_s: float
+    ) -> None:
+        """With `local` nothing is fetched."""
+        self._home = home
+        self._settings = settings
+        self._notes = notes
+        self._local = local
+        self._lock_timeout_s = lock_timeout_s
+        self._lock = threading.Lock()
+        self._cache: Cache | None = None
+        self._identity: tuple[str, str] | None = None
+
+    def root(self, reference: Reference) -> tuple[Resolved, Config]:
+        """What `--repo` names, pinned, and its tako.yml."""
+        from tako.config.loader import load_config
+
+        cache = self._opened()
+        resolved = cache.resolve(reference)
+        data = cache.read_config_bytes(resolved)
+        return resolved, load_config(data, f"{resolved.repository.text}/{CONFIG_NAME}")
+
+    def discover(self, source: str, artifact: str, event_type: str) -> Iterable[Candidate]:
+        """All subscriptions to the event."""
+        return self._opened().discover(source, artifact, event_type)
+
+    def resolve(self, reference: Reference) -> Resolved:
+        """Pin what will run."""
+        return self._opened().resolve(reference)
+
+    def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
+        """What was pinned in an earlier session."""
+        return self._opened().pinned(repository, branch, commit)
+
+    def snapshot(self, resolved: Resolved) -> Path:
+        """The immutable tree of what was pinned."""
+        return self._opened().snapshot(resolved)
+
+    def git_identity(self) -> tuple[str, str]:
+        """The user's name and email for commits, read once."""
+        with self._lock:
+            if self._identity is None:
+                from tako.repositories.git import identity
+
+                self._identity = identity()
+            return self._identity
+
+    def _opened(self) -> Cache:
+        with self._lock:
+            if self._cache is None:
+                self._cache = self._open()
+            return self._cache
+
+    def _open(self) -> Cache:
+        from tako.repositories.cache import Cache
+        from tako.repositories.locks import LockManager
+
+        locks = LockManager(self._home.cache, self._lock_timeout_s, self._notes.say)
+        cache = Cache(self._home, self._settings, locks, local=self._local, on_note=self._notes.say)
+        for repository, error in [] if self._local else cache.sync():
+            if error is not None:
+                self._notes.say(f"{repository.text} cannot be fetched, its last known state is used: {error}")
+        return cache

@@ -1,0 +1,200 @@
+"""What one `tako exec` is made from: settings, cache, secrets, limits, and how children come from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from tako.cli.exec.cache_access import LazyCache
+from tako.cli.exec.request import Request
+from tako.cli.options import open_home
+from tako.cli.stderr_notes import Notes
+from tako.config.schema import Resources, Settings, Workflow
+from tako.engine.run.environment import scrubbed
+from tako.engine.run.root_source import RootSource
+from tako.engine.run.run_directory import machine_limits, whole_machine
+from tako.engine.run.run_ids import RunIds
+from tako.engine.run.secrets import SecretKeeper, read_grants
+from tako.engine.run.spec import RunSpec
+from tako.errors import UsageError
+from tako.layout import Home
+from tako.repositories.reference import Repository, parse_repository
+from tako.sandbox.isolation import Isolation
+from tako.sandbox.policy import AUTO, PROCESS, Limits, Mount
+from tako.system.user_environment import user_environment
+from tako.units import parse_duration
+from tako.values import FrozenValue
+
+if TYPE_CHECKING:
+    from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
+    from tako.engine.fan_out.deliveries import Deliveries
+    from tako.engine.fan_out.fan_out_executor import FanOutExecutor
+
+
+@frozen(eq=False, repr=False)
+class ExecContext(FrozenValue):
+    """What everything of one command is made from."""
+
+    request: Request
+    home: Home
+    settings: Settings
+    notes: Notes
+    cache: LazyCache
+    run_ids: RunIds
+    #: What children see of the user's environment.
+    passed_on: Mapping[str, str]
+    jobs: int
+    secrets: SecretKeeper
+
+
+def make_context(request: Request, take: Callable[[Iterable[str]], Mapping[str, str]]) -> ExecContext:
+    """Read the settings and prepare the rest; `take` gives the values of secrets, as `SecretKeeper` wants."""
+    environment = user_environment()
+    home, settings = open_home(request.home)
+    # Before anything else is started, which would inherit them.
+    secrets = SecretKeeper(read_grants(settings, request.grants), take)
+    notes = Notes(quiet=request.quiet)
+    return ExecContext(
+        request=request,
+        home=home,
+        settings=settings,
+        notes=notes,
+        cache=LazyCache(
+            home, settings, notes, local=request.local, lock_timeout_s=_lock_timeout_s(request, settings)
+        ),
+        run_ids=RunIds(lambda: os.urandom(4).hex()),
+        passed_on=scrubbed(environment, settings.environment),
+        jobs=request.jobs or settings.jobs or len(os.sched_getaffinity(0)),
+        secrets=secrets,
+    )
+
+
+def check_secrets(context: ExecContext, source: RootSource) -> None:
+    """Raise `SecretMissingError` before anything is made; takes them out of the environment, too."""
+    if source.in_place:
+        context.secrets.for_trusted(source.workflow)
+    else:
+        context.secrets.for_repository(parse_repository(source.repository), source.workflow)
+
+
+def root_spec(context: ExecContext, source: RootSource, isolation: Isolation) -> RunSpec:
+    """The root run; without an id and a directory of its own yet."""
+    return RunSpec(
+        run_id="",
+        root_run_id="",
+        directory=context.home.workspaces,
+        repository=source.repository,
+        branch=source.branch,
+        commit=source.commit,
+        source=source.source,
+        workflow=source.workflow,
+        config_digest=source.config.digest,
+        artifact_names=tuple(source.config.artifacts),
+        inputs=source.inputs,
+        # The steps in the user's own checkout are trusted like any command the user types.
+        isolation=Isolation() if source.in_place else isolation,
+        environment=dict(user_environment()) if source.in_place else context.passed_on,
+        limits=_limits(context, in_place=source.in_place),
+        quota=_root_quota(context, source),
+        in_place=source.in_place,
+        keep=context.request.keep,
+        isolation_asked=context.request.isolation,
+        tracked_changes=source.tracked_changes,
+        git_identity=("", "") if source.in_place else context.cache.git_identity(),
+        mounts=()
+        if source.in_place
+        else mounts(context, parse_repository(source.repository), source.workflow),
+        tool_caches=() if source.in_place else _tool_caches(context, isolation),
+    )
+
+
+def _limits(context: ExecContext, *, in_place: bool) -> Limits:
+    """A run's share of the machine; the trusted steps in the user's checkout have what they declare."""
+    share = machine_limits(context.home.path, context.jobs)
+    return evolve(share, memory=None, disk=None, tasks=None) if in_place else share
+
+
+def _root_quota(context: ExecContext, source: RootSource) -> Resources:
+    if source.in_place or not context.settings.quotas:
+        return Resources()
+    from tako.engine.run.quotas import quota_of
+
+    return quota_of(context.settings, parse_repository(source.repository))
+
+
+def mounts(context: ExecContext, repository: Repository, workflow: Workflow) -> tuple[Mount, ...]:
+    """What a run sees beyond its workspace; raises `TakoError` if it asks for more than it may have."""
+    from tako.engine.run.extra_mounts import extra_mounts
+    from tako.engine.run.quotas import quota_of
+    from tako.engine.scheduler.limits import check_fits
+
+    check_fits(workflow, whole_machine(context.home.path), quota_of(context.settings, repository))
+    return extra_mounts(context.settings, user_environment(), repository, workflow)
+
+
+def _tool_caches(context: ExecContext, isolation: Isolation) -> tuple[tuple[Path, str], ...]:
+    wanted = context.settings.sandbox.tool_caches
+    if not wanted:
+        return ()
+    if not isolation.overlays:
+        context.notes.say(
+            "sandbox.tool_caches of config.yml is without effect: it needs overlays (`tako doctor`)"
+        )
+        return ()
+    from tako.engine.run.extra_mounts import tool_caches
+
+    return tool_caches(context.settings, user_environment())
+
+
+def factory(context: ExecContext, isolation: Isolation, *, keep: bool) -> ChildRunnerFactory:
+    """What makes children's specs; made when the first is needed."""
+    from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
+    from tako.engine.run.quotas import quota_of
+
+    return ChildRunnerFactory(
+        context.passed_on,
+        _limits(context, in_place=False),
+        isolation,
+        context.cache.git_identity,
+        tool_caches=_tool_caches(context, isolation),
+        keep=keep,
+        quota=partial(quota_of, context.settings),
+    )
+
+
+def planner(context: ExecContext, deliveries: Deliveries | None = None) -> FanOutExecutor:
+    """What plans fan-outs; made when the first is reached."""
+    from tako.engine.fan_out.fan_out_executor import FanOutExecutor
+
+    return FanOutExecutor(
+        context.cache,
+        context.run_ids,
+        mounts=partial(mounts, context),
+        secrets=context.secrets.for_repository,
+        deliveries=deliveries,
+    )
+
+
+def choose_isolation(context: ExecContext, source: RootSource) -> Isolation:
+    """How children are kept apart; nothing is tried where there can be none and nothing was asked for."""
+    asked = context.request.isolation or context.settings.isolation
+    if asked == PROCESS or (asked == AUTO and source.in_place and not source.workflow.fans_out):
+        return Isolation()
+    from tako.sandbox.levels import choose
+
+    return choose(asked, context.home, user_environment())
+
+
+def _lock_timeout_s(request: Request, settings: Settings) -> float:
+    if not request.lock_timeout:
+        return settings.lock_timeout_s
+    try:
+        return parse_duration(request.lock_timeout)
+    except ValueError as error:
+        message = f"--lock-timeout: {error}"
+        raise UsageError(message) from error

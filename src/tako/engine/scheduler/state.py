@@ -1,0 +1,65 @@
+"""What the machine remembers of an execution tree: the unsettled runs and their fan-outs.
+
+Only `engine.machine` changes these.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from tako.engine.scheduler.instructions import Tally
+from tako.engine.scheduler.stimuli import FanOutPlanned, NewRun
+
+
+@define(eq=False, repr=False)
+class Run:
+    """One unsettled run; `phase` is queued, running, resting, planning, waiting, restarting or finished."""
+
+    new: NewRun
+    parent: FanOut | None
+    phase: str = "queued"
+    segment: int = 0
+    attempt: int = 1
+    deadline: float | None = None
+    #: The status with which the run is to end, once something above it decided so.
+    doomed: str = ""
+    #: Fan-outs with unsettled children, by step.
+    fan_outs: dict[str, FanOut] = field(factory=dict)
+    #: Fan-outs nobody waits for whose children are being found again.
+    reopening: set[str] = field(factory=set)
+    status: str = ""
+    late_failure: bool = False
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+        return self.new.run_id
+
+    @property
+    def has_open_children(self) -> bool:
+        """Whether something below it has not settled, or may still turn up."""
+        return bool(self.fan_outs or self.reopening)
+
+    @property
+    def depth(self) -> int:
+        """0 for the root run."""
+        return 0 if self.parent is None else self.parent.run.depth + 1
+
+
+@define(eq=False, repr=False)
+class FanOut:
+    """One fan-out with unsettled children."""
+
+    run: Run
+    planned: FanOutPlanned
+    open: dict[str, Run] = field(factory=dict)
+    tally: Tally = field(factory=Tally)
+    deadline: float | None = None
+    timed_out: bool = False
+    #: `fail_fast` has ended what was open.
+    failed_fast: bool = False
+
+    @property
+    def place(self) -> str:
+        """The name under which its concurrency limit is counted."""
+        return f"{self.run.run_id} {self.planned.step}"

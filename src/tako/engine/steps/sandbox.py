@@ -1,0 +1,212 @@
+"""The sandbox of one segment: what its steps see, and how each of them is started.
+
+In: a segment whose workspace is in place, then steps. Out: `Started` steps. The policy is data made here from
+the run and the settings; the level's own module turns it into operations. Fails with `SandboxFailedError`.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tako.config.schema import Step
+from tako.engine.run.spec import SSH_AGENT, RunSpec, Segment
+from tako.engine.steps.workspace import COPIED, OVERLAID
+from tako.layout import DEV_SHM, RESOLV_CONF, RunDirectory, SeenDirectory, objects_of
+from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
+from tako.sandbox.started import SandboxFailedError, Started
+from tako.sandbox.watchdog import Watched, cpus_for
+from tako.system.cgroups import NO_GROUPS, Groups, make_groups, remove
+
+_SHELL = ("/bin/sh", "-e")
+#: Tasks of the sandbox itself, and so many that the watchdog sees a bomb before it meets the wall.
+_ROOM = 64
+
+
+class StepSandbox:
+    """Starts the steps of one segment at its level."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._spec: RunSpec = segment.run
+        self._level = segment.run.isolation.level
+        self._groups = NO_GROUPS
+        self._temporary = segment.temporary
+        # Another for each segment of the tree, so that not all sit on the same CPU.
+        self._serial = int(Path(segment.temporary).name) if Path(segment.temporary).name.isdigit() else 0
+        inside = self._level == NAMESPACE
+        #: The run's directory as its steps see it.
+        self.seen: RunDirectory = _seen(self._spec) if inside else self._spec.paths
+        #: TMPDIR as they see it.
+        self.temporary: str = str(_seen(self._spec).temporary) if inside else segment.temporary
+
+    @property
+    def _words(self) -> dict[str, str]:
+        """What tools need to know where HOME is not that of the password file, or most paths are closed."""
+        if self._spec.in_place:
+            return {}
+        words = {} if self.seen.home == _home_of_user() else _homes_of_java(str(self.seen.home))
+        if self._level != LANDLOCK or self._spec.isolation.machine is None:
+            return words
+        # git takes a configuration that it may not read for an error.
+        return words | {"GIT_CONFIG_NOSYSTEM": "1"} | self._spec.isolation.machine.variables
+
+    @property
+    def directory(self) -> Path:
+        """Where steps start, as they see it."""
+        return self._spec.source if self._spec.in_place else self.seen.repo
+
+    def enforced(self) -> tuple[str, ...]:
+        """What holds the segment's steps, in words."""
+        found = ["session", "rlimits", "environment", "descriptors", "dies with its worker"]
+        if self._level == NAMESPACE:
+            found += ["mount, pid, ipc, uts, user and cgroup namespaces", "no capabilities", "seccomp filter"]
+        elif self._level == LANDLOCK:
+            from tako.sandbox import landlock_level
+
+            found += landlock_level.describe()
+        if not self._spec.in_place:
+            found.append(OVERLAID if self._spec.overlaid else COPIED)
+        return tuple(found)
+
+    def watched(self) -> Watched:
+        """Where the started step can fill something; nothing of what it does in the user's checkout."""
+        spec, paths = self._spec, self._spec.paths
+        if spec.in_place:
+            return Watched(groups=self._groups)
+        changed = paths.upper if spec.overlaid else paths.repo
+        shared = paths.shared_memory if self._level == NAMESPACE else DEV_SHM
+        return Watched(
+            (changed, paths.home, paths.exchange, Path(self._temporary)),
+            shared if spec.in_namespaces else None,
+            self._groups,
+        )
+
+    def start(self, step: Step, environment: Mapping[str, str], limits: Limits) -> Started:
+        """Start the step's script, which is in place; raises `SandboxFailedError`."""
+        return self.run((*_SHELL, str(self.seen.script(step.id))), step, environment, limits)
+
+    def run(
+        self,
+        command: Sequence[str],
+        step: Step,
+        environment: Mapping[str, str],
+        limits: Limits,
+        *,
+        terminal: str = "",
+        reads: bool = False,
+    ) -> Started:
+        """Start any command as the step would be; raises `SandboxFailedError`.
+
+        `terminal` and `reads` are those of `Policy`.
+        """
+        self._groups = self._bounding(limits)
+        policy = Policy(
+            self._words | dict(environment),
+            str(self.directory),
+            mounts=tuple(self._mounts(step, environment)),
+            links=self._spec.isolation.machine.links if self._spec.isolation.machine else (),
+            network=step.network,
+            limits=limits,
+            umask=-1 if self._spec.in_place else 0o077,
+            groups=self._groups.directories,
+            terminal=terminal,
+            reads=reads,
+        )
+        cpus = cpus_for(limits, self._serial)
+        if cpus is not None:
+            # The worker's own too: it only waits for its steps.
+            os.sched_setaffinity(0, cpus)
+        if self._level == NAMESPACE:
+            from tako.sandbox import namespace_level
+
+            return namespace_level.launch(self._spec.isolation.bubblewrap, policy, command)
+        if self._level == LANDLOCK:
+            from tako.sandbox import landlock_level
+
+            return landlock_level.launch(policy, command)
+        if step.network != "default":
+            message = f"`network: {step.network}` is not kept at isolation level {self._level}"
+            raise SandboxFailedError(message, hint="use --isolation landlock or namespace")
+        from tako.sandbox import process_level
+
+        return process_level.launch(policy, command)
+
+    def _bounding(self, limits: Limits) -> Groups:
+        """The kernel's own bounds: a wall against fork bombs of root's, and memory where that is declared.
+
+        The wall is well above what the watchdog allows. Undeclared memory is left to the watchdog: a group
+        costs time.
+        """
+        tasks = 2 * limits.tasks + _ROOM if os.getuid() == 0 and limits.tasks is not None else None
+        memory = limits.memory if limits.memory_declared else None
+        return make_groups(tasks, memory) if tasks or memory else NO_GROUPS
+
+    def ended(self) -> None:
+        """The last step that was started is gone, and all it started."""
+        remove(self._groups)
+        self._groups = NO_GROUPS
+
+    def _mounts(self, step: Step, environment: Mapping[str, str]) -> Iterator[Mount]:
+        """What the step sees: the machine first, then its own, which may lie below."""
+        machine = self._spec.isolation.machine
+        if machine is None:
+            return
+        yield from map(_same, (*machine.system, *machine.etc))
+        if machine.resolv_conf:
+            yield Mount(machine.resolv_conf, RESOLV_CONF)
+        yield from self._own()
+        yield from map(_same, (*machine.tools, *machine.authorities))
+        objects = objects_of(self._spec.source)
+        if objects is not None and objects.is_dir():
+            yield _same(str(objects))
+        yield from self._spec.mounts
+        agent = Path(environment.get(SSH_AGENT, ""))
+        if agent.is_socket():
+            yield _same(str(agent))
+        script = self._spec.paths.script(step.id)
+        if script.exists():
+            yield Mount(str(script), str(self.seen.script(step.id)))
+
+    def _own(self) -> Iterator[Mount]:
+        """The run's own directories."""
+        paths, seen = self._spec.paths, self.seen
+        yield Mount(self._temporary, self.temporary, writable=True)
+        yield Mount(str(paths.home), str(seen.home), writable=True)
+        yield Mount(str(paths.repo), str(seen.repo), writable=True)
+        yield Mount(str(paths.exchange), str(seen.exchange), writable=True)
+        yield Mount(str(paths.received_children), str(seen.received_children))
+        if paths.received_artifacts.is_dir():
+            yield Mount(str(paths.received_artifacts), str(seen.received_artifacts))
+        if self._spec.in_namespaces:
+            shared = paths.shared_memory if self._level == NAMESPACE else DEV_SHM
+            yield Mount(str(shared), str(DEV_SHM), writable=True)
+
+
+def _homes_of_java(home: str) -> dict[str, str]:
+    """Java asks the password file for the home, so that Maven and Gradle would use the user's own caches."""
+    words = {"GRADLE_USER_HOME": str(Path(home).joinpath(".gradle"))}
+    # mvn splits it into words.
+    return words if len(home.split()) > 1 else words | {"MAVEN_OPTS": f"-Duser.home={home}"}
+
+
+def _same(path: str) -> Mount:
+    return Mount(path, path)
+
+
+def _seen(spec: RunSpec) -> SeenDirectory:
+    """HOME is where the password file says, because some programs ask that instead of $HOME."""
+    system = spec.isolation.machine.system if spec.isolation.machine else ()
+    home = _home_of_user()
+    if home and home.is_dir() and home != home.parent and not any(map(home.is_relative_to, system)):
+        return SeenDirectory(spec.directory, home)
+    return SeenDirectory(spec.directory)
+
+
+def _home_of_user() -> Path | None:
+    """What the password file says; None if it does not know the user."""
+    with suppress(KeyError):
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    return None

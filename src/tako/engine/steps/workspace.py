@@ -1,0 +1,197 @@
+"""The workspace of a run: made whole under another name, moved into place, removed by the same hand.
+
+In: a `RunSpec`. Out: `work/` with `repo/`, `home/`, `tmp/` and the artifacts of the event's run.
+Fails with `MachineError` when the machine cannot (disk full, unreadable snapshot).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from tako.engine.run.spec import RunSpec
+from tako.errors import MachineError
+from tako.journal.fold import RunState
+from tako.journal.records import SUCCEEDED
+from tako.layout import DEV_SHM, RunDirectory
+from tako.repositories.reference import parse_repository
+from tako.sandbox.policy import NAMESPACE
+from tako.sandbox.started import SandboxFailedError
+from tako.system.copying import can_share_blocks
+from tako.system.directory_trees import copy_tree
+from tako.system.files import disk_full, is_full, move
+from tako.system.identity import boot_id
+from tako.system.removal import remove_tree
+
+#: Of the private /dev/shm, where no limit of memory is known: half a gibibyte.
+_SHARED_MEMORY = 1 << 29
+_ENDLESS = 1 << 62
+
+
+def prepare(spec: RunSpec, state: RunState) -> None:
+    """Make the workspace if it is not in place yet, and give it what the children have produced since.
+
+    A half-made one of a dead attempt is replaced. Raises `DiskFullError` or another `MachineError`.
+    """
+    draft = spec.paths.draft
+    _check_kind(spec)
+    try:
+        remove_tree(draft.work)
+        if state.rebuilds:
+            # Artifacts too: an attempt that does not produce one must not hand on that of an earlier one.
+            remove_tree(spec.paths.work)
+            remove_tree(spec.paths.artifacts)
+        if not spec.paths.work.exists():
+            remove_tree(spec.paths.view)
+            _make(spec, draft)
+            move(draft.work, spec.paths.work)
+        if state.fan_outs:
+            _take_from_children(spec, state, draft)
+        mount(spec)
+    except OSError as error:
+        if is_full(error):
+            raise disk_full(error, spec.paths.work) from error
+        message = f"the workspace of {spec.repository} cannot be made: {error}"
+        raise MachineError(message) from error
+
+
+OVERLAID, COPIED = "overlay over its snapshot", "copy of its snapshot"
+
+
+def why_lost(spec: RunSpec, state: RunState) -> str:
+    """Why the workspace is not what the journal says, so that the run has to start over; empty if it is.
+
+    The user's own checkout is never ours to make anew.
+    """
+    if spec.in_place:
+        return ""
+    if not spec.paths.work.exists():
+        return "its workspace was removed"
+    if state.rebuilds:
+        return "its workspace was about to be made anew"
+    if state.identity is not None and state.identity.boot != boot_id():
+        return "the machine was restarted, and what was not on its disk yet is lost"
+    made = state.sandbox.enforced if state.sandbox else ()
+    if (OVERLAID if not spec.overlaid else COPIED) in made:
+        return "its workspace was made in another way than is possible now"
+    return ""
+
+
+def _check_kind(spec: RunSpec) -> None:
+    """Raise `SandboxFailedError` where the workspace cannot be made as the workflow insists."""
+    wanted = spec.workflow.workspace
+    if spec.in_place or wanted in ("auto", "copy"):
+        return
+    if wanted == "overlay" and not spec.overlaid:
+        message = f"`workspace: overlay` is not possible at isolation level {spec.isolation.level} here"
+        raise SandboxFailedError(message, hint="`tako doctor` shows what works here")
+    if wanted == "reflink" and not can_share_blocks(spec.source, spec.directory):
+        message = "`workspace: reflink` is not possible here: the file system cannot share blocks of files"
+        raise SandboxFailedError(message, hint="use `workspace: auto`")
+
+
+def _make(spec: RunSpec, draft: RunDirectory) -> None:
+    for directory in (draft.work, draft.exchange, draft.received_children):
+        directory.mkdir(mode=0o700)
+    if spec.received_from is not None and spec.received_from.is_dir():
+        copy_tree(spec.received_from, draft.received_artifacts)
+    if spec.in_place:
+        return
+    draft.home.mkdir(mode=0o700)
+    _write_git_identity(draft, spec.git_identity)
+    for directory in (spec.paths.view, spec.paths.upper, spec.paths.inner, spec.paths.shared_memory):
+        directory.mkdir(mode=0o700)
+    if spec.overlaid:
+        draft.repo.mkdir(mode=0o700)
+    else:
+        copy_tree(spec.source, draft.repo)
+
+
+def mount(spec: RunSpec) -> None:
+    """Mount what only this worker and its steps see; the snapshot itself is never written.
+
+    Raises `OSError`. For who holds the run's journal: an upper directory is mounted once at a time.
+    """
+    if not spec.in_namespaces:
+        return
+    from tako.system.namespaces import mount_memory, mount_overlay
+
+    paths = spec.paths
+    if spec.overlaid:
+        mount_overlay(spec.source, paths.upper, paths.inner, paths.repo)
+    # bubblewrap puts it where the step sees it; without, that is where it has to be.
+    shared = paths.shared_memory if spec.isolation.level == NAMESPACE else DEV_SHM
+    mount_memory(shared, _shared_memory(spec))
+    for cache, place in spec.tool_caches:
+        # Another process may write the lower directory meanwhile: at worst a stale file of a cache is seen.
+        upper, inner = paths.cache_view(place)
+        for directory in (upper, inner, paths.home / place):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mount_overlay(cache, upper, inner, paths.home / place)
+
+
+def _shared_memory(spec: RunSpec) -> int:
+    """The bytes that fit into /dev/shm: what a step may have in memory that declares nothing."""
+    return min(spec.limits.memory or _SHARED_MEMORY, spec.quota.mem_limit or _ENDLESS)
+
+
+def _write_git_identity(draft: RunDirectory, identity: tuple[str, str]) -> None:
+    """Let `git commit` work: the user's name and email, and nothing else of the user's configuration."""
+    name, email = (text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for text in identity)
+    lines = [f'\tname = "{name}"'] if name else []
+    lines += [f'\temail = "{email}"'] if email else []
+    if lines:
+        draft.git_config.write_text("\n".join(["[user]", *lines, ""]))
+
+
+def _take_from_children(spec: RunSpec, state: RunState, draft: RunDirectory) -> None:
+    """Put what succeeded children produced under `$TAKO_CHILDREN/<owner>/<name>/<artifact>/`.
+
+    Built anew and moved into place as a whole: whatever the steps made of the directory before, nothing
+    is written through it.
+    """
+    draft.work.mkdir(mode=0o700)
+    draft.received_children.mkdir(mode=0o700)
+    awaited = (fan_out for fan_out in state.fan_outs.values() if fan_out.emitted.wait_for_children)
+    for fan_out in awaited:
+        for child in fan_out.children.values():
+            if child.finished and child.finished.status == SUCCEEDED:
+                _take(spec.paths.child(child.plan.run_id), child.plan.repository, draft)
+    remove_tree(spec.paths.received_children)
+    move(draft.received_children, spec.paths.received_children)
+    draft.work.rmdir()
+
+
+def _take(child: RunDirectory, repository: str, draft: RunDirectory) -> None:
+    produced = sorted(child.artifacts.iterdir()) if child.artifacts.is_dir() else []
+    if not produced:
+        return
+    named = parse_repository(repository)
+    target = draft.received_children.joinpath(*named.owner.split("/"), named.name)
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for artifact in produced:
+        # A second run of the same repository must not hide what the first one produced, nor lose its own.
+        taken = (target / artifact.name).exists()
+        copy_tree(artifact, target / (f"{artifact.name}.{child.run_id}" if taken else artifact.name))
+
+
+def unmount(spec: RunSpec) -> None:
+    """Take down what `mount` has mounted."""
+    if spec.in_namespaces:
+        from tako.system import namespaces
+
+        caches = (spec.paths.home / place for _, place in spec.tool_caches)
+        for mounted in (*caches, spec.paths.repo, spec.paths.shared_memory):
+            with suppress(OSError):
+                namespaces.unmount(mounted)
+
+
+def leave(spec: RunSpec) -> None:
+    """Take down what this worker has mounted, and remove the workspace."""
+    unmount(spec)
+    dispose(spec)
+
+
+def dispose(spec: RunSpec) -> None:
+    """Remove a workspace that nobody has mounted any more; one that is gone already is no error."""
+    for directory in spec.paths.workspace:
+        remove_tree(directory)

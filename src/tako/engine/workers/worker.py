@@ -1,0 +1,87 @@
+"""What happens inside a worker process, from its first instruction to the end of its segment.
+
+The worker is a child subreaper in a session of its own, and the kernel kills it when the root is
+gone. It executes exactly one segment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from tako.engine.run.spec import FINISHED, Segment, SegmentEnd
+from tako.engine.steps import workspace
+from tako.engine.steps.orders import Orders
+from tako.engine.steps.runner import Runner
+from tako.journal.records import SUCCEEDED
+from tako.system import crash_points
+from tako.system.libc import become_subreaper, forbid_dumps
+from tako.system.sentinel import arm
+from tako.system.signals import ignore_interrupts
+
+_owner = 0
+_not_entered = "the worker was not told to enter namespaces"
+
+
+def become_worker(sentinel: int | None = None) -> None:
+    """Arm the death of this process with its owner's: the initializer of a cell's only worker.
+
+    `sentinel` is the read end of a pipe that only the owner can write to; without it that of
+    multiprocessing's parent is used.
+    """
+    global _owner  # noqa: PLW0603 - a process works for one root
+    _owner = os.getppid()
+    with suppress(PermissionError):
+        os.setsid()
+    ignore_interrupts()
+    become_subreaper()
+    forbid_dumps()
+    if sentinel is None:
+        import multiprocessing
+
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        assert parent.pid is not None
+        _owner, sentinel = parent.pid, parent.sentinel
+    arm(sentinel)
+
+
+def enter_namespaces() -> None:
+    """Enter a user, a mount and an IPC namespace of the worker's own, before it is given a segment.
+
+    A segment may hold secrets, and the worker can be read by others of its user for a moment. A failure is
+    raised by the segment that needs it: what is run here has nobody that waits for it.
+    """
+    from tako.system.namespaces import enter_own_namespaces
+
+    global _not_entered  # noqa: PLW0603 - a process is in one set of namespaces
+    try:
+        enter_own_namespaces()
+        _not_entered = ""
+    except OSError as error:
+        _not_entered = f"a worker cannot have namespaces of its own: {error.strerror}"
+
+
+def run_segment(segment: Segment) -> SegmentEnd:
+    """Execute one segment; removes the workspace of a run that succeeded."""
+    crash_points.act_as(f"worker {segment.run.repository} {segment.number}.{segment.attempt}", _owner)
+    orders = Orders()
+    problem = _not_entered if segment.run.in_namespaces else ""
+    try:
+        end = Runner(segment, orders, on_step=_title_setter(segment), problem=problem).run()
+    finally:
+        orders.close()
+    if end.kind == FINISHED and end.status == SUCCEEDED and not segment.run.keep:
+        workspace.leave(segment.run)
+    return end
+
+
+def _title_setter(segment: Segment) -> Callable[[str], None]:
+    def set_title(step: str) -> None:
+        # Imported after the step was started, so that the root run's first step does not wait for it.
+        from setproctitle import setproctitle
+
+        setproctitle(f"tako: {segment.run.repository} {segment.run.run_id} {step}")
+
+    return set_title

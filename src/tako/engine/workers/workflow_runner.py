@@ -1,0 +1,49 @@
+"""The seam between the scheduler and what executes segments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from tako.errors import TakoError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from tako.engine.run.spec import Segment, SegmentEnd
+
+
+class WorkerLostError(TakoError):
+    """The process that executed a segment is proven dead and left no word."""
+
+
+class WorkflowRunner(Protocol):
+    """Executes segments; cells are one implementation.
+
+    A future ends with a `SegmentEnd`, or with `WorkerLostError` only after the worker and all that
+    it started are proven gone.
+    """
+
+    @property
+    def slots(self) -> int:
+        """How many segments run at once."""
+
+    def submit(self, segment: Segment) -> Future[SegmentEnd]:
+        """Start a segment; at most one at a time for each run."""
+
+    def prepare(self, count: int) -> None:
+        """Be ready for `count` more segments soon."""
+
+    def cancel(self, run_id: str, *, timed_out: bool) -> None:
+        """Ask the run's segment to end by the ladder."""
+
+    def kill(self, run_id: str) -> None:
+        """End the run's segment at once, without a word."""
+
+    def pause(self) -> None:
+        """Stop all steps until `go_on`."""
+
+    def go_on(self) -> None:
+        """Undo `pause`."""
+
+    def close(self) -> None:
+        """Return when no process of it is left."""

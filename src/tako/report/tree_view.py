@@ -1,0 +1,182 @@
+"""The tree of a run: one line for each step of the root and each child, what failed spelled out.
+
+In: a `RunView`. Out: lines, produced while the journals are read, so that 10,000 children need no
+memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tako.engine.root.results import fan_out_result
+from tako.journal.fold import ChildState, StepState
+from tako.journal.outcomes import attempts_before, blamed_step
+from tako.journal.records import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, ChildExecutionError
+from tako.report.reading import RunView
+from tako.report.text import Style, plain
+from tako.units import format_duration
+
+
+def tree_lines(view: RunView, style: Style) -> Iterator[str]:
+    """The whole tree of a run."""
+    yield f"{style.sign(view.status)} {_run_line(view)}"
+    yield from _below(view, style, "")
+
+
+def _run_line(view: RunView) -> str:
+    started = view.state.started
+    if started is None:
+        return f"{view.paths.run_id}  {view.status}"
+    parts = [started.repository, started.workflow, view.paths.run_id, view.status]
+    finished = view.state.finished
+    if finished:
+        settled = view.state.settled
+        whole = view.state.active_s(started.at, settled.at) if settled else finished.duration_s
+        parts.append(format_duration(whole))
+    return "  ".join(parts)
+
+
+def _below(view: RunView, style: Style, indent: str) -> Iterator[str]:
+    steps = list(view.state.steps.values())
+    messages = [note.message for note in view.state.notes]
+    for position, step in enumerate(steps):
+        last = position == len(steps) - 1 and not messages
+        yield from _step_lines(view, step, style, indent, last=last)
+    for position, message in enumerate(messages):
+        yield f"{indent}{style.branch(last=position == len(messages) - 1)[0]}! {plain(message)}"
+
+
+def _step_lines(view: RunView, step: StepState, style: Style, indent: str, *, last: bool) -> Iterator[str]:
+    before, below = style.branch(last=last)
+    status = view.status if step.status == "running" and not view.owned else step.status
+    parts = [f"{style.sign(status)} {step.id}"]
+    if step.finished:
+        parts += [format_duration(step.finished.duration_s)] if status != SKIPPED else []
+        parts += [_with_exit(step)] if step.finished.message else []
+        parts += ["(tolerated)"] if step.finished.tolerated else []
+    if step.id in view.state.fan_outs:
+        parts.append(_counts(view, step.id))
+    yield f"{indent}{before}{'  '.join(parts)}"
+    if step.id in view.state.fan_outs:
+        yield from _children(view, step.id, style, indent + below)
+
+
+def _with_exit(step: StepState) -> str:
+    assert step.finished is not None
+    return _first_line(step.finished.message)
+
+
+def _first_line(text: str) -> str:
+    return plain(text.splitlines()[0]) if text else ""
+
+
+def _counts(view: RunView, step_id: str) -> str:
+    result = fan_out_result(view.state, step_id)
+    ended = result.succeeded + result.failed + result.timed_out + result.cancelled + result.interrupted
+    open_ones = result.triggered - ended
+    counts = {
+        "succeeded": result.succeeded,
+        "failed": result.failed,
+        "timed out": result.timed_out,
+        "cancelled": result.cancelled,
+        "interrupted": result.interrupted,
+        "open": open_ones,
+        "filtered": result.filtered,
+        "skipped": result.skipped,
+    }
+    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{result.event.type}: {said or 'no subscribers'}"
+
+
+def _children(view: RunView, step_id: str, style: Style, indent: str) -> Iterator[str]:
+    fan_out = view.state.fan_outs[step_id]
+    entries = len(fan_out.children) + len(fan_out.filtered)
+    for position, child in enumerate(fan_out.children.values(), 1):
+        yield from _child_lines(view, child, style, indent, last=position == entries)
+    for position, filtered in enumerate(fan_out.filtered, len(fan_out.children) + 1):
+        before, _ = style.branch(last=position == entries)
+        line = f"- {filtered.repository}  {filtered.workflow}  {plain(filtered.reason)}"
+        yield f"{indent}{before}{style.paint(line, '2')}"
+
+
+def _child_lines(view: RunView, child: ChildState, style: Style, indent: str, *, last: bool) -> Iterator[str]:
+    before, below = style.branch(last=last)
+    own = view.child(child.plan.run_id)
+    status = child.finished.status if child.finished else (own.status if own else "pending")
+    parts = [child.plan.repository, child.plan.workflow or "?", child.plan.run_id]
+    if child.finished and own:
+        parts.append(format_duration(child.finished.duration_s))
+    error = child.finished.error if child.finished else None
+    if error:
+        parts.append(_why(error))
+    yield f"{indent}{before}{style.sign(status)} {'  '.join(parts)}"
+    if own and own.state.fan_outs:
+        yield from _below(own, style, indent + below)
+
+
+def _why(error: ChildExecutionError) -> str:
+    message = _first_line(error.message) or error.kind
+    return f"step {error.step}: {message}" if error.step else message
+
+
+def failures(view: RunView) -> Iterator[ChildExecutionError]:
+    """What failed in the tree, where it failed.
+
+    A fan-out that failed because of its children is no failure, nor is what was interrupted.
+    """
+    own = _own_failure(view)
+    if own:
+        yield own
+    for fan_out in view.state.fan_outs.values():
+        for child in fan_out.children.values():
+            if child.finished and child.finished.error:
+                below = view.child(child.plan.run_id)
+                deeper = list(failures(below)) if below and below.state.fan_outs else []
+                cut_off = child.finished.status == INTERRUPTED
+                yield from deeper or ([] if cut_off else [child.finished.error])
+
+
+def _own_failure(view: RunView) -> ChildExecutionError | None:
+    """The failure of the root run's own step; those of children stand in their parents' journals."""
+    started, finished = view.state.started, view.state.finished
+    if started is None or finished is None or started.parent_run_id:
+        return None
+    if finished.status in (SUCCEEDED, INTERRUPTED):
+        return None
+    step = blamed_step(view.state)
+    if step is not None and step.step in view.state.fan_outs and step.counts:
+        return None
+    kind = finished.status if finished.status != "failed" else "step_failed"
+    if step is not None and step.limit:
+        kind = "limit_exceeded"
+    return ChildExecutionError(
+        repository=started.repository,
+        workflow=started.workflow,
+        run_id=started.run_id,
+        kind=finished.error_kind or kind,
+        message=step.message if step else finished.message,
+        step=step.step if step else "",
+        exit_code=step.exit_code if step else None,
+        signal=step.signal if step else "",
+        limit=step.limit if step else "",
+        limit_value=step.limit_value if step else None,
+        started=started.at,
+        duration_s=finished.duration_s,
+        attempts=view.state.attempts,
+        last_lines=step.last_lines if step else (),
+        earlier=attempts_before(view.state, step),
+    )
+
+
+def failure_lines(error: ChildExecutionError, style: Style) -> Iterator[str]:
+    """One failure spelled out: where, why, and the last lines of its output."""
+    where = f"{error.repository} {error.workflow}".rstrip() + (f", step {error.step}" if error.step else "")
+    yield f"{style.sign(CANCELLED if error.kind == CANCELLED else 'failed')} {where}: {plain(error.message)}"
+    for line in error.last_lines:
+        yield f"    {plain(line, colour=style.colour)}"
+    for attempt in error.earlier:
+        yield f"    attempt {attempt.attempt} {attempt.status}: {_first_line(attempt.message) or '-'}"
+    if error.attempts > 1:
+        yield f"    ({error.attempts} attempts)"
+    if error.last_lines:
+        yield f"    all of it: tako logs {error.run_id} {error.step}"
