@@ -3,7 +3,7 @@
 In: the tako command, which rows, how many rounds. Out: a table, or JSON with `--json`; with
 `--check` exit code 1 if a ratio is above its `must`. Measured and reference take turns within
 each round, so that both see the same machine; a row's ratio is the median of the rounds' ratios.
-Everything is made below one temporary directory. Rows and numbers: design, section 9.
+Everything is made below one temporary directory. README, "Speed", shows the rows and what they must be.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "click": ("tako.cli.",),
 }
 
-# Start-up time is budgeted (design, section 9): none of these may be loaded before it is used.
+# Start-up time is budgeted (README, "Speed"): none of these may be loaded before it is used.
 HEAVY = {
     "jinja2",
     "rich",

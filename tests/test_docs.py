@@ -322,17 +322,32 @@ def test_every_package_has_its_place_in_the_table() -> None:
     assert set(first_column(f"| package |{table}")) == here
 
 
-def test_every_link_between_the_documents_leads_somewhere() -> None:
-    anchors = {
-        name: {
-            re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
-            for heading in re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
-        }
-        for name, text in TEXTS.items()
+def _anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+PAGES = [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        file, _, anchor = target.partition("#")
+        if target.startswith("http"):
+            continue
+        linked = page.parent / file if file else page
+        assert linked.exists(), target
+        assert not anchor or anchor in _anchors(linked.read_text()), target
+
+
+_FILE = re.compile(r"`((?:[a-z0-9_]+/)+)?([a-z0-9_]+\.py)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_module_that_a_page_names_exists(page: Path) -> None:
+    known = {
+        path.as_posix() for top in ("src", "tests", "scripts") for path in (DOCS.parent / top).rglob("*.py")
     }
-    for name, text in TEXTS.items():
-        for target in re.findall(r"\]\(([^)]+)\)", text):
-            file, _, anchor = target.partition("#")
-            if not target.startswith("http"):
-                assert (DOCS / (file or name)).is_file()
-                assert not anchor or anchor in anchors[file or name]
+    for folder, file in _FILE.findall(page.read_text()):
+        assert any(path.endswith(f"/{folder}{file}") for path in known), folder + file

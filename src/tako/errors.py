@@ -1,6 +1,6 @@
 """What can go wrong, sorted by whose fault it is.
 
-Every class here carries the exit code of the command line (design: 2 wrong use, 3 a bug,
+Every class here carries the exit code of the command line (docs/command-line.md: 2 wrong use, 3 a bug,
 4 the environment, 5 held by another run). One boundary, `cli.errors`, turns them into a
 message and that code; nothing else in tako calls `exit`.
 """

@@ -7,6 +7,7 @@ and does not wait for is executed in any case.
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from pathlib import Path
 
@@ -21,15 +22,19 @@ _zygote = pytest.StashKey[Zygote]()
 
 @pytest.fixture
 def fork(request: pytest.FixtureRequest) -> Zygote | None:
-    """Give what forks the commands of the test; None if it is not marked."""
-    return request.config.stash[_zygote] if request.node.get_closest_marker("forked") else None
+    """Give what forks the commands of the test; None if it is not marked, or if somebody debugs it."""
+    return request.config.stash[_zygote] if _is_forked(request.node) else None
+
+
+def _is_forked(item: pytest.Item) -> bool:
+    return item.get_closest_marker("forked") is not None and not os.environ.get("TAKO_TEST_EXECUTE")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Start it before tests.support.leaks, a plugin that is registered earlier, looks around: it stays."""
     known = item.config.stash.get(_zygote, None)
-    if item.get_closest_marker("forked") and (known is None or not known.is_usable):
+    if _is_forked(item) and (known is None or not known.is_usable):
         _end(item.config)
         kept = item.config.stash[_kept] = contextlib.ExitStack()
         environment = clean_environment(Path(tempfile.gettempdir()))

@@ -18,7 +18,7 @@ import psutil
 from tako.system.processes import children
 
 GRACE_S = 2.0
-"""What ends, ends within two seconds of its owner (design, section 2)."""
+"""What ends, ends within two seconds of its owner (docs/internals.md, "What is killed when")."""
 
 
 #: Pids of helpers that the tests themselves keep for as long.

@@ -18,7 +18,7 @@ import psutil
 FORKSERVER = "tako: forkserver"
 _STARTED_WITHIN_S = 40.0
 _GONE_WITHIN_S = 2.0
-"""The promise of design section 2."""
+"""The promise of docs/internals.md, "What is killed when"."""
 
 
 def title(process: psutil.Process) -> str:

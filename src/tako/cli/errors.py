@@ -1,4 +1,4 @@
-"""The one boundary where exceptions become messages and exit codes (design, section 8)."""
+"""The one boundary where exceptions become messages and exit codes (docs/command-line.md, "Exit codes")."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Attempt(FrozenValue):
 
 @frozen(eq=False, repr=False)
 class ChildExecutionError(FrozenValue):
-    """Why one child failed: `kind` is one of design section 6, times in seconds."""
+    """Why one child failed: `kind` is one of the table in docs/command-line.md, times in seconds."""
 
     repository: str
     workflow: str

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-#: What ends tako, politely the first time: design, section 2.
+#: What ends tako, politely the first time: docs/internals.md, "What is killed when".
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 #: What a terminal sends: `nohup` and a shell's background jobs are started with these ignored, and stay so.
 _OF_A_TERMINAL = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
