@@ -20,7 +20,7 @@ from tako.errors import MachineError
 from tako.layout import Home
 from tako.sandbox.bubblewrap import find
 from tako.sandbox.isolation import Isolation
-from tako.sandbox.machine_view import machine_view
+from tako.sandbox.machine_view import MachineView, machine_view
 from tako.sandbox.policy import AUTO, LANDLOCK, LEVELS, NAMESPACE, PROCESS
 from tako.system.files import write_whole
 from tako.system.identity import boot_id
@@ -56,12 +56,14 @@ def choose(asked: str, home: Home, environment: Mapping[str, str]) -> Isolation:
         return Isolation()
     bubblewrap = find(environment)
     findings = remembered(home, bubblewrap, environment)
-    return Isolation(
-        level=_level(asked, findings),
-        overlays=not findings.overlay,
-        bubblewrap=bubblewrap,
-        machine=machine_view(environment, user_homes(environment), (home.path, home.cache.path)),
-    )
+    machine = machine_view(environment, user_homes(environment), (home.path, home.cache.path))
+    return isolation_of(_level(asked, findings), findings, bubblewrap, machine)
+
+
+def isolation_of(level: str, findings: ProbeResults, bubblewrap: str, machine: MachineView) -> Isolation:
+    """A level above `process` with what it needs of this machine."""
+    seen = machine if level == NAMESPACE else machine.without_closed()
+    return Isolation(level=level, overlays=not findings.overlay, bubblewrap=bubblewrap, machine=seen)
 
 
 def _level(asked: str, findings: ProbeResults) -> str:

@@ -12,26 +12,37 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from tako.layout import ETC, RESOLV_CONF, VENV_CONFIG
+from tako.sandbox.credentials import credentials_below
+from tako.system.kernel_tables import closed_tables
 from tako.values import FrozenValue
 
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu")
-_ETC = (
-    "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "crypto-policies",
-    "debian_version", "fonts", "gai.conf", "group", "host.conf", "hosts", "inputrc", "java", "ld.so.cache",
-    "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.conf", "localtime", "magic", "mailcap", "maven",
-    "mime.types", "networks", "nsswitch.conf", "os-release", "passwd", "perl", "pki", "profile", "protocols",
-    "rpc", "services", "shells", "ssh/ssh_config", "ssh/ssh_config.d", "ssh/ssh_known_hosts", "ssl",
-    "terminfo", "timezone", "xattr.conf",
+_SYSTEM = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt",
+    "/nix/store", "/nix/var/nix/profiles", "/gnu/store",
 )  # fmt: skip
-_ETC_PREFIXES = ("java-", "python3", "php", "clang")
+#: Of the system: what no package manager keeps in order.
+_OF_ADMINISTRATORS = ("/opt", "/usr/etc", "/usr/local")
+#: By file where others of the same directory hold keys or passwords.
+_ETC = (
+    "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "clang*", "crypto-policies",
+    "debian_version", "fonts", "gai.conf", "group", "host.conf", "hosts", "inputrc", "java", "java-*",
+    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.conf", "localtime", "magic",
+    "mailcap", "maven/logging", "maven/m2.conf", "maven/settings.xml", "maven/toolchains.xml", "mime.types",
+    "networks", "nsswitch.conf", "os-release", "passwd", "perl", "php*/conf.d", "php*/php.ini", "php.d",
+    "php.ini", "php/*/cli", "php/*/mods-available", "pki/ca-trust", "pki/java", "pki/rpm-gpg",
+    "pki/tls/cert.pem", "pki/tls/certs", "pki/tls/ct_log_list.cnf", "pki/tls/openssl.cnf",
+    "pki/tls/openssl.d", "pki/trust", "profile", "protocols", "python3*", "rpc", "services", "shells",
+    "ssh/ssh_config", "ssh/ssh_config.d", "ssh/ssh_known_hosts", "ssl/ca-bundle.pem", "ssl/cert.pem",
+    "ssl/certs", "ssl/ct_log_list.cnf", "ssl/openssl.cnf", "terminfo", "timezone", "xattr.conf",
+)  # fmt: skip
 #: Known roots of tools below a home.
 _TOOLS = (
     ".pyenv", ".rustup", ".cargo/bin", ".cargo/env", ".nvm", ".sdkman", ".volta", ".asdf", ".rbenv", ".jenv",
     ".deno/bin", ".bun/bin", "go/bin", ".local/bin", ".local/lib", ".local/pipx", ".local/share/pipx",
-    ".local/share/mise", ".local/share/uv", ".ghcup", ".opam", ".nix-profile",
+    ".local/share/mise", ".local/share/uv/python", ".local/share/uv/tools", ".ghcup", ".opam", ".nix-profile",
 )  # fmt: skip
 #: Variables that tell a tool where its root is, for when HOME is another one.
 _VARIABLES = {
@@ -56,33 +67,58 @@ class MachineView(FrozenValue):
     authorities: tuple[str, ...] = ()
     #: The file that resolv.conf really is, often below /run; empty if there is none.
     resolv_conf: str = ""
+    #: Files in all these that hold credentials, and so are not shown.
+    closed: tuple[str, ...] = ()
+    #: Tables of the kernel in /proc that only root may read, if the user is root.
+    tables: tuple[str, ...] = ()
+    #: What tells tools where their roots are, when HOME is not what they lie below.
+    variables: Mapping[str, str] = field(factory=dict)
 
-    @property
-    def variables(self) -> dict[str, str]:
-        """What tells tools where their roots are, when HOME is not what they lie below."""
-        names = ((_VARIABLES.get(os.path.basename(path)), path) for path in self.tools)  # noqa: PTH119 - texts
-        return {name: path for name, path in names if name}
+    def without_closed(self) -> MachineView:
+        """The same as paths that hold nothing closed: for a level that cannot hide a file."""
+        system, etc, tools, authorities = (
+            tuple(part for path in paths for part in _apart(path, self.closed))
+            for paths in (self.system, self.etc, self.tools, self.authorities)
+        )
+        return evolve(self, system=system, etc=etc, tools=tools, authorities=authorities, closed=())
+
+
+def _apart(path: str, closed: tuple[str, ...]) -> Iterator[str]:
+    """A path, or where something closed lies in it what else does; no links, which may lead anywhere."""
+    inside = tuple(one for one in closed if _below(one, (path,)))
+    if not inside:
+        yield path
+    elif path not in inside:
+        with os.scandir(path) as entries:
+            names = sorted(entry.name for entry in entries if not entry.is_symlink())
+        for name in names:
+            yield from _apart(f"{path}/{name}", inside)
 
 
 def machine_view(
-    environment: Mapping[str, str], homes: tuple[Path, ...], hidden: tuple[Path, ...]
+    environment: Mapping[str, str], homes: tuple[Path, ...], hidden: tuple[Path, ...], etc: Path = ETC
 ) -> MachineView:
     """What is shown of this machine; nothing that is, holds or lies in one of `hidden`, or holds a home."""
     present = [Path(path) for path in _SYSTEM if Path(path).is_dir()]
     system = tuple(str(path) for path in present if not path.is_symlink())
     kept_out = _Hidden(homes, hidden)
     tools = _without_nested(path for path in _tools(environment, homes, system) if kept_out.allows(path))
-    etc = tuple(_etc())
-    shown = (*system, *etc, *tools)
-    authorities = (path for path in _authorities(environment) if kept_out.allows(path))
+    settings = tuple(_etc(etc))
+    shown = (*system, *settings, *tools)
+    allowed = (path for path in _authorities(environment) if kept_out.allows(path))
+    authorities = _without_nested(path for path in allowed if not _below(path, shown))
     names = Path(RESOLV_CONF)
+    roots = ((_VARIABLES.get(os.path.basename(path)), path) for path in tools)  # noqa: PTH119 - texts
     return MachineView(
         system=system,
         links=tuple((str(path), str(path.readlink())) for path in present if path.is_symlink()),
-        etc=etc,
+        etc=settings,
         tools=tools,
-        authorities=_without_nested(path for path in authorities if not _below(path, shown)),
+        authorities=authorities,
         resolv_conf=str(names.resolve()) if names.exists() else "",
+        closed=credentials_below((*_OF_ADMINISTRATORS, *settings, *tools, *authorities)),
+        tables=closed_tables() if os.geteuid() == 0 else (),
+        variables={name: path for name, path in roots if name},
     )
 
 
@@ -110,12 +146,9 @@ def _without_nested(paths: Iterator[str]) -> tuple[str, ...]:
     return tuple(path for path in found if not _below(path, tuple(one for one in found if one != path)))
 
 
-def _etc() -> Iterator[str]:
-    top = ETC
-    wanted = {top / name for name in _ETC}
-    with suppress(OSError):
-        wanted |= {path for path in top.iterdir() if path.name.startswith(_ETC_PREFIXES)}
-    yield from sorted(str(path) for path in wanted if path.exists())
+def _etc(top: Path) -> Iterator[str]:
+    wanted = {path for name in _ETC for path in (top.glob(name) if "*" in name else (top / name,))}
+    yield from sorted(str(path) for path in wanted if _exists(path))
 
 
 def _tools(environment: Mapping[str, str], homes: tuple[Path, ...], system: tuple[str, ...]) -> Iterator[str]:

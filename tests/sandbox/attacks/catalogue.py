@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.sandbox.attacks import bombs, on_channels, on_environment, on_files, on_processes, on_settings
+from tests.sandbox.attacks import (
+    bombs,
+    on_channels,
+    on_environment,
+    on_files,
+    on_processes,
+    on_settings,
+    on_shown,
+)
 
 ATTACKS = (
     *on_files.ATTACKS,
@@ -11,4 +19,5 @@ ATTACKS = (
     *bombs.ATTACKS,
     *on_environment.ATTACKS,
     *on_settings.ATTACKS,
+    *on_shown.ATTACKS,
 )

@@ -37,7 +37,8 @@ from tako.engine.workers.workflow_runner import WorkerLostError
 from tako.journal.fold import RunState
 from tako.layout import DEV_SHM
 from tako.sandbox.isolation import Isolation
-from tako.sandbox.policy import PROCESS, Mount
+from tako.sandbox.machine_view import machine_view
+from tako.sandbox.policy import NAMESPACE, PROCESS, Mount
 from tako.system.cgroups import make_groups, remove
 from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.processes import end_orphans
@@ -132,7 +133,7 @@ class Judge:
         source = self.directory / "source"
         source.mkdir(exist_ok=True)
         (source / "tracked").write_text(CANARY)
-        spec = run_spec(self.directory, step, number=number, isolation=self.isolation)
+        spec = run_spec(self.directory, step, number=number, isolation=self._with_tools())
         shown = (str(self.tool.parent), str(self.directory / "shown"))
         return attrs.evolve(
             spec,
@@ -140,6 +141,16 @@ class Judge:
             limits=machine_limits(self.directory, _JOBS),
             mounts=tuple(Mount(path, path) for path in shown),
         )
+
+    def _with_tools(self) -> Isolation:
+        """The level, with the tools of the attacked user's home."""
+        machine = self.isolation.machine
+        if machine is None:
+            return self.isolation
+        view = machine_view({}, (self.directory / "home",), ())
+        view = view if self.isolation.level == NAMESPACE else view.without_closed()
+        seen = attrs.evolve(machine, tools=(*machine.tools, *view.tools), closed=view.closed)
+        return attrs.evolve(self.isolation, machine=seen)
 
     def _shot(self, scene: Range) -> Shot:
         quiet = self._spec(2, Step(id="step", run=_QUIET, secrets=("TOKEN",), produces=output("out")))

@@ -82,6 +82,11 @@ class Range:
         return self.directory / "home" / ".ssh" / "id_ed25519"
 
     @property
+    def credential(self) -> Path:
+        """A file of passwords below a tool that steps are shown."""
+        return self.directory / "home" / ".sdkman" / "candidates" / "java" / "17" / "jmxremote.password"
+
+    @property
     def profile(self) -> Path:
         """A file in a home that a login runs."""
         return self.directory / "home" / ".bashrc"
@@ -114,12 +119,13 @@ class Range:
     @property
     def files(self) -> tuple[Path, ...]:
         """Everything that no attack may change."""
-        return (self.key, self.profile, self.neighbour, self.shown, self.cached, self.shared)
+        return (self.key, self.credential, self.profile, self.neighbour, self.shown, self.cached, self.shared)
 
     def words(self) -> dict[str, str]:
         """What scripts may name, as shell variables."""
         return {
             "KEY": str(self.key),
+            "CREDENTIAL": str(self.credential),
             "PROFILE": str(self.profile),
             "NEIGHBOUR": str(self.neighbour),
             "SHOWN": str(self.shown),

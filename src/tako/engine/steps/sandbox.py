@@ -15,7 +15,7 @@ from pathlib import Path
 from tako.config.schema import Step
 from tako.engine.run.spec import SSH_AGENT, RunSpec, Segment
 from tako.engine.steps.workspace import COPIED, OVERLAID
-from tako.layout import DEV_SHM, RESOLV_CONF, RunDirectory, SeenDirectory, objects_of
+from tako.layout import DEV_SHM, NOTHING, RESOLV_CONF, RunDirectory, SeenDirectory, objects_of
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watched, cpus_for
@@ -51,7 +51,7 @@ class StepSandbox:
         if self._level != LANDLOCK or self._spec.isolation.machine is None:
             return words
         # git takes a configuration that it may not read for an error.
-        return words | {"GIT_CONFIG_NOSYSTEM": "1"} | self._spec.isolation.machine.variables
+        return {**words, "GIT_CONFIG_NOSYSTEM": "1", **self._spec.isolation.machine.variables}
 
     @property
     def directory(self) -> Path:
@@ -159,6 +159,10 @@ class StepSandbox:
             yield Mount(machine.resolv_conf, RESOLV_CONF)
         yield from self._own()
         yield from map(_same, (*machine.tools, *machine.authorities))
+        if self._level == NAMESPACE:
+            # A device that may not be opened: bubblewrap mounts all without any.
+            closed = (path for path in (*machine.closed, *machine.tables) if os.path.lexists(path))
+            yield from (Mount(str(NOTHING), path) for path in closed)
         objects = objects_of(self._spec.source)
         if objects is not None and objects.is_dir():
             yield _same(str(objects))
