@@ -275,6 +275,23 @@ def root_memory(bench: Bench) -> Row:
     return Row("memory", what, many / few, 2, 1.2, many / 1e6, few / 1e6, "MB")
 
 
+def event_memory(bench: Bench) -> Row:
+    """Peak memory of the root process with an event of 960 KiB over an empty one, 200 children."""
+    peaks = []
+    for name, payload in (("large", {"notes": "x" * (960 << 10)}), ("empty", {})):
+        event = json.dumps({"type": "built", "payload": payload})
+        config = PARENT.replace("{type: built}", event).replace("bench/parent", f"bench/event-{name}")
+        checkout = bench.repository(f"event-{name}", config)
+        url = "https://example.invalid/bench/parent.git"
+        subprocess.run(["git", "remote", "set-url", "origin", url], cwd=checkout, check=True)
+        bench.known_children(f"event-{name}", 200)
+        command = [bench.tako, "exec", "release", "--jobs", "2", "--isolation", "process"]
+        peaks.append(peak_memory(bench, command, f"event-{name}", checkout, root_only=True))
+    large, empty = peaks
+    what = "root's memory, 200 children of an event of 960 KiB / of an empty one"
+    return Row("event", what, large / empty, 1.5, 1.2, large / 1e6, empty / 1e6, "MB")
+
+
 _SANDBOXES = """
 import json, os, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -481,6 +498,7 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "step": one_step,
     "children": children,
     "memory": root_memory,
+    "event": event_memory,
     "output": loud_step,
     "sandbox": sandbox,
     "workspace": workspace,

@@ -122,6 +122,11 @@ class RunDirectory(FrozenValue):
         return self.path.parent.name == "children"
 
     @property
+    def root(self) -> RunDirectory:
+        """The directory of the root run of its tree."""
+        return self.parent.root if self.is_child else self
+
+    @property
     def parent(self) -> RunDirectory:
         """Of a child run: the directory of the run whose event it answers."""
         return RunDirectory(self.path.parent.parent)
@@ -144,6 +149,15 @@ class RunDirectory(FrozenValue):
     def log(self, step: str) -> Path:
         """The output of one step, all attempts."""
         return self.logs / f"{checked_name(step, 'step')}.log"
+
+    @property
+    def values(self) -> Path:
+        """In a root run's directory: the large values that journals of its tree refer to."""
+        return self.path / "values"
+
+    def value(self, sha256: str) -> Path:
+        """One of these values, by the SHA-256 (hex) of its bytes."""
+        return self.values / f"{sha256}.json"
 
     @property
     def artifacts(self) -> Path:

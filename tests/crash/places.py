@@ -21,6 +21,7 @@ from attrs import evolve, frozen
 from tako.journal.fold import RunState, fold
 from tako.journal.log import read_records
 from tako.journal.records import INTERRUPTED, RunRestarted, StepFinished, StepStarted
+from tako.journal.stored import STORED_MIN
 from tako.layout import Home, RunDirectory
 from tako.recovery.index import workspaces_of
 from tako.report.reading import root_runs
@@ -36,6 +37,8 @@ PRODUCED = {
     "artifact": "default",
 }
 DECLARED = {"default": {"path": "out.txt"}}
+#: Too much to stand in a journal.
+LARGE = "one of many lines\n" * (STORED_MIN // 10)
 #: What differs between two runs of the same.
 _PASSING = frozenset(
     (
@@ -137,7 +140,7 @@ def make_template(directory: Path) -> Path:
     repositories = Repositories(directory / "repositories")
     library = workflow(
         {**_said("build"), "produces": PRODUCED},
-        _emit("dependents", "built"),
+        _emit("dependents", "built", payload={"notes": LARGE}),
         _said("after", 'ls "$TAKO_CHILDREN/acme/app/default"'),
         on="exec",
     )
@@ -150,13 +153,16 @@ def make_template(directory: Path) -> Path:
         {**_said("one", took), "produces": PRODUCED},
         _emit("more", "used", wait_for_children=False),
         _said("two"),
+        inputs={"changes": {"type": "string"}},
     )
+    # The event's payload and the child's inputs are stored, those of the other event are not.
+    takes_notes = subscription(inputs={"changes": "{{ .event.payload.notes }}"})
     fails_once = {
         **_said("one", '[ -e "$RAN.leaf" ] || { touch "$RAN.leaf"; exit 1; }'),
         "retry": {"max_attempts": 2, "clean": True, "backoff": "10ms"},
     }
     for name, flow, subscribed in (
-        ("acme/app", app, subscription()),
+        ("acme/app", app, takes_notes),
         ("acme/leaf", workflow(fails_once), subscription("acme/app", events=["used"])),
     ):
         checkout = directory / "tako-home" / "cache" / "repos" / name / "main"

@@ -95,7 +95,7 @@ def test_any_lines_of_a_journal_are_a_state_that_can_be_shown_or_damage(
     assert "line " in damage if damage else _shown(home)
 
 
-@pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_beginning_of_a_journal_is_always_in_order(path: Path, tmp_path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     for count in range(len(lines) + 1):

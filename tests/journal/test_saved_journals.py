@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from tako.engine.root.results import fan_out_result
+from tako.engine.run.events import from_value
 from tako.journal.fold import fold
 from tako.journal.log import line_of, read_ends, read_records
 from tako.journal.outcomes import blamed_step
@@ -19,6 +20,8 @@ from tako.journal.records import (
     StopRequested,
     Usage,
 )
+from tako.journal.stored import Values
+from tako.layout import RunDirectory
 from tests.support.records import IDENTITY, KINDS, T0, event, run_id
 
 SAVED = Path(__file__).parents[1] / "journals"
@@ -32,9 +35,8 @@ def test_every_record_is_still_written_as_it_was(path: Path) -> None:
     assert b"".join(map(line_of, read_records(path))) == path.read_bytes()
 
 
-def test_every_kind_of_record_stands_in_one_of_the_newest_version() -> None:
-    newest = max(SAVED.iterdir(), key=lambda version: int(version.name.removeprefix("v")))
-    saved = {type(record) for path in newest.glob("*.jsonl") for record in read_records(path)}
+def test_every_kind_of_record_stands_in_one_of_them() -> None:
+    saved = {type(record) for path in SAVED.rglob("*.jsonl") for record in read_records(path)}
     assert saved == set(KINDS)
 
 
@@ -118,6 +120,29 @@ def test_of_version_1_a_run_that_changed_its_checkout_is_read() -> None:
     assert (state.started.commit[:8], state.started.tracked_changes[:8]) == ("770d6b0d", "b241b570")
     assert state.step("dependents").finished is not None
     assert (state.status, state.attempts, len(state.steps)) == ("succeeded", 1, 3)
+
+
+def test_of_version_2_the_event_and_the_inputs_of_a_child_are_read() -> None:
+    values = Values(RunDirectory(SAVED / "v2"))
+    state = fold(read_records(SAVED / "v2" / "root.jsonl"))
+    emitted = state.fan_outs["dependents"].emitted
+    payload = {"version": "1.2.3", "notes": ["a line of the release notes, ünïcode"] * 110}
+    assert from_value(emitted.event, values).payload == payload
+    plan = state.fan_outs["dependents"].children[run_id(1)].plan
+    child = fold(read_records(SAVED / "v2" / "child.jsonl")).started
+    assert child is not None
+    assert (child.event, child.inputs) == (emitted.event, plan.inputs)
+    assert values.read(child.inputs) == {
+        "version": "1.2.3",
+        "notes": "a line of the release notes\n" * 160,
+    }
+
+
+def test_of_version_2_only_records_that_refer_to_a_value_are_marked() -> None:
+    lines = [line for path in (SAVED / "v2").glob("*.jsonl") for line in path.read_bytes().splitlines()]
+    marked = [line for line in lines if b'"sha256:' in line]
+    assert len(marked) == 3
+    assert marked == [line for line in lines if line.split(b",")[0].endswith(b'/2"')]
 
 
 def test_of_version_1_the_ends_are_read() -> None:

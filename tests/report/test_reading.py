@@ -10,7 +10,7 @@ from tako.errors import NotFoundError
 from tako.journal.log import JournalDamagedError
 from tako.journal.records import Noted, RunFinished, RunSettled
 from tako.layout import Home, RunDirectory
-from tako.report.reading import find_run, moment, read_run, root_of, root_runs, summary_of, way_on
+from tako.report.reading import find_run, moment, read_run, root_runs, summary_of, way_on
 from tests.support.records import T0, run_id, run_started, write_journal
 from tests.support.told_runs import held
 
@@ -74,8 +74,8 @@ def test_who_goes_on_takes_up_the_root_and_starts_anew_what_never_began(
 
 
 def test_the_root_of_any_run_is_found_from_its_place(told: RunDirectory) -> None:
-    assert root_of(told) == told
-    assert root_of(told.child(run_id(2)).child(run_id(5))) == told
+    assert told.root == told
+    assert told.child(run_id(2)).child(run_id(5)).root == told
 
 
 # --- lists ---

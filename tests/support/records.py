@@ -12,7 +12,7 @@ import attrs
 from hypothesis import strategies as st
 
 from tako.journal.log import Writer
-from tako.journal.records import EventValue, Moment, Record, RunStarted
+from tako.journal.records import EventValue, Moment, Record, RunStarted, Stored
 from tako.system.identity import Identity
 
 KINDS: tuple[type[Any], ...] = get_args(Record)
@@ -35,6 +35,8 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 
 def any_of(kind: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - a type, as annotations spell it
     """Give any value of a type that records are made of."""
+    if kind is Stored:
+        return st.builds(Stored, st.from_regex("[0-9a-f]{64}", fullmatch=True), st.integers(0, 10**12 - 1))
     if attrs.has(kind):
         hints = get_type_hints(kind, include_extras=True)
         return st.builds(kind, **{field.name: any_of(hints[field.name]) for field in attrs.fields(kind)})

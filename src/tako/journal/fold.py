@@ -41,6 +41,7 @@ from tako.journal.records import (
     WorkerDied,
     WorkspaceRebuilt,
 )
+from tako.journal.stored import same_event
 from tako.system.identity import Identity
 
 RUNNING, PENDING = "running", "pending"
@@ -330,7 +331,7 @@ def _artifact_collected(state: RunState, record: ArtifactCollected) -> None:
 
 def _event_emitted(state: RunState, record: EventEmitted) -> None:
     known = state.fan_outs.get(record.step)
-    if known is not None and known.planned is not None and known.emitted.event == record.event:
+    if known is not None and known.planned is not None and same_event(known.emitted.event, record.event):
         # A run that starts over has come to the same event again: who has answered it has answered it.
         known.emitted, known.since = record, record.at
     else:

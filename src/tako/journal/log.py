@@ -9,7 +9,6 @@ is reserved beforehand, so that a full disk can still be written down.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import zlib
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from tako.errors import HeldError, MachineError, NotFoundError
+from tako.journal import plain
 from tako.journal.order import Order
 from tako.journal.records import (
     Record,
@@ -45,6 +45,8 @@ _CRC_END = b'"}'
 _TAIL = len(_CRC_KEY) + 8 + len(_CRC_END)
 #: Lines that are not taken apart again when a journal is: those of a fan-out to 2,000 children, some MB.
 _LINES_KNOWN = 4096
+#: A longer line, in bytes, would cost more memory than time.
+_LINE_KNOWN_MAX = 2048
 
 
 #: What reading a line raises that is not what was written; deeply nested JSON among them.
@@ -62,22 +64,23 @@ def _damaged(where: str, error: Exception) -> JournalDamagedError:
     return JournalDamagedError(f"the journal is damaged: {where}: {error}", hint=hint)
 
 
-def _no_number(text: str) -> float:
-    message = f"{text} is no number"
-    raise ValueError(message)
-
-
 def line_of(record: Record) -> bytes:
     """One record as it stands in the file, newline included."""
-    body = json.dumps(encode(record), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(
-        "utf-8", "surrogateescape"
-    )
+    body = plain.to_bytes(encode(record))
     return body[:-1] + _CRC_KEY + b"%08x" % zlib.crc32(body) + _CRC_END + b"\n"
 
 
-@lru_cache(maxsize=_LINES_KNOWN)
 def record_of(line: bytes) -> Record | None:
     """Undo `line_of` (without the newline); raises `ValueError` for anything else."""
+    return _remembered(line) if len(line) <= _LINE_KNOWN_MAX else _taken_apart(line)
+
+
+@lru_cache(maxsize=_LINES_KNOWN)
+def _remembered(line: bytes) -> Record | None:
+    return _taken_apart(line)
+
+
+def _taken_apart(line: bytes) -> Record | None:
     body, tail = line[:-_TAIL] + b"}", line[-_TAIL:]
     if not tail.startswith(_CRC_KEY) or not tail.endswith(_CRC_END):
         message = "the checksum is missing"
@@ -85,7 +88,7 @@ def record_of(line: bytes) -> Record | None:
     if tail != _CRC_KEY + b"%08x" % zlib.crc32(body) + _CRC_END:
         message = "the checksum is wrong"
         raise ValueError(message)
-    return decode(json.loads(body.decode("utf-8", "surrogateescape"), parse_constant=_no_number))
+    return decode(plain.from_bytes(body))
 
 
 class Reader:
@@ -102,7 +105,7 @@ class Reader:
     def skip_before_last(self, kind: type[Record]) -> None:
         """Begin with the last record of a kind, if there is one: what stands before is not taken apart."""
         with suppress(NotFoundError):
-            lines = self._new_lines()
+            lines = list(self._new_lines())
             start = b'{"kind":"%s",' % kind.__name__.encode()
             at = next((at for at in reversed(range(len(lines))) if lines[at].startswith(start)), 0)
             self._line, self.offset = at, sum(len(line) + 1 for line in lines[:at])
@@ -129,17 +132,20 @@ class Reader:
             if record is not None:
                 yield record
 
-    def _new_lines(self) -> list[bytes]:
+    def _new_lines(self) -> Iterator[bytes]:
+        """One after the other: a journal may be larger than memory."""
         try:
-            with open(self._path, "rb") as file:
-                file.seek(self.offset)
-                data = file.read()
+            file = open(self._path, "rb")  # noqa: SIM115 - only its opening may fail so
         except FileNotFoundError:
             message = f"there is no journal at {self._path}"
             raise NotFoundError(message) from None
-        whole = data[: data.rfind(b"\n") + 1]
-        self.offset += len(whole)
-        return whole.split(b"\n")[:-1]
+        with file:
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self.offset += len(line)
+                yield line[:-1]
 
 
 def read_records(path: Path) -> Iterator[Record]:

@@ -3,11 +3,15 @@
 Times are seconds since the epoch (UTC). Everything inside is plain JSON once written: `encode`
 and `decode` are each other's inverse, and a key that this version does not know is dropped,
 so that an older tako reads a newer journal. An unknown kind is refused unless it is `inert`.
+
+Format 2 keeps a large value in a file of its own (journal/stored.py). The kind of a record that refers to
+one ends in `/2`: a tako that knows only format 1 refuses it as unknown.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import types
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -65,12 +69,28 @@ class ChildExecutionError(FrozenValue):
 
 
 @frozen(eq=False, repr=False)
+class Stored(FrozenValue):
+    """Refers to a value in a file of the tree: the SHA-256 (hex) and the number of its bytes."""
+
+    sha256: str
+    size: int
+
+    def __str__(self) -> str:
+        """Give the text that stands for the value in a journal."""
+        return f"sha256:{self.sha256}:{self.size}"
+
+
+#: Plain JSON, or a reference to it.
+Held = Mapping[str, Any] | Stored
+
+
+@frozen(eq=False, repr=False)
 class EventValue(FrozenValue):
-    """An emitted event as it travels: payload is plain JSON."""
+    """An emitted event as it travels."""
 
     type: str
     schema_version: str
-    payload: Mapping[str, Any]
+    payload: Held
     source: str
     artifact: str
     run_id: str
@@ -121,7 +141,7 @@ class RunStarted(FrozenValue):
     branch: str
     commit: str
     workflow: str
-    inputs: Mapping[str, Any]
+    inputs: Held
     source: str
     config_digest: str
     isolation: str
@@ -282,7 +302,7 @@ class ChildPlanned(FrozenValue):
     branch: str
     commit: str
     workflow: str
-    inputs: Mapping[str, Any]
+    inputs: Held
     #: Which of the subscriptions in its tako.yml, counted from 0.
     subscription: int = 0
 
@@ -392,6 +412,9 @@ Record = (
 )
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Record)}
 _INERT = (SandboxEntered, Noted)
+#: What the kind of a record ends in that refers to a stored value.
+_FORMAT_2 = "/2"
+_STORED = re.compile("sha256:([0-9a-f]{64}):([0-9]{1,12})")
 
 
 class UnknownRecordError(ValueError):
@@ -400,7 +423,7 @@ class UnknownRecordError(ValueError):
 
 def encode(record: Record) -> dict[str, Any]:
     """Give a record as plain JSON: its kind, its fields without those that hold their default."""
-    body: dict[str, Any] = {"kind": type(record).__name__}
+    body: dict[str, Any] = {"kind": type(record).__name__ + (_FORMAT_2 if _refers(record) else "")}
     if isinstance(record, _INERT):
         body["inert"] = True
     body.update(_plain(record))
@@ -413,7 +436,8 @@ def decode(body: Any) -> Record | None:
     Raises `UnknownRecordError` for any other unknown kind, `ValueError` or `TypeError` for fields
     that do not fit.
     """
-    kind = _KINDS.get(_checked(body, dict).get("kind", ""))
+    name = _checked(_checked(body, dict).get("kind", ""), str)
+    kind = _KINDS.get(name.removesuffix(_FORMAT_2))
     if kind is not None:
         record: Record = structure(body, kind)
         return record
@@ -423,10 +447,19 @@ def decode(body: Any) -> Record | None:
     raise UnknownRecordError(message)
 
 
+def _refers(record: Record) -> bool:
+    """Whether a record refers to a stored value."""
+    event = getattr(record, "event", None)
+    held = getattr(record, "inputs", None), event.payload if isinstance(event, EventValue) else None
+    return any(isinstance(value, Stored) for value in held)
+
+
 def _plain(value: Any) -> Any:
     kind = type(value)
     if kind in (str, int, float, bool, type(None)):
         return value
+    if kind is Stored:
+        return str(value)
     if attrs.has(kind):
         return {
             name: _plain(held)
@@ -459,8 +492,8 @@ def structure(value: Any, kind: Any) -> Any:
 @cache
 def _maker(kind: Any) -> Callable[[Any], Any]:
     """What makes values of one type: found once, as asking a type what it is takes longer than the making."""
-    if kind is Any:
-        return lambda value: value
+    if kind in (Any, Held):
+        return _make_held if kind == Held else lambda value: value
     if attrs.has(kind):
         return partial(_make_attrs, kind)
     origin, of = get_origin(kind), get_args(kind)
@@ -513,6 +546,17 @@ def _within(number: float, first: float, last: float) -> float:
         message = f"{number:g} is a time that no calendar has"
         raise ValueError(message)
     return number
+
+
+def _make_held(value: Any) -> Held:
+    if type(value) is not str:
+        plain: dict[str, Any] = _checked(value, dict)
+        return plain
+    found = _STORED.fullmatch(value)
+    if found is None:
+        message = f"expected a reference to a stored value, got {value!r}"
+        raise ValueError(message)
+    return Stored(found[1], int(found[2]))
 
 
 def _make_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:

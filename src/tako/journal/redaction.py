@@ -159,6 +159,7 @@ class Scrubber:
         if not self:
             return record
         if isinstance(record, EventEmitted):
+            # Before it is stored: what is stored is never changed.
             payload = self.scrub_value(record.event.payload)
             return evolve(record, event=evolve(record.event, payload=payload))
         told = {name: getattr(record, name) for name in _TOLD if hasattr(record, name)}

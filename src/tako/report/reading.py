@@ -66,21 +66,14 @@ def read_run(paths: RunDirectory) -> RunView:
             raise
         # Its first record is to come, or it was killed before that.
         state = RunState()
-    return RunView(paths, state, is_locked(root_of(paths).lock))
+    return RunView(paths, state, is_locked(paths.root.lock))
 
 
 def way_on(view: RunView, words: str = "to go on") -> str:
     """What to do about a run that did not succeed: `words` and a command; what never began, begins anew."""
     if not view.has_begun and not view.paths.is_child:
         return "to start it anew: tako exec WORKFLOW"
-    return f"{words}: tako exec --resume {root_of(view.paths).run_id}"
-
-
-def root_of(paths: RunDirectory) -> RunDirectory:
-    """The root run's directory of any run of its tree."""
-    while paths.is_child:
-        paths = RunDirectory(paths.path.parent.parent)
-    return paths
+    return f"{words}: tako exec --resume {view.paths.root.run_id}"
 
 
 def root_runs(home: Home) -> list[RunDirectory]:

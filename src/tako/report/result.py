@@ -9,14 +9,15 @@ encoding stands in its way.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
-from attrs import asdict
+from attrs import asdict, evolve
 
 from tako.engine.root.results import fan_out_result
 from tako.journal.fold import ChildState, StepState
-from tako.journal.records import ChildExecutionError
+from tako.journal.records import ChildExecutionError, EventValue, Held
+from tako.journal.stored import StoredValueError, Values
 from tako.report.interruption import interruption
 from tako.report.reading import RunView, moment
 from tako.report.tree_view import failures
@@ -24,16 +25,16 @@ from tako.report.tree_view import failures
 
 def write_result(view: RunView, stream: TextIO, *, exit_code: int | None = None) -> None:
     """Write one JSON object and a newline."""
-    stream.writelines(_run(view, top=True, exit_code=exit_code))
+    stream.writelines(_run(view, Values(view.paths), top=True, exit_code=exit_code))
     stream.write("\n")
 
 
-def _run(view: RunView, *, top: bool = False, exit_code: int | None = None) -> Iterator[str]:
-    yield _open(_head(view))
+def _run(view: RunView, values: Values, *, top: bool = False, exit_code: int | None = None) -> Iterator[str]:
+    yield _open(_head(view, values))
     yield ',"steps":['
     for number, step in enumerate(view.state.steps.values()):
         yield "," if number else ""
-        yield from _step(view, step)
+        yield from _step(view, step, values)
     yield "]"
     if top:
         settled = view.state.settled
@@ -66,7 +67,7 @@ def _joined(pieces: Iterable[str]) -> Iterator[str]:
         yield f",{piece}" if number else piece
 
 
-def _head(view: RunView) -> dict[str, Any]:
+def _head(view: RunView, values: Values) -> dict[str, Any]:
     started, finished = view.state.started, view.state.finished
     return {
         "run_id": view.paths.run_id,
@@ -75,7 +76,7 @@ def _head(view: RunView) -> dict[str, Any]:
         "branch": started.branch if started else None,
         "commit": started.commit if started else None,
         "workflow": started.workflow if started else None,
-        "inputs": dict(started.inputs) if started else {},
+        "inputs": _held(values, started.inputs) if started else {},
         "isolation": started.isolation if started else None,
         "started": moment(started.at) if started else None,
         "duration_s": finished.duration_s if finished else None,
@@ -86,7 +87,7 @@ def _head(view: RunView) -> dict[str, Any]:
     }
 
 
-def _step(view: RunView, step: StepState) -> Iterator[str]:
+def _step(view: RunView, step: StepState, values: Values) -> Iterator[str]:
     finished = step.finished
     yield _open(
         {
@@ -111,13 +112,16 @@ def _step(view: RunView, step: StepState) -> Iterator[str]:
         }
     )
     if step.id in view.state.fan_outs:
-        yield from _fan_out(view, step.id)
+        yield from _fan_out(view, step.id, values)
     yield "}"
 
 
-def _fan_out(view: RunView, step_id: str) -> Iterator[str]:
+def _fan_out(view: RunView, step_id: str, values: Values) -> Iterator[str]:
     told = fan_out_result(view.state, step_id)
-    result = asdict(told) | {"errors": [_failure(error) for error in told.errors]}
+    result = asdict(told) | {
+        "event": _event(values, told.event),
+        "errors": [_failure(error) for error in told.errors],
+    }
     fan_out = view.state.fan_outs[step_id]
     result["filtered_out"] = [
         {"repository": record.repository, "workflow": record.workflow, "reason": record.reason}
@@ -128,15 +132,27 @@ def _fan_out(view: RunView, step_id: str) -> Iterator[str]:
     yield ',"children":['
     for number, child in enumerate(fan_out.children.values()):
         yield "," if number else ""
-        yield from _child(view, child)
+        yield from _child(view, child, values)
     yield "]}"
 
 
-def _child(view: RunView, child: ChildState) -> Iterator[str]:
+def _event(values: Values, event: EventValue) -> dict[str, Any]:
+    return asdict(evolve(event, payload={})) | {"payload": _held(values, event.payload)}
+
+
+def _held(values: Values, held: Held) -> Mapping[str, Any] | None:
+    """A value that may be stored; None where that is gone: all else of the run is told nevertheless."""
+    try:
+        return values.read(held)
+    except StoredValueError:
+        return None
+
+
+def _child(view: RunView, child: ChildState, values: Values) -> Iterator[str]:
     own = view.child(child.plan.run_id)
     # One that was ended before its worker wrote a line has a journal that does not say what it is.
     if own is not None and own.state.started is not None:
-        yield from _run(own)
+        yield from _run(own, values)
         return
     plan, finished = child.plan, child.finished
     yield json.dumps(
@@ -147,7 +163,7 @@ def _child(view: RunView, child: ChildState) -> Iterator[str]:
             "branch": plan.branch,
             "commit": plan.commit,
             "workflow": plan.workflow,
-            "inputs": dict(plan.inputs),
+            "inputs": _held(values, plan.inputs),
             "message": finished.error.message if finished and finished.error else "",
             "steps": [],
         }

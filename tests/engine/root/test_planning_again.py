@@ -13,12 +13,15 @@ from tako.config.loader import load_config_file
 from tako.config.schema import Workflow
 from tako.engine.fan_out.deliveries import Deliveries, Delivery
 from tako.engine.fan_out.fan_out_executor import FanOutExecutor, FanOutPlan
+from tako.engine.run.events import from_value
 from tako.engine.run.run_ids import RunIds
 from tako.engine.run.spec import RunSpec
 from tako.errors import ConfigError, DiskFullError, NotFoundError, Problem, TakoError, UsageError
+from tako.events.event import fingerprint
 from tako.journal.fold import FanOutState, fold
 from tako.journal.log import line_of
 from tako.journal.records import ChildFinished, ChildPlanned, EventEmitted, FanOutPlanned
+from tako.journal.stored import Values
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
 from tako.repositories.reference import Reference, Repository, parse_repository
@@ -179,7 +182,8 @@ def test_a_child_that_could_not_be_pinned_is_planned_now_under_its_id(
     repositories.subscribes("acme/app", _config("check", inputs={"version": "{{ .event.payload.version }}"}))
     unpinned = _plan(1, "App", commit="", inputs={})
     # It is known to have been planned for this event: that is no reason to leave it out.
-    deliveries = Deliveries(lambda: [Delivery(event(), unpinned)])
+    heard = fingerprint(from_value(event(), Values(parent.paths)))
+    deliveries = Deliveries(lambda: [Delivery(heard, unpinned)])
     plan = _again(parent, repositories, _fan_out(unpinned), deliveries=deliveries)
     [child] = plan.children
     assert child.error is None

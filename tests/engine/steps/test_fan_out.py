@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from tako.config.schema import EventSpec, Produces, Step
-from tako.engine.steps.fan_out import build_event, from_value, to_value
+from tako.engine.run.events import from_value, to_value
+from tako.engine.steps.fan_out import build_event
 from tako.errors import UsageError
 from tako.journal.fold import fold
 from tako.journal.records import EventEmitted, Record, StepFinished
+from tako.journal.stored import Values
+from tako.layout import RunDirectory
 from tests.support.records import T0, event, run_id, run_started
 from tests.support.segments import run_spec
 
@@ -135,10 +138,10 @@ def test_what_cannot_be_an_event_is_refused(tmp_path: Path, options: dict[str, A
         _emitted(tmp_path, **options)
 
 
-def test_an_event_comes_back_from_its_value() -> None:
-    assert to_value(from_value(event())) == event()
+def test_an_event_comes_back_from_its_value(tmp_path: Path) -> None:
+    assert to_value(from_value(event(), Values(RunDirectory(tmp_path)))) == event()
 
 
-def test_a_value_of_the_journal_that_is_no_event_is_refused() -> None:
+def test_a_value_of_the_journal_that_is_no_event_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        from_value(event(type="no type"))
+        from_value(event(type="no type"), Values(RunDirectory(tmp_path)))

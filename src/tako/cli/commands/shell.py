@@ -36,7 +36,7 @@ from tako.journal.log import Writer
 from tako.layout import BASH, Home, RunDirectory, home_from
 from tako.recovery.ownership import held_error, lock_error, share
 from tako.recovery.settled import settled_record
-from tako.report.reading import find_run, root_of
+from tako.report.reading import find_run
 from tako.sandbox.levels import choose
 from tako.system import terminals
 from tako.system.user_environment import put_aside, user_environment
@@ -106,7 +106,7 @@ def _held(paths: RunDirectory) -> Iterator[tuple[RunDirectory, RunState]]:
 
     Raises `HeldError` saying who executes it, or has a shell in it.
     """
-    root = root_of(paths)
+    root = paths.root
     try:
         lock = share(root)
     except OSError as error:

@@ -6,7 +6,9 @@ a checkout or tako.yml that changed is a `UsageError` unless it was accepted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -22,6 +24,7 @@ from tako.engine.run.spec import RunSpec
 from tako.errors import NotFoundError, UsageError
 from tako.journal.fold import RunState
 from tako.journal.records import RunStarted
+from tako.journal.stored import Values
 from tako.layout import CONFIG_NAME, RunDirectory
 from tako.repositories.git import checkout_state
 from tako.repositories.reference import parse_repository
@@ -47,7 +50,7 @@ def make_again(context: ExecContext, paths: RunDirectory, state: RunState) -> Re
     if started is None:
         message = f"run {paths.run_id} ended before it began"
         raise NotFoundError(message, hint="start it anew: tako exec WORKFLOW")
-    source, changes = _source(context, started)
+    source, changes = _source(context, started, Values(paths))
     if changes and not context.request.accept_changes:
         message = f"{source.source} is not as the run left it: {'; '.join(changes)}"
         hint = "undo that, or go on with it as it is: --accept-changes"
@@ -80,12 +83,13 @@ def _resumption(request: Request, source: RootSource, *, changed: bool) -> Resum
     )
 
 
-def _source(context: ExecContext, started: RunStarted) -> tuple[RootSource, list[str]]:
+def _source(context: ExecContext, started: RunStarted, values: Values) -> tuple[RootSource, list[str]]:
     """What the root run is made from, and how it differs from what it was."""
-    return _checkout(started) if started.in_place else (_snapshot(context, started), [])
+    inputs = values.read(started.inputs)
+    return _checkout(started, inputs) if started.in_place else (_snapshot(context, started, inputs), [])
 
 
-def _checkout(started: RunStarted) -> tuple[RootSource, list[str]]:
+def _checkout(started: RunStarted, inputs: Mapping[str, Any]) -> tuple[RootSource, list[str]]:
     checkout = Path(started.source)
     config = load_config_file(checkout / CONFIG_NAME)
     found = checkout_state(checkout)
@@ -96,17 +100,20 @@ def _checkout(started: RunStarted) -> tuple[RootSource, list[str]]:
         changes.append(f"HEAD is {found.commit[:12] or 'gone'}, it was {started.commit[:12] or 'none'}")
     if found.tracked_changes != started.tracked_changes:
         changes.append("its tracked files have changed")
-    source = _root_source(started, config, checkout, changed=bool(changes))
+    source = _root_source(started, config, checkout, inputs, changed=bool(changes))
     return evolve(source, commit=found.commit, tracked_changes=found.tracked_changes), changes
 
 
-def _snapshot(context: ExecContext, started: RunStarted) -> RootSource:
+def _snapshot(context: ExecContext, started: RunStarted, inputs: Mapping[str, Any]) -> RootSource:
     pinned = context.cache.pinned(parse_repository(started.repository), started.branch, started.commit)
     snapshot = context.cache.snapshot(pinned)
-    return _root_source(started, load_config_file(snapshot / CONFIG_NAME), snapshot, changed=False)
+    config = load_config_file(snapshot / CONFIG_NAME)
+    return _root_source(started, config, snapshot, inputs, changed=False)
 
 
-def _root_source(started: RunStarted, config: Config, source: Path, *, changed: bool) -> RootSource:
+def _root_source(
+    started: RunStarted, config: Config, source: Path, inputs: Mapping[str, Any], *, changed: bool
+) -> RootSource:
     workflow = runnable(config, started.workflow, "exec")
     return RootSource(
         repository=started.repository,
@@ -115,7 +122,7 @@ def _root_source(started: RunStarted, config: Config, source: Path, *, changed: 
         source=source,
         config=config,
         workflow=workflow,
-        inputs=resolve_inputs(workflow, dict(started.inputs)) if changed else started.inputs,
+        inputs=resolve_inputs(workflow, dict(inputs)) if changed else inputs,
         in_place=started.in_place,
         tracked_changes=started.tracked_changes,
     )

@@ -27,14 +27,15 @@ from tako.engine.workers.forked_cell import ForkedCell
 from tako.errors import HeldError, NotFoundError, UsageError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, read_records
-from tako.journal.records import SUCCEEDED, Record
+from tako.journal.records import SUCCEEDED, EventValue, Record
+from tako.journal.stored import StoredValueError, Values
 from tako.layout import RunDirectory
 from tako.recovery.index import note_opened
 from tako.recovery.ownership import claim, declare, held_error, lock_error
 from tako.recovery.reaper import REAPED, SETTLED, Reaped, reap_run
 from tako.recovery.sweep import leave, sweep
 from tako.recovery.trash import empty
-from tako.report.reading import find_run, read_run, root_of
+from tako.report.reading import find_run, read_run
 from tako.report.result import write_result
 from tako.system.files import size_of
 from tako.system.user_environment import withhold
@@ -139,7 +140,7 @@ def _held(
 
     With `post` it is ours, if its journal still has the bytes that were `seen` of it.
     """
-    paths = root_of(find_run(context.home, request.resume))
+    paths = find_run(context.home, request.resume).root
     try:
         lock = claim(paths)
     except OSError as error:
@@ -206,6 +207,7 @@ def _delivered(paths: RunDirectory) -> Iterator[Delivery]:
     """All children that were planned in a tree, from its journals."""
     from tako.engine.fan_out.deliveries import Delivery
 
+    values = Values(paths)
     waiting = [paths]
     while waiting:
         own = waiting.pop()
@@ -219,6 +221,18 @@ def _delivered(paths: RunDirectory) -> Iterator[Delivery]:
             continue
         # What was planned only in part is planned again.
         for fan_out in (known for known in state.fan_outs.values() if known.planned is not None):
+            event = _fingerprint(fan_out.emitted.event, values)
             for child in fan_out.children.values():
-                yield Delivery(fan_out.emitted.event, child.plan)
+                yield Delivery(event, child.plan)
                 waiting.append(own.child(child.plan.run_id))
+
+
+def _fingerprint(event: EventValue, values: Values) -> str:
+    from tako.engine.run.events import from_value
+    from tako.events.event import fingerprint
+
+    try:
+        return fingerprint(from_value(event, values))
+    except StoredValueError:
+        # What it said cannot be known any more: it counts as an event of its own.
+        return ""

@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
-from tako.engine.steps.fan_out import from_value
 from tako.errors import UsageError
-from tako.events.event import Event, fingerprint
-from tako.journal.records import ChildPlanned, EventValue
+from tako.journal.records import ChildPlanned
 from tako.repositories.reference import parse_repository
 from tako.values import FrozenValue
 
@@ -23,9 +21,9 @@ CHILDREN_MAX = 10_000
 
 @frozen(eq=False, repr=False)
 class Delivery(FrozenValue):
-    """One child that was planned, with the event that it answers."""
+    """One child that was planned, with the fingerprint of the event that it answers."""
 
-    event: EventValue
+    event: str
     plan: ChildPlanned
 
 
@@ -39,8 +37,8 @@ class Deliveries:
         self._children = 0
         self._lock = threading.Lock()
 
-    def is_first(self, event: Event, plan: ChildPlanned) -> bool:
-        """Whether the event has not reached this subscription yet; it has from now on."""
+    def is_first(self, event: str, plan: ChildPlanned) -> bool:
+        """Whether the event of that fingerprint has not reached this subscription; it has from now on."""
         key = _key(event, plan)
         with self._lock:
             self._recall()
@@ -60,11 +58,11 @@ class Deliveries:
 
     def _recall(self) -> None:
         if self._before is not None:
-            before = [_key(from_value(delivery.event), delivery.plan) for delivery in self._before()]
+            before = [_key(delivery.event, delivery.plan) for delivery in self._before()]
             self._children += len(before)
             self._seen.update(before)
             self._before = None
 
 
-def _key(event: Event, plan: ChildPlanned) -> tuple[str, str, str, int]:
-    return fingerprint(event), parse_repository(plan.repository).key, plan.workflow, plan.subscription
+def _key(event: str, plan: ChildPlanned) -> tuple[str, str, str, int]:
+    return event, parse_repository(plan.repository).key, plan.workflow, plan.subscription

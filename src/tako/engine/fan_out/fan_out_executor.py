@@ -20,11 +20,11 @@ from tako.config.inputs import resolve_inputs
 from tako.config.loader import load_config_file
 from tako.config.schema import Config, Subscription, Workflow
 from tako.engine.fan_out.deliveries import Deliveries
+from tako.engine.run.events import from_value
 from tako.engine.run.run_ids import RunIds
 from tako.engine.run.runnable import runnable
 from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.limits import DoesNotFitError
-from tako.engine.steps.fan_out import from_value
 from tako.errors import (
     ConfigError,
     InputsInvalidError,
@@ -33,7 +33,7 @@ from tako.errors import (
     UnexpectedError,
     UsageError,
 )
-from tako.events.event import Event
+from tako.events.event import Event, fingerprint
 from tako.events.matching import Filtered, match
 from tako.events.scope import event_scope
 from tako.expressions.cel import evaluate_condition
@@ -47,6 +47,7 @@ from tako.journal.records import (
     RunStarted,
     SubscriptionFiltered,
 )
+from tako.journal.stored import Values
 from tako.layout import CONFIG_NAME
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
@@ -134,14 +135,15 @@ class FanOutExecutor:
         Raises `TakoError` when nothing can be planned at all: depth, number of children, the cache.
         """
         warnings = self._check_depth(parent)
-        event = from_value(emitted.event)
+        heard = _heard(parent, emitted)
+        event = heard.event
         children: list[PlannedChild] = []
         filtered: list[SubscriptionFiltered] = []
         found = 0
         for candidate in self._repositories.discover(event.source, event.artifact, event.type):
             found += 1
             record = self._record(emitted.step, candidate, self._run_ids.new())
-            outcome = self._consider(parent, event, candidate, record)
+            outcome = self._consider(parent, heard, candidate, record)
             if isinstance(outcome, PlannedChild):
                 children.append(outcome)
             else:
@@ -160,17 +162,20 @@ class FanOutExecutor:
         left = [
             _as_begun(parent, child.plan) for child in fan_out.children.values() if child.finished is None
         ]
-        event = from_value(fan_out.emitted.event)
         found: list[Candidate] = []
+        heard = None
+        # Those that are pinned need nothing of the event: their inputs are recorded.
         if any(not plan.commit for plan in left):
+            heard = _heard(parent, fan_out.emitted)
+            event = heard.event
             found = list(self._repositories.discover(event.source, event.artifact, event.type))
         children: list[PlannedChild] = []
         gone: list[ChildPlanned] = []
         for plan in left:
             again = (
                 [self._guarded(plan, partial(self._pin_again, plan))]
-                if plan.commit
-                else self._reconsider(parent, event, plan, found)
+                if heard is None or plan.commit
+                else self._reconsider(parent, heard, plan, found)
             )
             children += again
             gone += [] if again else [plan]
@@ -186,7 +191,7 @@ class FanOutExecutor:
         return _planned(plan, workflow, source, config, self._mounts(repository, workflow))
 
     def _reconsider(
-        self, parent: RunSpec, event: Event, plan: ChildPlanned, found: list[Candidate]
+        self, parent: RunSpec, heard: _Heard, plan: ChildPlanned, found: list[Candidate]
     ) -> list[PlannedChild]:
         """Plan a child anew that could not be planned, under the id that it has.
 
@@ -202,7 +207,7 @@ class FanOutExecutor:
         for candidate in candidates:
             run_id = self._run_ids.new() if children else plan.run_id
             record = self._record(plan.step, candidate, run_id)
-            outcome = self._consider(parent, event, candidate, record, again=True)
+            outcome = self._consider(parent, heard, candidate, record, again=True)
             children += [outcome] if isinstance(outcome, PlannedChild) else []
         return children
 
@@ -218,7 +223,7 @@ class FanOutExecutor:
     def _consider(
         self,
         parent: RunSpec,
-        event: Event,
+        heard: _Heard,
         candidate: Candidate,
         record: ChildPlanned,
         *,
@@ -228,12 +233,12 @@ class FanOutExecutor:
         if candidate.error or candidate.config is None or subscription is None:
             error = candidate.error or NotFoundError("its tako.yml cannot be read")
             return PlannedChild(record, error=self._error(record, error))
-        refused = self._guarded(record, partial(self._match, event, subscription, record))
+        refused = self._guarded(record, partial(self._match, heard.event, subscription, record))
         if refused is not None:
             return refused
-        if not again and not self._deliveries.is_first(event, record):
+        if not again and not self._deliveries.is_first(heard.fingerprint, record):
             return self._filtered(record, "the same event reached it already in this run", skipped=True)
-        return self._guarded(record, partial(self._prepare, parent, event, candidate, subscription, record))
+        return self._guarded(record, partial(self._prepare, parent, heard, candidate, subscription, record))
 
     def _match(
         self, event: Event, subscription: Subscription, record: ChildPlanned
@@ -274,7 +279,7 @@ class FanOutExecutor:
     def _prepare(
         self,
         parent: RunSpec,
-        event: Event,
+        heard: _Heard,
         candidate: Candidate,
         subscription: Subscription,
         record: ChildPlanned,
@@ -284,10 +289,10 @@ class FanOutExecutor:
         _refuse_cycle(parent, candidate.repository.key, subscription.workflow)
         workflow = runnable(config, subscription.workflow, "event")
         given = {
-            name: render_value(value, {"event": event_scope(event)})
+            name: render_value(value, {"event": event_scope(heard.event)})
             for name, value in subscription.inputs.items()
         }
-        inputs = resolve_inputs(workflow, given)
+        inputs = heard.values.keep(resolve_inputs(workflow, given))
         mounts = self._mounts(candidate.repository, workflow)
         self._secrets(candidate.repository, workflow)
         resolved = self._repositories.resolve(Reference(candidate.repository, candidate.branch))
@@ -303,6 +308,21 @@ class FanOutExecutor:
             kind=kind_of(error),
             message=error.message,
         )
+
+
+@frozen(eq=False, repr=False)
+class _Heard(FrozenValue):
+    """An event that is being answered: whole, as what two of them are compared by, and its tree's values."""
+
+    event: Event
+    fingerprint: str
+    values: Values
+
+
+def _heard(parent: RunSpec, emitted: EventEmitted) -> _Heard:
+    values = Values(parent.paths)
+    event = from_value(emitted.event, values)
+    return _Heard(event, fingerprint(event), values)
 
 
 def _planned(

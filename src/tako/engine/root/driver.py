@@ -50,6 +50,7 @@ from tako.journal.records import (
     StopRequested,
     WorkerDied,
 )
+from tako.journal.stored import StoredValueError
 from tako.system.removal import remove_tree
 from tako.system.signals import STOPPING, SignalPipe, name_of
 from tako.values import FrozenValue
@@ -334,6 +335,8 @@ class Driver:
             self._machine_fault(error)
             # At once: not even the run's next segment may start.
             self._do(self._machine.handle(h.StopAsked()))
+        elif isinstance(error, StoredValueError):
+            self._fault = self._fault or error.message
         elif not isinstance(error, TakoError):
             self._bug = self._bug or f"{type(error).__name__}: {error}"
 

@@ -8,10 +8,15 @@ from typing import Any
 from tako.engine.run.spec import RunSpec
 from tako.expressions.text import rendered_all
 from tako.journal.fold import RunState
+from tako.journal.records import EventValue
+from tako.journal.stored import Values
 
 
-def run_scope(spec: RunSpec, state: RunState) -> dict[str, Any]:
-    """The names that a template may use; raises `UsageError` where the workflow's own `env` has a mistake."""
+def run_scope(spec: RunSpec, state: RunState, values: Values) -> dict[str, Any]:
+    """The names that a template may use; `values` are those of its tree.
+
+    Raises `UsageError` where the workflow's own `env` has a mistake, `StoredValueError`.
+    """
     steps = {}
     for step in spec.workflow.steps:
         finished = state.step(step.id).finished
@@ -21,16 +26,15 @@ def run_scope(spec: RunSpec, state: RunState) -> dict[str, Any]:
                 "status": finished.status,
                 "exit_code": finished.exit_code,
             }
-    scope: dict[str, Any] = {"inputs": dict(spec.inputs), "steps": steps}
+    scope: dict[str, Any] = {"inputs": dict(values.read(spec.inputs)), "steps": steps}
     if spec.event is not None:
-        scope["event"] = _event_scope(spec)
+        scope["event"] = _event_scope(spec.event, values)
     scope["env"] = rendered_all(spec.workflow.env, scope) | state.environment
     return scope
 
 
-def _event_scope(spec: RunSpec) -> Mapping[str, Any]:
-    from tako.engine.steps.fan_out import from_value
+def _event_scope(event: EventValue, values: Values) -> Mapping[str, Any]:
+    from tako.engine.run.events import from_value
     from tako.events.scope import event_scope
 
-    assert spec.event is not None
-    return event_scope(from_value(spec.event))
+    return event_scope(from_value(event, values))

@@ -9,7 +9,7 @@ import itertools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
@@ -22,7 +22,7 @@ from tako.values import FrozenValue
 
 if TYPE_CHECKING:
     # The root makes a segment before it needs any record.
-    from tako.journal.records import EventValue
+    from tako.journal.records import EventValue, Held
 
 #: Seconds between SIGTERM and SIGKILL of a step, while the root lives.
 GRACE_S = 10.0
@@ -47,7 +47,7 @@ class RunSpec(FrozenValue):
     workflow: Workflow
     config_digest: str
     artifact_names: tuple[str, ...]
-    inputs: Mapping[str, Any]
+    inputs: Held
     isolation: Isolation
     #: What the steps' environment is made from: the user's own, or what is left of it for a child.
     environment: Mapping[str, str]

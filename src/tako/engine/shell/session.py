@@ -28,6 +28,7 @@ from tako.engine.steps.shell import over_limit_message
 from tako.errors import TakoError, UsageError
 from tako.expressions.text import rendered_all
 from tako.journal.fold import RunState
+from tako.journal.stored import StoredValueError, Values
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Breach, Watchdog
 from tako.system.namespaces import enter_own_namespaces
@@ -101,9 +102,9 @@ class ShellSession:
         spec = self._spec
         variables = base_environment(spec, self._sandbox.seen, self._sandbox.temporary)
         try:
-            scope = run_scope(spec, self._state)
+            scope = run_scope(spec, self._state, Values(spec.paths))
             variables |= {**scope["env"], **rendered_all(self._step.env, scope)}
-        except UsageError as error:
+        except (UsageError, StoredValueError) as error:
             self._on_note(f"without the `env` of step {self._step.id}: {error}")
         return with_own_agent(spec, variables) | step_variables(spec, self._sandbox.seen, self._step.id)
 

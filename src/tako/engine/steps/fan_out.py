@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tako.config.schema import EventSpec, Step, Workflow
+from tako.engine.run.events import to_value
 from tako.engine.run.spec import RunSpec
 from tako.events.event import DEFAULT_ARTIFACT, Event
 from tako.expressions.templates import render, render_value
 from tako.journal.fold import RunState
-from tako.journal.records import SUCCEEDED, EventEmitted, EventValue
+from tako.journal.records import SUCCEEDED, EventEmitted
 
 _DEFAULT_VERSION = "1.0.0"
 
@@ -79,27 +80,3 @@ def _artifact(spec: RunSpec, options: Mapping[str, Any], producer: Step | None) 
     if chosen:
         return chosen
     return spec.artifact_names[0] if len(spec.artifact_names) == 1 else DEFAULT_ARTIFACT
-
-
-def to_value(event: Event) -> EventValue:
-    """The event as the journal keeps it."""
-    return EventValue(
-        type=event.type,
-        schema_version=event.schema_version,
-        payload=event.payload,
-        source=event.source,
-        artifact=event.artifact,
-        run_id=event.run_id,
-    )
-
-
-def from_value(value: EventValue) -> Event:
-    """Undo `to_value`; raises `UsageError` for a value that is no event."""
-    return Event(
-        type=value.type,
-        schema_version=value.schema_version,
-        payload=value.payload,
-        source=value.source,
-        artifact=value.artifact,
-        run_id=value.run_id,
-    )

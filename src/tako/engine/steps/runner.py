@@ -48,6 +48,7 @@ from tako.journal.records import (
     WorkspaceRebuilt,
 )
 from tako.journal.redaction import Scrubber
+from tako.journal.stored import Values
 from tako.sandbox.started import SandboxFailedError
 from tako.system.files import size_of
 from tako.system.identity import own_identity
@@ -75,6 +76,7 @@ class Runner:
         self._problem = problem
         self._scrubber = Scrubber(segment.secrets.hidden)
         self._state = RunState()
+        self._values = Values(segment.run.paths)
 
     def run(self) -> SegmentEnd:
         """Execute; raises `MachineError` only when the run's journal cannot be used at all."""
@@ -82,6 +84,7 @@ class Runner:
             self._journal = journal
             for record in journal.records:
                 self._state.apply(record)
+            journal.records = []
             try:
                 return self._execute()
             except WriteFailedError as error:
@@ -188,7 +191,7 @@ class Runner:
             return True
         from tako.expressions.cel import compile_condition
 
-        scope = run_scope(self._spec, self._state)
+        scope = run_scope(self._spec, self._state, self._values)
         try:
             # Without an event `has(event.type)` is false, so that one workflow can serve both causes.
             if compile_condition(step.condition, tuple({*scope, "event"})).evaluate(scope):
@@ -220,7 +223,7 @@ class Runner:
             clock=self._clock,
             scrubber=self._scrubber,
         )
-        scope = run_scope(self._spec, self._state)
+        scope = run_scope(self._spec, self._state, self._values)
         result = shell.run(step, attempt, scope, {**self._base, **scope["env"]})
         for artifact, files in result.artifacts.items():
             self._record(ArtifactCollected(self._clock(), step.id, artifact, files))
@@ -238,7 +241,7 @@ class Runner:
         from tako.engine.steps.fan_out import build_event
 
         try:
-            scope = run_scope(self._spec, self._state)
+            scope = run_scope(self._spec, self._state, self._values)
             emitted = build_event(self._spec, step, self._state, scope, clock=self._clock)
         except (UsageError, ValueError) as error:
             self._record(
@@ -304,6 +307,6 @@ class Runner:
         return outputs
 
     def _record(self, record: Record, *, final: bool = False) -> None:
-        record = self._scrubber.scrub_record(record)
+        record = self._values.keep_event(self._scrubber.scrub_record(record))
         self._journal.append(record, final=final)
         self._state.apply(record)
