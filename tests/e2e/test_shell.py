@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from tako.errors import HeldError
 from tako.journal.log import Writer
 from tako.system.files import is_locked, try_lock
 from tests.support import isolations, run_processes, runner
+from tests.support.handed_over import HANDING, listening, taken
 from tests.support.scenes import FAN_OUT, Scene, children
 from tests.support.terminals import Person, at_a_terminal
 
@@ -162,6 +164,16 @@ def test_a_command_gets_the_users_streams_and_gives_its_exit_code(scene: Scene, 
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (9, data, b"said\n")
+
+
+def test_a_stranger_who_has_the_commands_pipe_is_not_waited_for(scene: Scene) -> None:
+    run = _failed(scene, "process")
+    with tempfile.TemporaryDirectory() as short, listening(Path(short) / "s") as listener:
+        words = ("shell", run.name, "--", "python3", "-c", HANDING, f"{short}/s")
+        with scene.tako.started(*words) as process, taken(listener) as (_, connection):
+            connection.send(b"x")
+            said, _ = process.communicate(timeout=runner.GENEROUS_S)
+    assert (process.returncode, said) == (0, "last words\n")
 
 
 @pytest.mark.parametrize("level", isolations.LEVELS)

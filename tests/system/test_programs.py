@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tako.system.pipes import Pipes
+from tako.system.processes import HELPERS
 from tako.system.programs import run_program
+from tests.support.daemons import daemon, in_time
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "WORD": "given"}
 
@@ -45,24 +50,62 @@ def test_after_its_time_it_is_killed_with_all_it_started(tmp_path: Path) -> None
 
 
 def test_an_interrupt_kills_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    import subprocess
-
-    real = subprocess.Popen.communicate
     pids: list[int] = []
 
-    def interrupted(
-        self: subprocess.Popen[bytes], data: bytes | None = None, timeout: float | None = None
-    ) -> tuple[bytes, bytes]:
-        if not pids:
-            pids.append(self.pid)
-            raise KeyboardInterrupt
-        return real(self, data, timeout)
+    def noted(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        process = start()
+        pids.append(process.pid)
+        return process
 
-    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(HELPERS, "start", noted)
+    monkeypatch.setattr(Pipes, "attend", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_program(["sleep", "600"], environment=ENVIRONMENT)
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+def test_much_goes_in_and_out_at_once() -> None:
+    data = bytes(range(256)) * 8192
+    ended = run_program(["sh", "-c", "tee /dev/stderr"], environment=ENVIRONMENT, stdin=data)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, data, data)
+
+
+def test_a_program_need_not_read_what_it_is_given() -> None:
+    ended = run_program(["sh", "-c", "echo done"], environment=ENVIRONMENT, stdin=b"x" * (1 << 20))
+    assert (ended.returncode, ended.stdout) == (0, b"done\n")
+
+
+def test_what_it_leaves_with_its_pipes_is_not_waited_for(tmp_path: Path) -> None:
+    with daemon(tmp_path) as left:
+        script = f"echo out; echo err >&2; {left.script}; exit 3"
+        ended = in_time(lambda: run_program(["sh", "-c", script], environment=ENVIRONMENT))
+        assert (ended.returncode, ended.stdout, ended.stderr) == (3, b"out\n", b"err\n")
+        assert left.is_there
+
+
+def test_nor_is_it_after_its_time(tmp_path: Path) -> None:
+    with daemon(tmp_path) as left:
+        script = f"echo out; {left.script}; sleep 600"
+        ended = in_time(lambda: run_program(["sh", "-c", script], environment=ENVIRONMENT, timeout_s=0.5))
+        assert (ended.timed_out, ended.stdout) == (True, b"out\n")
+        assert left.is_there
+
+
+def test_nor_is_one_that_never_stops_writing(tmp_path: Path) -> None:
+    with daemon(tmp_path, 'yes >&2 & trap "kill $!" EXIT') as left:
+        ended = in_time(lambda: run_program(["sh", "-c", left.script], environment=ENVIRONMENT))
+        assert ended.returncode == 0
+
+
+def test_what_was_written_before_the_end_is_read_to_the_last_byte(tmp_path: Path) -> None:
+    with daemon(tmp_path) as left:
+        script = f"{left.script}; head -c 300000 /dev/zero; head -c 65536 /dev/zero >&2"
+        ended = in_time(lambda: run_program(["sh", "-c", script], environment=ENVIRONMENT))
+        assert (len(ended.stdout), len(ended.stderr)) == (300000, 65536)
 
 
 def test_a_program_that_is_missing_is_an_os_error() -> None:

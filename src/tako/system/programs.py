@@ -1,23 +1,31 @@
 """Runs a helper program to its end: own session, bounded time, nothing of it left behind.
 
 In flow arguments, a complete environment and bytes for stdin; out flow exit code and output.
-The program has no terminal (setsid(2)), so that nothing it starts can ask a question there. When
-its time is over its whole process group is killed.
+The program has no terminal (setsid(2)), so that nothing it starts can ask a question there. It is over when
+the program has ended and what was written so far is read: what it leaves in a session of its own, as ssh
+and credential helpers do for the next call, is not waited for. When its time is over its whole process
+group is killed.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import IO
 
 from attrs import frozen
 
 from tako.system import crash_points
+from tako.system.pipes import Pipes
 from tako.system.processes import HELPERS, signal_group
 from tako.values import FrozenValue
+
+#: For what others still write that have the program's pipes.
+_GRACE_S = 0.2
+#: How long a killed program may take to be gone.
+_GONE_WITHIN_S = 10.0
 
 
 @frozen(eq=False, repr=False)
@@ -36,7 +44,6 @@ def run_program(
     environment: Mapping[str, str],
     cwd: Path | None = None,
     stdin: bytes = b"",
-    stdout: IO[bytes] | int = subprocess.PIPE,
     timeout_s: float | None = None,
 ) -> Ended:
     """Run a program and wait for it, at most `timeout_s` seconds.
@@ -51,23 +58,37 @@ def run_program(
             env=environment,
             cwd=cwd,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=stdout,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
     )
     crash_points.after("start", name)
     try:
-        output, errors = process.communicate(stdin or None, timeout_s)
-    except subprocess.TimeoutExpired:
-        signal_group(process.pid, signal.SIGKILL)
-        output, errors = process.communicate()
-        return Ended(process.returncode, output or b"", errors, timed_out=True)
+        return _to_its_end(process, stdin, timeout_s)
     except BaseException:
         # An interrupt must not leave a fetch running; the group is killed before the error goes on.
         signal_group(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
         raise
     finally:
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
         HELPERS.ended(process.pid)
-    return Ended(process.returncode, output or b"", errors)
+
+
+def _to_its_end(process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float | None) -> Ended:
+    pipes = Pipes(process, stdin)
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        in_time = pipes.attend(pidfd, timeout_s)
+        if not in_time:
+            signal_group(process.pid, signal.SIGKILL)
+            pipes.attend(pidfd, _GONE_WITHIN_S)
+    finally:
+        os.close(pidfd)
+    pipes.drain(_GRACE_S)
+    code = process.poll()
+    # What hangs in the kernel (uninterruptible sleep) is left to whoever ends everything.
+    return Ended(-signal.SIGKILL if code is None else code, *pipes.said, timed_out=not in_time)

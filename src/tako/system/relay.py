@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 
 from tako.system.files import write_all
+from tako.system.pipes import waiting
 
 _PIECE = 1 << 16
 
@@ -22,14 +23,25 @@ class Relay:
         self.over, self._open = os.pipe2(os.O_CLOEXEC)
         self._ends = (source, target)
         self._close_target = close_target
+        self._passing_on = False
         threading.Thread(target=self._run, name="relay", daemon=True).start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was written so far has been passed on.
+
+        May be true for a moment after something was read.
+        """
+        return not self._passing_on and not waiting(self._ends[0])
 
     def _run(self) -> None:
         source, target = self._ends
         # EIO is a terminal's end of file (pty(7)); nobody reading any more is an end as well.
         with suppress(OSError):
             while data := os.read(source, _PIECE):
+                self._passing_on = True
                 write_all(target, data)
+                self._passing_on = False
         if self._close_target:
             os.close(target)
         os.close(self._open)

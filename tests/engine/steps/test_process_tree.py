@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from tako.journal.log import Writer, read_records
 from tako.journal.records import (
     StepStarted,
 )
+from tests.support.daemons import in_time
+from tests.support.handed_over import HANDING, listening, taken
 from tests.support.records import run_id
 from tests.support.scenes import Mailbox
 from tests.support.segments import run, run_spec, started, state_of
@@ -220,3 +224,20 @@ def test_the_titles_of_the_processes_name_the_run(tmp_path: Path, mail: Mailbox)
         cell.worker.send(signal.SIGUSR2)
         cell.wait()
     assert title.rstrip(b"\0 ").decode() == f"tako: acme/app {run_id(1)} step-1"
+
+
+def test_a_stranger_who_writes_to_a_steps_pipe_without_end_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "hand.py").write_text(HANDING)
+    # A socket's path is short.
+    with tempfile.TemporaryDirectory() as short, listening(Path(short) / "s") as listener:
+        spec = run_spec(tmp_path, f"exec python3 hand.py {short}/s")
+        with started(spec) as cell, taken(listener) as (stream, connection):
+            flood = subprocess.Popen(["yes", "from outside"], stdout=stream)
+            try:
+                connection.send(b"x")
+                assert in_time(cell.wait).status == "succeeded"
+            finally:
+                flood.kill()
+                flood.wait()
+    assert "last words" in spec.paths.log("step-1").read_text()

@@ -33,9 +33,12 @@ from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Breach, Watchdog
 from tako.system.namespaces import enter_own_namespaces
 from tako.system.processes import collect_orphans, end_descendants
+from tako.system.relay import Relay
 from tako.system.signals import STOPPING, SignalPipe
 
 _SIGNAL_BASE = 128
+#: Twice in a row so long without anything to pass on: the end of a program whose pipe somebody else has.
+_IDLE_S = 0.2
 
 
 class ShellSession:
@@ -124,10 +127,21 @@ class ShellSession:
         code = started.process.wait()
         end_descendants()
         for relay in outputs:
-            # As long as it takes: whoever reads may be slow; once asked to stop, within the grace.
-            while not self._is_over_time() and relay.over not in self._wait(relay.over, -1, self._grace_left):
-                self._obey(started, streams, gone=False)
+            self._pass_on(relay, started, streams)
         return self._exit_code(started, code, breach or watchdog.last_look())
+
+    def _pass_on(self, relay: Relay, started: Started, streams: OnTerminal | OnPipes) -> None:
+        """Return when all that was written has been passed on; once asked to stop, within the grace.
+
+        That takes as long as whoever reads it. Who else has the program's pipe or terminal is not waited for.
+        """
+        idle = False
+        while not self._is_over_time():
+            wait_s = _IDLE_S if self._grace_left is None else min(_IDLE_S, self._grace_left)
+            if relay.over in self._wait(relay.over, -1, wait_s) or (idle and relay.is_idle):
+                return
+            idle = relay.is_idle
+            self._obey(started, streams, gone=False)
 
     def _wait(self, end: int, gone: int, wait_s: float | None) -> set[int]:
         """Wait for an end, a signal or the time; gives the descriptors that have something to say."""

@@ -1,7 +1,7 @@
 """Runs one step's process tree to its end: reads its streams, keeps its timeout, climbs the ladder.
 
     running ──timeout, order or full disk──▶ SIGTERM to the group ──grace──▶ SIGKILL
-       └── the step's first process ends ──▶ everything left is killed, streams are read to the end
+       └── the step's first process ends ──▶ everything left is killed, what was written is read
 
 In: a started process, its streams, the orders. Out: `Ended`. The worker is a subreaper, so that
 nothing the step started outlives it, whatever session it moved to.
@@ -143,9 +143,7 @@ class ProcessTree:
             self._breach = self._watchdog.look_at_what_is_left()
         left = end_descendants()
         for stream in self._streams:
-            while stream.open and stream.read():
-                pass
-            stream.finish()
+            stream.drain()
             os.close(stream.descriptor)
         self._breach = self._breach or self._watchdog.last_look()
         peaks = self._watchdog.peaks

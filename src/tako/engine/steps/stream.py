@@ -16,6 +16,7 @@ from tako.engine.steps.outputs import OUTPUT_MAX, REGEX_WINDOW, StepRefusedError
 from tako.errors import TakoError
 from tako.journal.redaction import NOTHING, Scrubber
 from tako.system.files import disk_full, is_full, write_all, write_failed
+from tako.system.pipes import waiting
 
 #: Bytes read at once: the default capacity of a pipe (pipe(7)).
 CHUNK = 64 * 1024
@@ -110,6 +111,13 @@ class Stream:
             return False
         self._take(self._scrubbed.feed(data) if self._scrubbed else data)
         return True
+
+    def drain(self) -> None:
+        """Take all that was written so far, and stop reading, whoever still has the pipe."""
+        for _ in range(waiting(self.descriptor) // CHUNK + 1 if self.open else 0):
+            if not self.read():
+                break
+        self.finish()
 
     def finish(self) -> None:
         """Write the line that has no newline, and stop reading."""
