@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tako.repositories import git
+from tako.repositories import git_environment
 from tako.system import user_environment
 from tako.system.user_environment import helper_environment, plain_environment
 from tests.support.modules import all_modules
@@ -91,5 +91,5 @@ def test_what_the_forkserver_and_its_tracker_inherit_is_that_list(monkeypatch: p
 def test_git_in_what_tako_made_gets_that_list_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in DECIDING.items():
         monkeypatch.setenv(name, value)
-    for environment in (git.closed_environment(), git.closed_environment(tmp_path)):
+    for environment in (git_environment.closed_environment(), git_environment.closed_environment(tmp_path)):
         assert "chosen-by-a-repository" not in environment.values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tako.repositories.git import (
     CheckoutState,
     checkout_state,
     head_commit,
-    network_environment,
+    identity,
     origin_url,
     run_git,
     tracked_changes_digest,
@@ -45,16 +46,92 @@ def test_the_state_of_the_users_checkout_is_read_at_once(git_repo: Repositories,
     assert checkout_state(path) == clean
     (path / "a").write_text("2")
     assert checkout_state(path).tracked_changes == tracked_changes_digest(path) != ""
-    (tmp_path / ".git").write_text("gitdir: nowhere")
-    assert checkout_state(tmp_path) == CheckoutState()
 
 
-def test_where_there_is_no_repository_nothing_is_told(tmp_path: Path) -> None:
+def test_where_there_is_no_repository_nothing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Above the temporary directory there could be a repository of whoever runs the tests.
-    (tmp_path / ".git").write_text("gitdir: nowhere")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert (head_commit(tmp_path), origin_url(tmp_path)) == ("", "")
     assert checkout_state(tmp_path) == CheckoutState()
     assert tracked_changes_digest(tmp_path) == ""
+
+
+def _broken_config(path: Path) -> str:
+    (path / ".git" / "config").write_text("[core\n")
+    return "bad config line 1"
+
+
+def _broken_index(path: Path) -> str:
+    (path / ".git" / "index").write_text("damaged")
+    return "index file"
+
+
+def _broken_link(path: Path) -> str:
+    (path / ".git").rename(path.parent / "moved")
+    (path / ".git").write_text("gitdir: nowhere")
+    return "not a git repository: "
+
+
+@pytest.mark.parametrize("damage", [_broken_config, _broken_index, _broken_link])
+def test_a_git_that_fails_is_told_in_its_own_words(
+    git_repo: Repositories, damage: Callable[[Path], str]
+) -> None:
+    """It does not count as one that says that there is no origin, no commit, or no repository at all."""
+    path = git_repo("acme/lib", {"a": "1"})
+    said = damage(path)
+    with pytest.raises(MachineError, match="git status failed") as raised:
+        checkout_state(path)
+    assert said in raised.value.message
+
+
+@pytest.mark.parametrize("read", [head_commit, origin_url, tracked_changes_digest])
+@pytest.mark.parametrize("damage", [_broken_config, _broken_link])
+def test_each_question_that_git_cannot_answer_is_an_error(
+    git_repo: Repositories, read: Callable[[Path], str], damage: Callable[[Path], str]
+) -> None:
+    path = git_repo("acme/lib", {"a": "1"})
+    said = damage(path)
+    with pytest.raises(MachineError, match=r"git [a-z-]+ failed") as raised:
+        read(path)
+    assert said in raised.value.message
+
+
+def test_origin_is_what_git_fetches_from(git_repo: Repositories) -> None:
+    """The first of several URLs, and rewritten as the user has configured it."""
+    path = git_repo("acme/lib", {"a": "1"}, origin="short:acme/lib.git")
+    git(path, "remote", "set-url", "--add", "origin", "https://mirror.invalid/other/copy.git")
+    git(path, "config", "url.https://example.invalid/.insteadOf", "short:")
+    git(path, "config", "url.https://push.invalid/.pushInsteadOf", "short:")
+    assert origin_url(path) == checkout_state(path).origin == "https://example.invalid/acme/lib.git"
+
+
+def test_a_checkout_with_other_remotes_only_has_no_origin(git_repo: Repositories) -> None:
+    path = git_repo("acme/lib", {"a": "1"}, origin="")
+    git(path, "remote", "add", "upstream", "https://example.invalid/acme/lib.git")
+    assert origin_url(path) == checkout_state(path).origin == ""
+
+
+def test_an_identity_that_git_cannot_read_is_an_error_and_none_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    config.write_text("[user]\nname = Ada\n")
+    assert identity() == ("Ada", "")
+    config.write_text("[user\n")
+    with pytest.raises(MachineError, match="bad config line"):
+        identity()
+
+
+def test_a_mirror_that_git_cannot_read_does_not_count_as_one_without_the_commit(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "mirror")
+    assert not mirror.has_commit(tmp_path / "mirror", "a" * 40)
+    (tmp_path / "mirror" / "config").write_text("[core\n")
+    with pytest.raises(MachineError, match="bad config line"):
+        mirror.has_commit(tmp_path / "mirror", "a" * 40)
 
 
 def test_a_repository_without_commit_has_no_head_and_no_changes(tmp_path: Path) -> None:
@@ -123,15 +200,6 @@ def test_a_git_that_hangs_is_ended_and_told(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(module, "FETCH_TIMEOUT_S", 0.2)
     with pytest.raises(MachineError, match=r"it did not end within 0\.2 s"):
         module.fetch_git(["ls-remote"], "file:///x", tmp_path, tmp_path)
-
-
-def test_the_users_ssh_is_kept_for_the_network_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -i key")
-    monkeypatch.setenv("GIT_DIR", "/elsewhere")
-    network = network_environment()
-    assert network["GIT_SSH_COMMAND"] == "ssh -i key"
-    assert "GIT_DIR" not in network
-    assert "GIT_SSH_COMMAND" not in module.closed_environment()
 
 
 def test_many_packs_become_one_and_no_object_is_lost(

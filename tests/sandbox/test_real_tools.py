@@ -27,6 +27,7 @@ from tako.layout import RESOLV_CONF
 from tako.sandbox.machine_view import machine_view
 from tako.sandbox.policy import LANDLOCK, NAMESPACE
 from tako.system.user_environment import user_home, user_homes
+from tests.support.authority import made_by
 from tests.support.git import Files, git, write_files
 from tests.support.isolations import ENVIRONMENT as OWN
 from tests.support.isolations import isolation
@@ -300,10 +301,6 @@ def test_maven_compiles_with_the_plugins_of_the_users_cache(tmp_path: Path, leve
 # --- TLS and ssh -----------------------------------------------------------------------------
 
 
-def _openssl(directory: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-
 class _Quiet(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
@@ -317,24 +314,15 @@ class _Quiet(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def _served(directory: Path) -> Iterator[tuple[int, Path]]:
     """Serve https on loopback with a certificate of an authority of our own; gives port and authority."""
-    need("openssl")
-    request = ("req", "-newkey", "rsa:2048", "-nodes", "-days", "2")
-    # What RFC 5280 asks of either, which Python >= 3.13 checks (ssl.VERIFY_X509_STRICT).
-    authority = ("-x509", "-subj", "/CN=Own CA", "-addext", "keyUsage=critical,keyCertSign")
-    _openssl(directory, *request, *authority, "-keyout", "ca.key", "-out", "ca.pem")
-    names = "subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n"
-    (directory / "names").write_text(names)
-    _openssl(directory, *request[:-2], "-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "request.pem")
-    signing = ("x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
-    _openssl(directory, *signing, "-days", "2", "-extfile", "names", "-out", "cert.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
+    authority = made_by(directory)
     with http.server.HTTPServer(("127.0.0.1", 0), _Quiet) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.socket = authority.context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield server.server_port, directory / "ca.pem"
+            yield server.server_port, authority.certificate
         finally:
             server.shutdown()
             thread.join()

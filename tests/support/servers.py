@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from tests.support.authority import Authority
 from tests.support.git import git
 
 
@@ -18,11 +20,17 @@ class Server(http.server.ThreadingHTTPServer):
     failing = 0
     status = 503
     asked = 0
+    scheme = "http"
+    #: `user:password` that everybody has to give.
+    login = ""
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{self.scheme}://localhost:{self.server_address[1]}"
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of who does not trust it."""
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -30,8 +38,13 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked += 1
+        wanted = f"Basic {base64.b64encode(self.server.login.encode()).decode()}"
         if self.server.asked <= self.server.failing:
             self.send_error(self.server.status)
+        elif self.server.login and self.headers.get("Authorization") != wanted:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="tests"')
+            self.end_headers()
         else:
             super().do_GET()
 
@@ -40,12 +53,15 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(checkout: Path, directory: Path, name: str) -> Iterator[Server]:
+def serving(checkout: Path, directory: Path, name: str, *, tls: Authority | None = None) -> Iterator[Server]:
     """Serve a clone of a checkout as `/<name>.git`, over git's protocol for plain files."""
     git(checkout, "clone", "--quiet", "--bare", ".", str(directory / f"{name}.git"))
     git(directory / f"{name}.git", "update-server-info")
     made = Server(("127.0.0.1", 0), partial(_Handler, directory=str(directory)))
-    thread = threading.Thread(target=made.serve_forever)
+    if tls is not None:
+        made.scheme = "https"
+        made.socket = tls.context.wrap_socket(made.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=made.serve_forever, args=(0.02,))
     thread.start()
     try:
         yield made

@@ -4,9 +4,9 @@ Three kinds of git, by what may be believed:
 
 - `run_git`: in repositories that tako made. No config but their own and tako's; no hook, no file system
   monitor, no filter.
-- `fetch_git`: the same, fetching from a registered URL. Over the network with the user's own config
-  (credential helpers, proxies, ssh), never with a question on a terminal; from a local path with no config
-  of the user's at all.
+- `fetch_git`: the same, fetching from a registered URL. Over the network with the user's own config and
+  environment (credential helpers, proxies, ssh), never with a question on a terminal; from a local path with
+  no config of the user's at all.
 - `head_commit` and its like: in the user's own checkout, which is trusted as the user's commands are.
 
 Nothing here ever runs in a checkout that was put into the cache by hand, nor in a workspace. A
@@ -23,15 +23,20 @@ from attrs import frozen
 
 from tako.errors import MachineError
 from tako.layout import NOTHING
+from tako.repositories.git_environment import closed_environment, network_environment
 from tako.repositories.network import NetworkError, is_passing
-from tako.repositories.urls import SCHEMES, is_local, without_credentials
+from tako.repositories.urls import is_local, without_credentials
 from tako.system.programs import Ended, run_program
-from tako.system.user_environment import plain_environment, user_environment
 from tako.values import FrozenValue
 
 _LAST_LINES = 6
 _LOCAL_TIMEOUT_S = 600.0
 FETCH_TIMEOUT_S = 1800.0
+#: What git says where there is no repository, not of one that is broken, and before version 2.30 of a remote
+#: that there is not.
+_ABSENT = (b"fatal: not a git repository (or any", b"fatal: No such remote")
+#: git-remote(1), "EXIT STATUS".
+_NO_SUCH_REMOTE = 2
 # `maintenance` and `gc` would rewrite packs that snapshots read through alternates.
 _OPTIONS = (
     f"core.hooksPath={NOTHING}",
@@ -59,38 +64,6 @@ _CLOSED_OPTIONS = (
 
 def _words(options: Sequence[str]) -> list[str]:
     return [word for option in options for word in ("-c", option)]
-
-
-def _own_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What every git gets: no `GIT_*` of the caller's (tako may run in a hook), C messages, no questions."""
-    kept = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
-    return kept | {
-        "LC_ALL": "C",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ASKPASS": "",
-        # Without a terminal ssh would ask through a window; own session and this make it fail instead.
-        "SSH_ASKPASS_REQUIRE": "never",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_ALLOW_PROTOCOL": ":".join(SCHEMES),
-        # Reading a partial clone would run what its own config names to get the rest (CVE-2024-32004).
-        "GIT_NO_LAZY_FETCH": "1",
-    }
-
-
-def closed_environment(config: Path | None = None) -> dict[str, str]:
-    """An environment in which git reads no config but the repository's, and `config` if given."""
-    return _own_environment(plain_environment(user_environment())) | {
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": str(config or NOTHING),
-        "GIT_ATTR_NOSYSTEM": "1",
-    }
-
-
-def network_environment() -> dict[str, str]:
-    """The user's own config and ssh, for fetching over the network."""
-    given = user_environment()
-    kept = {name: given[name] for name in ("GIT_SSH", "GIT_SSH_COMMAND") if name in given}
-    return _own_environment(user_environment()) | kept
 
 
 def _failure(arguments: Sequence[str], ended: Ended, timeout_s: float) -> MachineError:
@@ -130,10 +103,12 @@ def run_git(
     index: Path | None = None,
     stdin: bytes = b"",
     check: bool = True,
+    absent: int = 0,
 ) -> Ended:
     """Run git in a repository that tako made, with no config but its own.
 
-    Raises `MachineError` if it fails and `check` is true, is missing, or takes more than ten minutes.
+    Raises `MachineError` if it fails and `check` is true, is missing, or takes more than ten minutes. The
+    exit code `absent` is no failure: it says that there is nothing.
     """
     environment = closed_environment()
     for name, path in (("GIT_DIR", git_dir), ("GIT_WORK_TREE", work_tree), ("GIT_INDEX_FILE", index)):
@@ -141,7 +116,7 @@ def run_git(
             environment[name] = str(path)
     words = [*_words(_CLOSED_OPTIONS), *arguments]
     ended = _run(words, environment, cwd=work_tree or git_dir, stdin=stdin)
-    if check and ended.returncode:
+    if check and ended.returncode not in (0, absent):
         raise _failure(arguments, ended, _LOCAL_TIMEOUT_S)
     return ended
 
@@ -185,15 +160,15 @@ class CheckoutState(FrozenValue):
 def checkout_state(path: Path) -> CheckoutState:
     """Read the user's checkout with as few starts of git as can be; all empty outside a repository.
 
-    Raises `MachineError` if git cannot compare.
+    Raises `MachineError` if git cannot read it.
     """
     status = ("status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=dirty")
-    ended = _own_checkout(path, *status)
-    if ended.returncode:
+    said = _said(path, *status)
+    if not said:
         return CheckoutState()
-    lines = ended.stdout.decode(errors="replace").splitlines()
-    said = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
-    commit, branch = said.get("branch.oid", ""), said.get("branch.head", "")
+    lines = said.splitlines()
+    heads = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
+    commit, branch = heads.get("branch.oid", ""), heads.get("branch.head", "")
     changed = any(not line.startswith("# ") for line in lines)
     return CheckoutState(
         commit="" if commit == "(initial)" else commit,
@@ -203,16 +178,27 @@ def checkout_state(path: Path) -> CheckoutState:
     )
 
 
+def _said(path: Path, *arguments: str, absent: int = 0) -> str:
+    """What git says in the user's checkout; empty outside a repository, and for the exit code `absent`.
+
+    Raises `MachineError` for every other failure: a git that fails does not say that there is nothing.
+    """
+    ended = _own_checkout(path, *arguments)
+    if ended.returncode == 0:
+        return ended.stdout.decode(errors="replace").strip()
+    if ended.returncode == absent or any(said in ended.stderr for said in _ABSENT):
+        return ""
+    raise _failure(arguments, ended, _LOCAL_TIMEOUT_S)
+
+
 def head_commit(path: Path) -> str:
     """The commit checked out in the user's checkout; empty if it is no repository or has no commit."""
-    ended = _own_checkout(path, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    return "" if ended.returncode else ended.stdout.decode().strip()
+    return _said(path, "rev-parse", "--verify", "--quiet", "HEAD^{commit}", absent=1)
 
 
 def origin_url(path: Path) -> str:
-    """The URL of `origin` as it is configured; empty if there is none."""
-    ended = _own_checkout(path, "config", "--get", "remote.origin.url")
-    return "" if ended.returncode else ended.stdout.decode(errors="replace").strip()
+    """The URL that git fetches `origin` from; empty if there is no such remote."""
+    return _said(path, "remote", "get-url", "origin", absent=_NO_SUCH_REMOTE)
 
 
 def tracked_changes_digest(path: Path) -> str:
@@ -231,10 +217,9 @@ def tracked_changes_digest(path: Path) -> str:
 
 
 def identity() -> tuple[str, str]:
-    """The user's name and email as git is configured; empty where nothing is set."""
-    environment = network_environment()
-    found = [_run(("config", "--get", key), environment) for key in ("user.name", "user.email")]
-    name, email = (
-        "" if ended.returncode else ended.stdout.decode(errors="replace").strip() for ended in found
-    )
+    """The user's name and email as git is configured; empty where nothing is set.
+
+    Raises `MachineError` if git cannot read its configuration.
+    """
+    name, email = (_said(Path("/"), "config", "--get", key, absent=1) for key in ("user.name", "user.email"))
     return name, email

@@ -222,8 +222,9 @@ def read_blob(mirror: Path, commit: str, name: str) -> tuple[str, bytes] | None:
 
 
 def has_commit(mirror: Path, commit: str) -> bool:
-    """Whether a commit is in the mirror."""
-    return run_git(["cat-file", "-e", f"{commit}^{{commit}}"], git_dir=mirror, check=False).returncode == 0
+    """Whether a commit is in the mirror; raises `MachineError` if git cannot tell."""
+    arguments = ["rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"]
+    return run_git(arguments, git_dir=mirror, absent=1).returncode == 0
 
 
 def check_objects(mirror: Path) -> str:

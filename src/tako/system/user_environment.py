@@ -29,6 +29,18 @@ _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
 #: tests of crashes use.
 _FOR_TESTS = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE", crash_points.VARIABLE)
 
+#: By these a git says to what it starts (hooks, aliases, ...) where its own repository lies: what
+#: `git rev-parse --local-env-vars` names, and two more that hold for one repository alone.
+LOCATES_REPOSITORY = frozenset((
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT",
+    "GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_PREFIX", "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR", "GIT_INTERNAL_SUPER_PREFIX",
+    # While this is set no git may change a ref, of whatever repository (git-receive-pack(1)).
+    "GIT_QUARANTINE_PATH",
+    "GIT_NAMESPACE",
+))  # fmt: skip
+
 _put_aside: dict[str, str] | None = None
 
 

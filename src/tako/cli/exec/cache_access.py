@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tako.cli.stderr_notes import Notes
 from tako.config.schema import Config, Settings
+from tako.errors import MachineError
 from tako.layout import CONFIG_NAME, Home
 
 if TYPE_CHECKING:
@@ -64,7 +65,12 @@ class LazyCache:
             if self._identity is None:
                 from tako.repositories.git import identity
 
-                self._identity = identity()
+                try:
+                    self._identity = identity()
+                except MachineError as error:
+                    # Without one the children that commit say so themselves.
+                    self._notes.say(f"children get no name and email for commits: {error}")
+                    self._identity = ("", "")
             return self._identity
 
     def _opened(self) -> Cache:

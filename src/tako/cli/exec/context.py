@@ -15,7 +15,7 @@ from tako.cli.exec.request import Request
 from tako.cli.options import open_home
 from tako.cli.stderr_notes import Notes
 from tako.config.schema import Resources, Settings, Workflow
-from tako.engine.run.environment import scrubbed
+from tako.engine.run.environment import scrubbed, trusted
 from tako.engine.run.root_source import RootSource
 from tako.engine.run.run_directory import machine_limits, whole_machine
 from tako.engine.run.run_ids import RunIds
@@ -98,7 +98,7 @@ def root_spec(context: ExecContext, source: RootSource, isolation: Isolation) ->
         inputs=source.inputs,
         # The steps in the user's own checkout are trusted like any command the user types.
         isolation=Isolation() if source.in_place else isolation,
-        environment=dict(user_environment()) if source.in_place else context.passed_on,
+        environment=_environment(context, in_place=source.in_place),
         limits=_limits(context, in_place=source.in_place),
         quota=_root_quota(context, source),
         in_place=source.in_place,
@@ -111,6 +111,10 @@ def root_spec(context: ExecContext, source: RootSource, isolation: Isolation) ->
         else mounts(context, parse_repository(source.repository), source.workflow),
         tool_caches=() if source.in_place else _tool_caches(context, isolation),
     )
+
+
+def _environment(context: ExecContext, *, in_place: bool) -> Mapping[str, str]:
+    return trusted(user_environment(), context.settings.environment) if in_place else context.passed_on
 
 
 def _limits(context: ExecContext, *, in_place: bool) -> Limits:

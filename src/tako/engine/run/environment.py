@@ -2,7 +2,8 @@
 
 A child gets PATH, the locale, time zone, proxies and certificate authorities, and what the user
 lists under `environment:` in config.yml; everything else of the user's environment stays out.
-The root run's own steps get all of it.
+The root run's own steps get all of it, but for what says where a repository lies: tako may run in a git
+hook, and git in a step would work in the user's repository wherever the step is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import suppress
 
 from tako.engine.run.spec import SSH_AGENT, RunSpec
 from tako.layout import RunDirectory
+from tako.system.user_environment import LOCATES_REPOSITORY
 
 _PASSED = frozenset((
     "PATH", "LANG", "LANGUAGE", "TZ", "TERM", "NO_COLOR", "http_proxy", "https_proxy", "ftp_proxy",
@@ -31,6 +33,12 @@ def scrubbed(environment: Mapping[str, str], passed_on: Iterable[str] = ()) -> d
     kept = {name: value for name, value in environment.items() if name in allowed or name.startswith("LC_")}
     kept.setdefault("PATH", _DEFAULT_PATH)
     return kept
+
+
+def trusted(environment: Mapping[str, str], passed_on: Iterable[str] = ()) -> dict[str, str]:
+    """What the steps in the user's own checkout get of the user's environment; `passed_on` always stays."""
+    taken = LOCATES_REPOSITORY - frozenset(passed_on)
+    return {name: value for name, value in environment.items() if name not in taken}
 
 
 def idempotency_key(run_id: str, step: str) -> str:
