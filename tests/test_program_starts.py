@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tako.repositories import git_environment
+from tako.sandbox import bubblewrap
 from tako.system import user_environment
 from tako.system.user_environment import helper_environment, plain_environment
 from tests.support.modules import all_modules
@@ -85,7 +86,13 @@ def test_what_the_forkserver_and_its_tracker_inherit_is_that_list(monkeypatch: p
         user_environment.put_aside()
         assert os.environ == helper_environment(before)
         assert user_environment.user_environment() == before
-    assert helper_environment(before)["PYTHONPATH"] == "/absolute"
+
+
+def test_programs_and_libraries_are_searched_for_where_the_user_says_alone() -> None:
+    given = {"PATH": ":/bin:.:lib:/usr/bin:", "LD_LIBRARY_PATH": ":", "PYTHONPATH": "relative:/absolute"}
+    assert plain_environment(given) == {"PATH": "/bin:/usr/bin"}
+    assert helper_environment(given)["PYTHONPATH"] == "/absolute"
+    assert bubblewrap.find({"PATH": ":.:"}) == bubblewrap.find({"PATH": "/nowhere"})
 
 
 def test_git_in_what_tako_made_gets_that_list_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

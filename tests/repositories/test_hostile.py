@@ -189,6 +189,24 @@ def test_the_users_own_filters_and_hooks_do_not_run_on_foreign_files(
     assert not canary.exists()
 
 
+@pytest.mark.parametrize("path", ["{}:", ":{}", ".:{}", "bin:{}"])
+def test_no_program_of_a_repositorys_is_taken_for_git(
+    path: str, open_cache: OpenCache, git_repo: Repositories, canary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty part of PATH is the directory one stands in: git stands in the files that it checks out."""
+    program = f"#!/bin/sh\ntouch {canary}\nexit 1\n"
+    names = ("git", "bin/git", "git-upload-pack", "git-index-pack")
+    source = git_repo("acme/dep", {"tako.yml": CONFIG, **dict.fromkeys(names, program)})
+    monkeypatch.setenv("PATH", path.format(os.environ["PATH"]))
+    monkeypatch.chdir(source)
+    opened = open_cache()
+    reference = parse_reference("acme/dep")
+    opened.cache.add(reference, str(source))
+    assert (opened.cache.snapshot(opened.cache.resolve(reference)) / "bin" / "git").exists()
+    assert verify(opened.layout, opened.locks, opened.cache) == []
+    assert not canary.exists()
+
+
 def test_the_canary_is_real(git_repo: Repositories, canary: Path) -> None:
     source = git_repo("acme/dep", {"tako.yml": CONFIG})
     _everything(source, canary)

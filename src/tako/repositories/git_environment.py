@@ -15,7 +15,12 @@ from pathlib import Path
 
 from tako.layout import NOTHING
 from tako.repositories.urls import SCHEMES
-from tako.system.user_environment import LOCATES_REPOSITORY, plain_environment, user_environment
+from tako.system.user_environment import (
+    LOCATES_REPOSITORY,
+    plain_environment,
+    user_environment,
+    with_absolute_paths,
+)
 
 _SAFETY = {
     "LC_ALL": "C",
@@ -58,7 +63,7 @@ def network_environment() -> dict[str, str]:
     if "SSH_ASKPASS" not in kept:
         # Without a terminal ssh would look for one by itself.
         kept["SSH_ASKPASS_REQUIRE"] = "never"
-    return kept | _SAFETY | {_ALLOWED: _allowed(kept)}
+    return with_absolute_paths(kept) | _SAFETY | {_ALLOWED: _allowed(kept)}
 
 
 def _allowed(environment: Mapping[str, str]) -> str:

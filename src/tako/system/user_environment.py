@@ -25,6 +25,9 @@ from pathlib import Path
 from tako.system import crash_points
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
+_SEARCHED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
+#: The resource tracker's warning about the semaphores of a killed root would help nobody.
+_SAFE = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}
 #: How coverage.py finds its configuration in subprocesses (its documentation, "Subprocesses"), and what
 #: tests of crashes use.
 _FOR_TESTS = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE", crash_points.VARIABLE)
@@ -86,15 +89,26 @@ def withhold(names: Iterable[str], *, spare: Iterable[str] = ()) -> dict[str, st
 
 def plain_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What every program needs to be found and to work: a fixed list."""
-    return {name: environment[name] for name in (*_KEPT, *_FOR_TESTS) if name in environment}
+    kept = {name: environment[name] for name in (*_KEPT, *_FOR_TESTS) if name in environment}
+    return with_absolute_paths(kept)
+
+
+def with_absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
+    """The same, but that programs, libraries and modules are only searched for where the user said so.
+
+    An empty or relative part is the directory that a program stands in: git stands in a repository's files.
+    """
+    absolute = {name: absolute_parts(environment[name]) for name in _SEARCHED if name in environment}
+    kept = {name: value for name, value in environment.items() if name not in _SEARCHED}
+    return kept | {name: value for name, value in absolute.items() if value}
+
+
+def absolute_parts(paths: str) -> str:
+    """A list of directories as PATH has it, without those that depend on where one stands."""
+    return os.pathsep.join(path for path in paths.split(os.pathsep) if os.path.isabs(path))
 
 
 def helper_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of tako's own helper processes.
-
-    The resource tracker's warning about the semaphores of a killed root would help nobody.
-    """
-    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
-    absolute = os.pathsep.join(path for path in paths if os.path.isabs(path))
-    safe = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}
-    return plain_environment(environment) | safe | ({"PYTHONPATH": absolute} if absolute else {})
+    """The environment of tako's own helper processes, which are Python."""
+    paths = with_absolute_paths({name: environment[name] for name in ("PYTHONPATH",) if name in environment})
+    return plain_environment(environment) | paths | _SAFE
