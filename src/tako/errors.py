@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import attrs
-
-from tako.values import FrozenValue
+from tako.values import value
 
 
 class TakoError(Exception):
@@ -38,8 +36,8 @@ class ReferenceInvalidError(UsageError):
     """A name that came from outside does not follow the grammar of `layout`."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class Problem(FrozenValue):
+@value
+class Problem:
     """One mistake in a file: `line` and `column` count from 1, `key` is the path of keys to it."""
 
     file: str

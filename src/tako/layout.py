@@ -12,10 +12,8 @@ import re
 from functools import cached_property
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.errors import NotFoundError, ReferenceInvalidError
-from tako.values import FrozenValue
+from tako.values import value
 
 CONFIG_NAME = "tako.yml"
 SUBMODULES_NAME = ".gitmodules"
@@ -105,8 +103,8 @@ def is_top(directory: Path) -> bool:
     return os.path.lexists(directory / ".git")
 
 
-@frozen(eq=False, repr=False)
-class RunDirectory(FrozenValue):
+@value
+class RunDirectory:
     """One run's directory: what belongs to tako, and `work/`, the only part steps see."""
 
     path: Path
@@ -264,7 +262,7 @@ class RunDirectory(FrozenValue):
         return self.work / "children"
 
 
-@frozen(eq=False, repr=False)
+@value
 class Draft(RunDirectory):
     """A run's directory whose workspace is not in place yet."""
 
@@ -274,7 +272,7 @@ class Draft(RunDirectory):
         return self.path / ".new"
 
 
-@frozen(eq=False, repr=False)
+@value
 class SeenDirectory(RunDirectory):
     """A run's directory as its steps see it at level `namespace`."""
 
@@ -320,8 +318,8 @@ def semaphores_of(private: Path) -> list[Path]:
     return sorted(DEV_SHM.glob(f"sem.{private.name}-*"))
 
 
-@frozen(eq=False, repr=False)
-class ProbeDirectory(FrozenValue):
+@value
+class ProbeDirectory:
     """Where isolation is tried: parts of an overlay, and the private /dev/shm."""
 
     path: Path
@@ -352,8 +350,8 @@ class ProbeDirectory(FrozenValue):
         return self.path / "shm"
 
 
-@frozen(eq=False, repr=False)
-class CacheLayout(FrozenValue):
+@value
+class CacheLayout:
     """The shared repository cache."""
 
     path: Path
@@ -433,8 +431,8 @@ def objects_of(source: Path) -> Path | None:
     return cache.mirror(owner.name, repository.name) / "objects" if snapshots == cache.snapshots else None
 
 
-@frozen(eq=False, repr=False)
-class Home(FrozenValue):
+@value
+class Home:
     """`$TAKO_HOME`."""
 
     path: Path

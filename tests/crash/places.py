@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from tako.journal.fold import RunState, fold
 from tako.journal.log import read_records
@@ -26,6 +26,7 @@ from tako.layout import Home, RunDirectory
 from tako.recovery.index import workspaces_of
 from tako.report.reading import root_runs
 from tako.system.crash_points import VARIABLE
+from tako.values import evolve
 from tests.support.git import Repositories
 from tests.support.run_processes import carrying
 from tests.support.runner import Finished, Tako

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.errors import UsageError
 from tako.events.event import Event, fingerprint
 from tako.events.scope import event_scope
+from tako.values import evolve
 
 EVENT = Event("built", "1.2.0", {"version": "1.0.0", "n": [1, None]}, "Acme/Lib", "go-lib", "exec-1")
 PAYLOADS = st.dictionaries(

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from tako.config.schema import Subscription
 from tako.errors import UsageError
 from tako.events.event import Event
 from tako.events.matching import ArtifactReference, Filtered, Matched, match, parse_artifact, same_repository
 from tako.expressions.cel import evaluate_condition
+from tako.values import evolve
 
 EVENT = Event("built", "1.2.0", {"version": "2.1.0"}, "My-Org/go-lib", "go-lib", "exec-1")
 SUBSCRIPTION = Subscription(

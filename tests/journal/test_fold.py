@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +24,7 @@ from tako.journal.records import (
     Usage,
     WorkerDied,
 )
+from tako.values import evolve
 from tests.support.records import IDENTITY, T0, event, run_id, run_started
 
 
@@ -113,7 +113,7 @@ def test_a_step_that_was_never_started_may_end() -> None:
 
 
 def test_a_later_segment_has_another_process() -> None:
-    other = attrs.evolve(IDENTITY, pid=7)
+    other = evolve(IDENTITY, pid=7)
     state = fold([run_started(), WorkerDied(T0, 1, "gone"), SegmentStarted(T0, 2, 3, other, "/tmp/u")])
     assert (state.segment, state.attempt, state.identity, state.temporary) == (2, 3, other, "/tmp/u")
     assert [death.message for death in state.deaths] == ["gone"]

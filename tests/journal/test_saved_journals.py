@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tako.engine.root.results import fan_out_result
@@ -22,6 +21,7 @@ from tako.journal.records import (
 )
 from tako.journal.stored import Values
 from tako.layout import RunDirectory
+from tako.values import evolve
 from tests.support.records import IDENTITY, KINDS, T0, event, run_id
 
 SAVED = Path(__file__).parents[1] / "journals"
@@ -45,7 +45,7 @@ def test_of_version_1_the_root_run_is_read() -> None:
     assert state.started is not None
     assert state.started.inputs == {"version-bump": "minor", "dry": False, "parts": 3}
     assert state.started.identity == IDENTITY
-    assert state.identity == attrs.evolve(IDENTITY, pid=4250)
+    assert state.identity == evolve(IDENTITY, pid=4250)
     assert (state.temporary, state.segment, state.attempt) == ("/tmp/t2", 1, 1)
     assert state.status == "cancelled"
     assert state.stop == StopRequested(T0 + 6.9, "SIGINT")
@@ -69,7 +69,7 @@ def test_of_version_1_the_steps_are_read() -> None:
     assert state.environment == {"VERSION": "1.2.3"}
     assert state.outputs_of("build") == {"version": "1.2.3"}
     [file] = state.artifacts["wheel"].files
-    assert attrs.evolve(file, sha256="") == CollectedFile("dist/lib-1.2.3.whl", "", 4096)
+    assert evolve(file, sha256="") == CollectedFile("dist/lib-1.2.3.whl", "", 4096)
     assert blamed_step(state) == state.steps["announce"].finished
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from tako.errors import MachineError, WriteFailedError
@@ -19,6 +18,7 @@ from tako.journal.records import ChildPlanned, EventEmitted, EventValue, FanOutP
 from tako.journal.stored import STORED_MIN, StoredValueError, Values, same_event
 from tako.layout import RunDirectory
 from tako.system import files
+from tako.values import evolve
 from tests.support.records import T0, event, run_id, run_started
 
 LARGE = {"data": "x" * STORED_MIN, "name": "ünïcode", "parts": [1, 2.5, None, True]}
@@ -201,7 +201,7 @@ def test_of_a_record_only_a_large_payload_is_stored(root: RunDirectory) -> None:
     assert values.keep_event(Noted(T0, "x" * STORED_MIN)) == Noted(T0, "x" * STORED_MIN)
     kept = values.keep_event(_refers(LARGE))
     assert isinstance(kept, EventEmitted)
-    assert kept == attrs.evolve(kept, event=event(payload=_kept(root, LARGE)))
+    assert kept == evolve(kept, event=event(payload=_kept(root, LARGE)))
     assert values.keep_event(kept) is kept
 
 
@@ -217,7 +217,7 @@ def test_an_event_is_the_same_in_both_formats(root: RunDirectory) -> None:
     for one in (plain, referred):
         for other in (plain, referred):
             assert same_event(one, other)
-            assert not same_event(one, attrs.evolve(other, type="removed"))
+            assert not same_event(one, evolve(other, type="removed"))
         assert not same_event(one, event(payload={**LARGE, "name": "other"}))
 
 

@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tako.journal.log import Writer, read_records
@@ -30,6 +29,7 @@ from tako.recovery.reaper import Reaped, reap, reap_run, try_reap
 from tako.system.cgroups import make_groups
 from tako.system.identity import Identity, identity_of, own_identity
 from tako.system.orphan_processes import end_process
+from tako.values import evolve
 from tests.support.dead_runs import (
     HERE,
     began,
@@ -133,7 +133,7 @@ def test_a_dry_run_tells_the_same_and_changes_no_byte(home: Home) -> None:
     told = [try_reap(home, home.run(run_id(number)), dry_run=True) for number in (0, 9)]
     assert bytes_below(home.path) == before
     done = [try_reap(home, home.run(run_id(number))) for number in (0, 9)]
-    assert attrs.evolve(told[0], ended=done[0].ended) == done[0]
+    assert evolve(told[0], ended=done[0].ended) == done[0]
     assert told[1] == done[1]
     assert _final(root)[-1] == "settled interrupted 4"
 
@@ -218,7 +218,7 @@ def test_a_run_whose_lock_is_held_is_not_touched(home: Home) -> None:
     ("owner", "place"),
     [
         (IDENTITY, "another machine"),
-        (attrs.evolve(HERE, pid_namespace="pid:[1]"), "another pid namespace"),
+        (evolve(HERE, pid_namespace="pid:[1]"), "another pid namespace"),
     ],
 )
 def test_a_run_of_another_place_is_reported_and_not_touched(
@@ -242,7 +242,7 @@ def test_the_last_owner_decides_not_the_first(home: Home) -> None:
 
 @pytest.mark.parametrize("namespace", [HERE.pid_namespace, "pid:[1]"])
 def test_after_another_boot_the_lock_alone_decides(home: Home, namespace: str) -> None:
-    owner = attrs.evolve(HERE, boot="another", pid_namespace=namespace)
+    owner = evolve(HERE, boot="another", pid_namespace=namespace)
     paths = write_one(home, identity=owner)
     write(paths, *read_records(paths.journal), owner=owner)
     assert try_reap(home, paths).outcome == "reaped"
@@ -253,7 +253,7 @@ def test_a_process_that_has_the_recorded_pid_but_began_at_another_time_survives(
     with subprocess.Popen(["sleep", "600"]) as stranger:
         owner = identity_of(stranger.pid)
         assert owner is not None
-        other = attrs.evolve(owner, start_time=owner.start_time - 1)
+        other = evolve(owner, start_time=owner.start_time - 1)
         paths = write_one(home, identity=other)
         assert try_reap(home, paths).outcome == "reaped"
         assert stranger.poll() is None

@@ -4,7 +4,6 @@ import errno
 import io
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tako.engine.fan_out.fan_out_executor import FanOutPlan, PlannedChild
@@ -22,6 +21,7 @@ from tako.journal.records import (
     StepStarted,
 )
 from tako.report.live import LiveText, _Follower
+from tako.values import evolve
 from tests.support.records import IDENTITY, T0, event, run_id, run_started
 from tests.support.segments import run_spec
 from tests.support.told_runs import HOSTILE, WHY
@@ -186,13 +186,13 @@ def test_a_success_of_the_run_needs_no_line(live: LiveText, spec: RunSpec, scree
 
 
 def test_a_segment_that_is_not_followed_may_end(live: LiveText, spec: RunSpec, screen: _Screen) -> None:
-    live.segment_ended(attrs.evolve(spec, run_id=run_id(9)))
+    live.segment_ended(evolve(spec, run_id=run_id(9)))
     assert screen.new() == []
 
 
 def test_a_plan_says_whom_the_event_reaches(live: LiveText, spec: RunSpec, screen: _Screen) -> None:
     record = ChildPlanned(T0, "fan", run_id(2), "acme/dep", "main", "c", "check", {})
-    broken = PlannedChild(record, error=attrs.evolve(WHY, message=f"bad {HOSTILE}"))
+    broken = PlannedChild(record, error=evolve(WHY, message=f"bad {HOSTILE}"))
     live.planned(spec, "fan", FanOutPlan(5, (PlannedChild(record), broken), (), ("look out",)))
     assert screen.new() == [
         "[acme/app fan] → 1 of 5 subscriptions run",

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tako.errors import NotFoundError
@@ -11,6 +10,7 @@ from tako.journal.log import JournalDamagedError
 from tako.journal.records import Noted, RunFinished, RunSettled
 from tako.layout import Home, RunDirectory
 from tako.report.reading import find_run, moment, read_run, root_runs, summary_of, way_on
+from tako.values import evolve
 from tests.support.records import T0, run_id, run_started, write_journal
 from tests.support.told_runs import held
 
@@ -207,5 +207,5 @@ def test_a_moment_beyond_the_calendar_is_its_end() -> None:
 
 def test_a_view_is_a_value(told: RunDirectory) -> None:
     view = read_run(told)
-    assert attrs.evolve(view, owned=True).owned
+    assert evolve(view, owned=True).owned
     assert not view.owned

@@ -5,13 +5,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
-
 from tako.engine.root.results import fan_out_result
 from tako.journal.records import ChildExecutionError, ChildPlanned, EventEmitted, RunFinished, StepStarted
 from tako.layout import Home, RunDirectory
 from tako.report.reading import RunView, moment, read_run
 from tako.report.result import write_result
+from tako.values import asdict
 from tests.support.records import T0, event, run_id, run_started, write_journal
 from tests.support.told_runs import WHY, held
 
@@ -33,7 +32,7 @@ def _steps(result: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 def _told(error: ChildExecutionError) -> Any:  # noqa: ANN401 - JSON
     """Give an error as a result tells it: as it is, but its time as people read it."""
     started = moment(error.started) if error.started else None
-    return json.loads(json.dumps({**attrs.asdict(error), "started": started}))
+    return json.loads(json.dumps({**asdict(error), "started": started}))
 
 
 def test_the_head_of_a_result(told: RunDirectory) -> None:
@@ -96,7 +95,7 @@ def test_a_fan_out_agrees_with_the_fold(told: RunDirectory) -> None:
     view = read_run(told)
     written = _steps(_result(view))["dependents"]["fan_out"]
     folded = fan_out_result(view.state, "dependents")
-    wanted = json.loads(json.dumps(attrs.asdict(folded)))
+    wanted = json.loads(json.dumps(asdict(folded)))
     wanted["errors"] = list(map(_told, folded.errors))
     assert {key: written[key] for key in wanted} == wanted
     assert written["filtered_out"] == [

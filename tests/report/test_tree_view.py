@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tako.journal.records import (
@@ -21,6 +20,7 @@ from tako.layout import Home, RunDirectory
 from tako.report.reading import RunView, read_run
 from tako.report.text import Style
 from tako.report.tree_view import failure_lines, failures, tree_lines
+from tako.values import evolve
 from tests.support.records import T0, event, run_id, run_started, write_journal
 from tests.support.told_runs import WHY, held
 
@@ -40,7 +40,7 @@ def _tree(paths: RunDirectory) -> str:
 def _view(home: Home, *records: Record, owned: bool = False) -> RunView:
     paths = home.run(run_id(0))
     write_journal(paths.journal, *records)
-    return attrs.evolve(read_run(paths), owned=owned)
+    return evolve(read_run(paths), owned=owned)
 
 
 def test_the_whole_tree_of_a_run(told: RunDirectory) -> None:
@@ -197,7 +197,7 @@ def test_of_a_child_that_failed_for_its_own_children_only_those_are_told(home: H
     def planned(step: str, number: int, name: str) -> ChildPlanned:
         return ChildPlanned(T0, step, run_id(number), name, "main", "c", "check", {})
 
-    upper = attrs.evolve(WHY, repository="acme/middle", run_id=run_id(1))
+    upper = evolve(WHY, repository="acme/middle", run_id=run_id(1))
     view = _view(
         home,
         run_started(steps=("fan",)),
@@ -208,7 +208,7 @@ def test_of_a_child_that_failed_for_its_own_children_only_those_are_told(home: H
         StepFinished(T0, "fan", 1, "failed", message="1 of 1", counts={"failed": 1}),
         RunFinished(T0, "failed"),
     )
-    lower = attrs.evolve(WHY, repository="acme/leaf", run_id=run_id(2))
+    lower = evolve(WHY, repository="acme/leaf", run_id=run_id(2))
     write_journal(
         view.paths.child(run_id(1)).journal,
         run_started(1, parent_run_id=run_id(0)),
@@ -243,7 +243,7 @@ def test_a_failure_is_spelled_out_without_what_controls_a_terminal() -> None:
 
 
 def test_a_cancelled_child_and_one_without_a_workflow_have_a_line() -> None:
-    cancelled = attrs.evolve(
+    cancelled = evolve(
         WHY, kind="cancelled", step="", last_lines=(), attempts=0, workflow="", message="stopped"
     )
     assert list(failure_lines(cancelled, STYLE)) == ["⊘ acme/app: stopped"]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tako.engine.run.spec import RunSpec
@@ -12,6 +11,7 @@ from tako.sandbox.isolation import Isolation
 from tako.sandbox.machine_view import MachineView, machine_view
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, Mount
 from tako.system.kernel_tables import closed_tables
+from tako.values import evolve
 from tests.support.isolations import ENVIRONMENT, isolation
 from tests.support.segments import run, run_spec
 
@@ -118,8 +118,8 @@ def _spec(directory: Path, view: MachineView, level: str, script: str, *granted:
     assert real.machine is not None
     # Nothing starts without the real one. The planted one may lie below /tmp, which a step has for itself.
     etc = tuple(path for path in real.machine.etc if "ld.so" in path)
-    seen = attrs.evolve(view, etc=etc, tools=(*view.tools, *view.etc))
-    held: Isolation = attrs.evolve(real, machine=seen if level == NAMESPACE else seen.without_closed())
+    seen = evolve(view, etc=etc, tools=(*view.tools, *view.etc))
+    held: Isolation = evolve(real, machine=seen if level == NAMESPACE else seen.without_closed())
     mounts = tuple(Mount(str(path), str(path)) for path in granted)
     return run_spec(directory, script, isolation=held, mounts=mounts)
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tako.errors import MachineError
@@ -18,6 +17,7 @@ from tako.sandbox.levels import ProbeResults
 from tako.sandbox.machine_view import machine_view
 from tako.sandbox.started import SandboxFailedError
 from tako.system import landlock, namespaces
+from tako.values import asdict, evolve
 from tests.support.isolations import ENVIRONMENT, LEVELS, need
 from tests.support.users import as_ordinary_user
 
@@ -34,7 +34,7 @@ def _chosen(
 def test_auto_takes_the_strongest_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _chosen(monkeypatch, tmp_path, "auto", ALL).level == "namespace"
     (tmp_path / "isolation-probed.json").unlink()
-    weaker = attrs.evolve(ALL, namespace="no bwrap")
+    weaker = evolve(ALL, namespace="no bwrap")
     assert _chosen(monkeypatch, tmp_path, "auto", weaker).level == "landlock"
 
 
@@ -59,7 +59,7 @@ def test_what_works_is_tried_once_and_again_when_something_changed(
     assert _chosen(monkeypatch, tmp_path, "auto", ALL).level == "namespace"
     assert _chosen(monkeypatch, tmp_path, "auto", NONE).level == "namespace"
     known = tmp_path / "isolation-probed.json"
-    known.write_text(json.dumps({"key": ["another boot"], "findings": attrs.asdict(ALL)}))
+    known.write_text(json.dumps({"key": ["another boot"], "findings": asdict(ALL)}))
     with pytest.raises(MachineError):
         _chosen(monkeypatch, tmp_path, "auto", NONE)
     known.write_text("not JSON")

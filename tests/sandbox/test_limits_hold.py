@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from tako.config.schema import Resources, Step
@@ -15,6 +14,7 @@ from tako.sandbox.policy import Limits
 from tako.system.cgroups import NO_GROUPS, make_groups, remove
 from tako.system.identity import start_time_of
 from tako.system.usage import disk_use
+from tako.values import evolve
 from tests.support.isolations import LEVELS, isolation
 from tests.support.segments import run, run_spec
 
@@ -87,7 +87,7 @@ def test_no_group_is_left_behind(tmp_path: Path) -> None:
     remove(groups)
     if not groups.directories:
         pytest.skip("control groups cannot be made here")
-    broken = attrs.evolve(isolation(LEVELS[0]), level="no such level")
+    broken = evolve(isolation(LEVELS[0]), level="no such level")
     step = Step(id="a", run="true", network="none", resources=Resources(mem_limit=64 * MIB))
     for spec in (
         run_spec(tmp_path, "true", isolation=isolation(LEVELS[0])),

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 
 from tako.sandbox.policy import Limits, Policy
 from tako.sandbox.process_level import _rlimits, confine, launch
 from tako.sandbox.started import SandboxFailedError
+from tako.values import evolve
 
 
 def _policy(directory: Path, **environment: str) -> Policy:

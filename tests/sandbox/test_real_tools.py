@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from tako.config.schema import Step
@@ -27,6 +26,7 @@ from tako.layout import RESOLV_CONF
 from tako.sandbox.machine_view import machine_view
 from tako.sandbox.policy import LANDLOCK, NAMESPACE
 from tako.system.user_environment import user_home, user_homes
+from tako.values import evolve
 from tests.support.authority import made_by
 from tests.support.git import Files, git, write_files
 from tests.support.isolations import ENVIRONMENT as OWN
@@ -350,7 +350,7 @@ def test_tls_trusts_the_authorities_that_the_user_names(tmp_path: Path, level: s
             tmp_path,
             level,
             "\n".join(script),
-            isolation=attrs.evolve(isolation(level), machine=seen),
+            isolation=evolve(isolation(level), machine=seen),
             environment={**ENVIRONMENT, **named},
         )
 

@@ -10,8 +10,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from tako.journal.fold import RunState, fold
 from tako.journal.log import line_of, read_records
 from tako.journal.records import (
@@ -25,6 +23,7 @@ from tako.journal.records import (
 )
 from tako.layout import Home, RunDirectory
 from tako.system.identity import Identity, own_identity
+from tako.values import asdict, evolve
 from tests.support.records import T0, event, run_started
 
 _OWN = os.urandom(2).hex()
@@ -35,7 +34,7 @@ def run_id(number: int) -> str:
     return f"exec-20231114-221320-{_OWN}{number:04x}"
 
 
-HERE = attrs.evolve(own_identity(), pid=os.getpid(), start_time=1)
+HERE = evolve(own_identity(), pid=os.getpid(), start_time=1)
 """A process of this machine, boot and pid namespace that has ended: its pid belongs to another one by now."""
 
 
@@ -56,7 +55,7 @@ def write(paths: RunDirectory, *records: Record, owner: Identity | None = HERE, 
     paths.logs.mkdir(exist_ok=True)
     paths.journal.write_bytes(b"".join(map(line_of, records)))
     if not paths.is_child:
-        told = {"identity": attrs.asdict(owner), "temporary": temporary} if owner else None
+        told = {"identity": asdict(owner), "temporary": temporary} if owner else None
         paths.lock.write_text(json.dumps(told) if told else "")
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tako.journal.log import Writer
 from tako.journal.records import EventValue, Moment, Record, RunStarted, Stored
 from tako.system.identity import Identity
+from tako.values import evolve
 
 KINDS: tuple[type[Any], ...] = get_args(Record)
 
@@ -72,7 +73,7 @@ def run_id(number: int) -> str:
 def event(**changes: Any) -> EventValue:  # noqa: ANN401 - any field
     """Give the event `built` of acme/lib."""
     whole = EventValue("built", "1.0.0", {"version": "1.2.3"}, "acme/lib", "default", run_id(0))
-    return attrs.evolve(whole, **changes)
+    return evolve(whole, **changes)
 
 
 def run_started(number: int = 0, *, at: float = T0, **changes: Any) -> RunStarted:  # noqa: ANN401
@@ -93,7 +94,7 @@ def run_started(number: int = 0, *, at: float = T0, **changes: Any) -> RunStarte
         temporary="/tmp/t",
         version="0.0",
     )
-    return attrs.evolve(whole, **changes)
+    return evolve(whole, **changes)
 
 
 def write_journal(path: Path, *records: Record) -> None:

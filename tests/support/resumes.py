@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from tako.journal.log import line_of, read_records
 from tako.journal.records import RunStarted, SegmentStarted
+from tako.values import evolve
 from tests.support.run_processes import kill, kill_whole, root_of
 from tests.support.runner import GENEROUS_S, Finished
 from tests.support.scenes import Mailbox, Scene
@@ -51,7 +50,7 @@ def rewritten(journal: Path, change: Callable[[Any], Any]) -> None:
 def of_another_boot(record: Any) -> Any:  # noqa: ANN401 - any record
     """Let a record be of another boot of this machine."""
     if isinstance(record, RunStarted | SegmentStarted):
-        return attrs.evolve(record, identity=attrs.evolve(record.identity, boot="another"))
+        return evolve(record, identity=evolve(record.identity, boot="another"))
     return record
 
 
@@ -76,4 +75,4 @@ def aged(run: Path, away_s: float, before_s: float = 0.0) -> None:
 
 
 def _earlier(seconds: float, record: Any) -> Any:  # noqa: ANN401 - any record
-    return attrs.evolve(record, at=record.at - seconds)
+    return evolve(record, at=record.at - seconds)

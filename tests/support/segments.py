@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
 from attrs import frozen
 
 from tako.config.schema import Step, Workflow
@@ -24,6 +23,7 @@ from tako.journal.log import read_records
 from tako.journal.records import StepFinished
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits
+from tako.values import evolve
 from tests.support.records import run_id
 
 NO_SECRETS = Secrets()
@@ -56,7 +56,7 @@ def run_spec(directory: Path, *steps: Step | str, number: int = 1, **changes: An
         environment=ENVIRONMENT,
         limits=Limits(),
     )
-    return attrs.evolve(spec, **changes)
+    return evolve(spec, **changes)
 
 
 @frozen

@@ -6,12 +6,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tako.system import orphan_processes as remains
 from tako.system.identity import identity_of, own_identity
 from tako.system.orphan_processes import Remnant, belongs, carrying, end_all, end_process, grouped, lives
+from tako.values import evolve
 from tests.support.dead_runs import run_id
 
 
@@ -84,7 +84,7 @@ def test_another_spelling_of_the_home_is_the_same_home(run: Path, tmp_path: Path
 def test_a_process_whose_pid_was_another_ones_is_not_signalled(run: Path) -> None:
     with _step(run) as process:
         [found] = _find(run)
-        successor = attrs.evolve(found, start_time=found.start_time - 1)
+        successor = evolve(found, start_time=found.start_time - 1)
         answers = iter([[successor], []])
         assert end_all(lambda: next(answers)) == ([], [])
         assert process.poll() is None
@@ -93,7 +93,7 @@ def test_a_process_whose_pid_was_another_ones_is_not_signalled(run: Path) -> Non
 def test_a_process_that_turns_out_to_be_of_another_run_is_not_signalled(run: Path, tmp_path: Path) -> None:
     with _step(run) as process:
         [found] = _find(run)
-        other = attrs.evolve(found, directory=tmp_path / run.name)
+        other = evolve(found, directory=tmp_path / run.name)
         answers = iter([[other], []])
         assert end_all(lambda: next(answers)) == ([], [])
         assert process.poll() is None
@@ -126,7 +126,7 @@ def test_a_process_lives_until_it_has_ended(run: Path) -> None:
         identity = identity_of(process.pid)
         assert identity is not None
         assert lives(identity)
-        assert not lives(attrs.evolve(identity, start_time=identity.start_time - 1))
+        assert not lives(evolve(identity, start_time=identity.start_time - 1))
         assert end_process(identity, patience_s=0)
         # Nobody has collected it yet.
         assert not lives(identity)
@@ -136,5 +136,5 @@ def test_a_process_lives_until_it_has_ended(run: Path) -> None:
 
 def test_nothing_is_looked_for_in_the_group_of_a_worker_that_lives_or_of_another_boot(run: Path) -> None:
     assert grouped(own_identity(), run) == []
-    assert grouped(attrs.evolve(own_identity(), boot="another", start_time=1), run) == []
-    assert grouped(attrs.evolve(own_identity(), start_time=1), run) == []
+    assert grouped(evolve(own_identity(), boot="another", start_time=1), run) == []
+    assert grouped(evolve(own_identity(), start_time=1), run) == []

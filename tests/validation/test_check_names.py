@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
 
 from tako.validation.check_names import Names, name_problem
+from tako.values import evolve
 
 _NAMES = Names(
     inputs=("version-bump", "count"),

@@ -11,8 +11,6 @@ import hashlib
 import re
 from pathlib import Path
 
-from attrs import evolve
-
 from tako.config.files import read_regular, text_of
 from tako.config.names import inner_path
 from tako.config.problems import Problems
@@ -21,6 +19,7 @@ from tako.config.values import Table, Value, check_name
 from tako.config.workflows import read_subscriptions, read_workflows
 from tako.config.yaml_walk import read_tree
 from tako.errors import NotFoundError
+from tako.values import evolve
 
 _KEYS = ("version", "artifacts", "workflows", "subscriptions")
 _ARTIFACT_KEYS = ("path", "ecosystem", "description")

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from attrs import field, frozen
-
-from tako.values import FrozenValue
+from tako.values import field, value
 
 
-@frozen(eq=False, repr=False)
-class Mark(FrozenValue):
+@value
+class Mark:
     """A place in a file; both numbers count from 1."""
 
     file: str
@@ -22,8 +20,8 @@ class Mark(FrozenValue):
     column: int
 
 
-@frozen(eq=False, repr=False)
-class Artifact(FrozenValue):
+@value
+class Artifact:
     """A named output of the repository."""
 
     name: str
@@ -32,8 +30,8 @@ class Artifact(FrozenValue):
     description: str = ""
 
 
-@frozen(eq=False, repr=False)
-class Validation(FrozenValue):
+@value
+class Validation:
     """What an input's value must satisfy beyond its type."""
 
     enum: tuple[object, ...] = ()
@@ -44,8 +42,8 @@ class Validation(FrozenValue):
     max_length: int | None = None
 
 
-@frozen(eq=False, repr=False)
-class Input(FrozenValue):
+@value
+class Input:
     """One declared input; `type` is string, integer, number or boolean."""
 
     name: str
@@ -57,8 +55,8 @@ class Input(FrozenValue):
     validation: Validation = field(factory=Validation)
 
 
-@frozen(eq=False, repr=False)
-class Resources(FrozenValue):
+@value
+class Resources:
     """Limits of a step or workflow; None is undeclared; `cpu_time_limit` in seconds."""
 
     cpu_limit: float | None = None
@@ -69,8 +67,8 @@ class Resources(FrozenValue):
     address_space_limit: int | None = None
 
 
-@frozen(eq=False, repr=False)
-class Retry(FrozenValue):
+@value
+class Retry:
     """How a failed step is tried again; `on` empty means any exit code."""
 
     max_attempts: int = 1
@@ -79,8 +77,8 @@ class Retry(FrozenValue):
     clean: bool = False
 
 
-@frozen(eq=False, repr=False)
-class EventSpec(FrozenValue):
+@value
+class EventSpec:
     """An event a step can emit; texts inside `payload` may hold templates."""
 
     type: str
@@ -88,8 +86,8 @@ class EventSpec(FrozenValue):
     payload: Mapping[str, object] = field(factory=dict)
 
 
-@frozen(eq=False, repr=False)
-class Produces(FrozenValue):
+@value
+class Produces:
     """What a step gives: `artifacts` maps an artifact's name to globs beneath the workspace."""
 
     artifact: str = ""
@@ -98,8 +96,8 @@ class Produces(FrozenValue):
     events: tuple[EventSpec, ...] = ()
 
 
-@frozen(eq=False, repr=False)
-class Step(FrozenValue):
+@value
+class Step:
     """One step: exactly one of `run` and `uses` is set."""
 
     id: str
@@ -131,16 +129,16 @@ def all_steps(steps: tuple[Step, ...]) -> Iterator[Step]:
         yield from all_steps(step.on_failure)
 
 
-@frozen(eq=False, repr=False)
-class Sandbox(FrozenValue):
+@value
+class Sandbox:
     """More paths that a workflow's steps may read or write."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
 
 
-@frozen(eq=False, repr=False)
-class Workflow(FrozenValue):
+@value
+class Workflow:
     """A named list of steps; `on` holds exec, event or both; `parallel` waives the repository's turn."""
 
     name: str
@@ -163,8 +161,8 @@ class Workflow(FrozenValue):
         return any(step.uses for step in self.steps)
 
 
-@frozen(eq=False, repr=False)
-class Subscription(FrozenValue):
+@value
+class Subscription:
     """On these events of `artifact` (`owner/name:artifact`), run `workflow` with these inputs."""
 
     artifact: str
@@ -176,8 +174,8 @@ class Subscription(FrozenValue):
     key: str = ""
 
 
-@frozen(eq=False, repr=False)
-class Config(FrozenValue):
+@value
+class Config:
     """One whole tako.yml. `marks` finds the place of a key path such as `workflows.release.steps[0].run`."""
 
     version: str
@@ -189,8 +187,8 @@ class Config(FrozenValue):
     marks: Mapping[str, Mark] = field(factory=dict, eq=False, repr=False)
 
 
-@frozen(eq=False, repr=False)
-class SandboxSettings(FrozenValue):
+@value
+class SandboxSettings:
     """What the user lets steps see: `read` and `write` all of them, `repositories` those whose tako.yml asks.
 
     `tool_caches` are directories below the user's home, shown to each run with changes of its own.
@@ -202,8 +200,8 @@ class SandboxSettings(FrozenValue):
     repositories: Mapping[str, Sandbox] = field(factory=dict)
 
 
-@frozen(eq=False, repr=False)
-class KeptWorkspaces(FrozenValue):
+@value
+class KeptWorkspaces:
     """How many workspaces of runs that did not succeed are kept: root runs, seconds, bytes on disk."""
 
     runs: int = 20
@@ -211,8 +209,8 @@ class KeptWorkspaces(FrozenValue):
     size: int = 10 * 1024**3
 
 
-@frozen(eq=False, repr=False)
-class Settings(FrozenValue):
+@value
+class Settings:
     """The user's `$TAKO_HOME/config.yml`; every field has the default of a missing file."""
 
     jobs: int | None = None

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import evolve, frozen
-
 from tako.config.built_in import BUILT_IN, missing_with, read_with
 from tako.config.declarations import read_resources
 from tako.config.names import duration, environment, inner_path, secret_names, timeout
@@ -16,7 +14,7 @@ from tako.config.problems import Problems, did_you_mean
 from tako.config.produces import read_produces
 from tako.config.schema import Produces, Retry, Step, all_steps
 from tako.config.values import Table, Value
-from tako.values import FrozenValue
+from tako.values import evolve, value
 
 NETWORKS = ("default", "none")
 RERUNS = ("allowed", "never")
@@ -32,8 +30,8 @@ _NAME_MAX = 100
 _ATTEMPTS_MAX = 100
 
 
-@frozen(eq=False, repr=False)
-class _Scope(FrozenValue):
+@value
+class _Scope:
     """What a step is read within: the declared artifacts, how ids are made up, whether after a failure."""
 
     artifacts: Mapping[str, object]

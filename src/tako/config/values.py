@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
-from attrs import frozen
-
 from tako.config.problems import Problems, did_you_mean
 from tako.config.yaml_nodes import ListNode, MapNode, Node, Scalar, kind, resolved
 from tako.config.yaml_walk import child_key
 from tako.errors import ReferenceInvalidError
 from tako.layout import checked_name
-from tako.values import FrozenValue
+from tako.values import value
 
 T = TypeVar("T")
 
 
-@frozen(eq=False, repr=False)
-class Value(FrozenValue):
+@value
+class Value:
     """One node, its key path, and where mistakes go."""
 
     node: Node
@@ -179,8 +177,8 @@ class Value(FrozenValue):
             return None
 
 
-@frozen(eq=False, repr=False)
-class Table(FrozenValue):
+@value
+class Table:
     """The entries of a mapping, read by name."""
 
     value: Value

@@ -11,10 +11,8 @@ import math
 import re
 from typing import ClassVar
 
-from attrs import frozen
-
 from tako.config.schema import Mark
-from tako.values import FrozenValue
+from tako.values import value
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {
@@ -31,8 +29,8 @@ _DIGITS_MAX = 25
 _INTEGER_BITS = 63
 
 
-@frozen(eq=False, repr=False)
-class Scalar(FrozenValue):
+@value
+class Scalar:
     """A text; `quoted` also for block scalars: it can only be a string."""
 
     mark: Mark
@@ -46,8 +44,8 @@ class Scalar(FrozenValue):
         return 1 + len(self.text) // _TEXT_OF_A_NODE
 
 
-@frozen(eq=False, repr=False)
-class ListNode(FrozenValue):
+@value
+class ListNode:
     """A sequence; `size` counts nodes and `height` levels below, aliases expanded."""
 
     mark: Mark
@@ -56,8 +54,8 @@ class ListNode(FrozenValue):
     height: int
 
 
-@frozen(eq=False, repr=False)
-class MapNode(FrozenValue):
+@value
+class MapNode:
     """A mapping with its keys in the order of the file, duplicates included."""
 
     mark: Mark

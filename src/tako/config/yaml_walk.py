@@ -12,11 +12,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from attrs import define, field
 
 from tako.config.problems import Problems
 from tako.config.schema import Mark
 from tako.config.yaml_nodes import ListNode, MapNode, Node, Scalar
+from tako.values import field, mutable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ _HINTS = (
 )
 
 
-@define
+@mutable
 class _Open:
     """A collection whose end has not come yet."""
 

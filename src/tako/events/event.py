@@ -10,20 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from attrs import field, frozen
-
 from tako.errors import UsageError
 from tako.expressions.canonical import canonical_json
 from tako.expressions.semver import parse_version
 from tako.layout import checked_name
-from tako.values import FrozenValue
+from tako.values import field, value
 
 PAYLOAD_MAX = 1 << 20
 DEFAULT_ARTIFACT = "default"
 
 
-@frozen(eq=False, repr=False)
-class Event(FrozenValue):
+@value
+class Event:
     """Something that happened in a repository.
 
     `source` is the repository as `[host/]owner[/group...]/name`, `run_id` the run that
@@ -38,7 +36,7 @@ class Event(FrozenValue):
     artifact: str = DEFAULT_ARTIFACT
     run_id: str = ""
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         """Refuse what no subscription could be measured against."""
         checked_name(self.type, "event type")
         checked_name(self.artifact, "artifact")

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from attrs import frozen
-
 from tako.config.schema import Subscription
 from tako.errors import UsageError
 from tako.events.event import DEFAULT_ARTIFACT, Event
@@ -19,7 +17,7 @@ from tako.events.ranges import parse_range
 from tako.events.scope import event_scope
 from tako.expressions.errors import FieldMissingError
 from tako.layout import checked_name
-from tako.values import FrozenValue
+from tako.values import value
 
 _PART = r"(?!\.\.?(?:[/:]|$))[A-Za-z0-9_.][A-Za-z0-9_.+@%-]*"
 _ARTIFACT = re.compile(rf"((?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})+)(?::(.*))?")
@@ -28,21 +26,21 @@ _ARTIFACT = re.compile(rf"((?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})+)
 ConditionEvaluator = Callable[[str, Mapping[str, object]], bool]
 
 
-@frozen(eq=False, repr=False)
-class Matched(FrozenValue):
+@value
+class Matched:
     """The subscription takes the event."""
 
 
-@frozen(eq=False, repr=False)
-class Filtered(FrozenValue):
+@value
+class Filtered:
     """It does not; `failed` says that the subscription itself is wrong, not just not meant."""
 
     reason: str
     failed: bool = False
 
 
-@frozen(eq=False, repr=False)
-class ArtifactReference(FrozenValue):
+@value
+class ArtifactReference:
     """What a subscription listens to: an artifact of a repository."""
 
     repository: str

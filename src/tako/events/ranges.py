@@ -16,11 +16,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from attrs import frozen
-
 from tako.errors import UsageError
 from tako.expressions.semver import Version, parse_version
-from tako.values import FrozenValue
+from tako.values import value
 
 _TEXT_MAX = 1000
 _COMPARATOR = re.compile(r"(>=|<=|>|<|=|\^|~)?\s*([^\s<>=^~,|]+)\s*,?\s*")
@@ -31,16 +29,16 @@ _EXPECTED = (
 )
 
 
-@frozen(eq=False, repr=False)
-class Bound(FrozenValue):
+@value
+class Bound:
     """One end of a span: `version` itself belongs to it if `inclusive`."""
 
     version: Version
     inclusive: bool
 
 
-@frozen(eq=False, repr=False)
-class Span(FrozenValue):
+@value
+class Span:
     """The versions between two bounds; a missing bound is open."""
 
     lower: Bound | None = None
@@ -63,8 +61,8 @@ class Span(FrozenValue):
         return bound.inclusive or bound.version.key != version.key
 
 
-@frozen(eq=False, repr=False)
-class VersionRange(FrozenValue):
+@value
+class VersionRange:
     """A range as it was written: each alternative is a tuple of spans that must all hold."""
 
     text: str

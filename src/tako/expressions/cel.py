@@ -17,11 +17,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 
-from attrs import define, frozen
-
 from tako.errors import UsageError
 from tako.expressions.cel_source import Source, read_source
 from tako.expressions.errors import ExpressionError, FieldMissingError, error_at, suggestion
+from tako.values import mutable, value
 
 if TYPE_CHECKING:
     from cel_expr_python import cel
@@ -39,7 +38,7 @@ _NO_KEY = re.compile(r"Key not found in map : (.*)", re.DOTALL)
 _NO_INDEX = re.compile(r"Index error: index=(-?\d+) size=(\d+)")
 
 
-@frozen(eq=False)
+@value
 class Condition:
     """A condition that was compiled, ready to be evaluated any number of times."""
 
@@ -152,7 +151,7 @@ def _compile_error(source: Source, text: str, variables: tuple[str, ...]) -> Exp
     return ExpressionError(reason, expression=source.original, line=line, column=column, hint=hint)
 
 
-@define
+@mutable
 class _Measure:
     """How much data there is: characters, and elements of the longest list or mapping."""
 

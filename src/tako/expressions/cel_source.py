@@ -16,10 +16,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
-from attrs import define, field, frozen
-
 from tako.expressions.errors import error_at, place_of
-from tako.values import FrozenValue
+from tako.values import field, mutable, value
 
 LENGTH_MAX = 4096
 _QUOTED = (
@@ -46,8 +44,8 @@ _RESERVED = _CONSTANTS | {
 }
 
 
-@frozen(eq=False, repr=False)
-class Source(FrozenValue):
+@value
+class Source:
     """A condition ready for CEL: `text`, the names it reads at the root, and bounds on its work."""
 
     original: str
@@ -71,7 +69,7 @@ class Source(FrozenValue):
         return place_of(self.original, min(origin, following))
 
 
-@define
+@mutable
 class _Reading:
     """The tokens so far."""
 

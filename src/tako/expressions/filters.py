@@ -10,11 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
-from attrs import frozen
-
 from tako.errors import UsageError
 from tako.expressions.canonical import canonical_json
-from tako.values import FrozenValue
+from tako.values import value
 
 TEXT_MAX = 1 << 20
 
@@ -23,8 +21,8 @@ class FilterError(UsageError):
     """A filter got a value or an argument it cannot take."""
 
 
-@frozen(eq=False, repr=False)
-class Filter(FrozenValue):
+@value
+class Filter:
     """A filter takes between `fewest` and `most` arguments besides its value."""
 
     apply: Callable[..., object]

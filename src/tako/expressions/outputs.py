@@ -16,13 +16,11 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from attrs import frozen
-
 from tako.expressions.errors import ExpressionError, suggestion
 from tako.expressions.templates import parse_template
 from tako.expressions.text import has_template
 from tako.layout import path_problem
-from tako.values import FrozenValue
+from tako.values import value
 
 if TYPE_CHECKING:
     from tako.config.patterns import Pattern
@@ -32,8 +30,8 @@ _FORMS = ("from_stdout", "from_stderr", "from_file:PATH", "from_env:NAME")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@frozen(eq=False, repr=False)
-class OutputSource(FrozenValue):
+@value
+class OutputSource:
     """Where an output comes from; `argument` is the path, variable, pattern or template."""
 
     kind: Kind

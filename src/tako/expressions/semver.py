@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-from attrs import frozen
-
 from tako.errors import UsageError
-from tako.values import FrozenValue
+from tako.values import value
 
 _LENGTH_MAX = 256
 _NUMBER = r"(?:0|[1-9][0-9]*)"
@@ -21,8 +19,8 @@ _VERSION = re.compile(
 Key = tuple[int, int, int, int, tuple[tuple[int, int, str], ...]]
 
 
-@frozen(eq=False, repr=False)
-class Version(FrozenValue):
+@value
+class Version:
     """One version. Compare by `key`: build metadata has no part in precedence (section 10)."""
 
     major: int

@@ -17,12 +17,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
-
 from tako.expressions.errors import suggestion
 from tako.expressions.filters import FILTERS
 from tako.expressions.syntax_tree import Filtered, FlawError, Joined, Literal, Node, Reference
-from tako.values import FrozenValue
+from tako.values import field, mutable, value
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -39,14 +37,14 @@ _KEYWORDS = frozenset({"if", "else", "and", "or", "not", "is", "in"})
 _LANGUAGE = 'a template knows names, texts, numbers, `~`, ["key"] and filters'
 
 
-@frozen(eq=False, repr=False)
-class _Token(FrozenValue):
+@value
+class _Token:
     offset: int
     kind: str
     value: str
 
 
-@define
+@mutable
 class _Rewriting:
     """The tokens so far: `source` for Jinja2's parser, `marks` for what its names stand for."""
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from attrs import frozen
-
 from tako.errors import UsageError
 from tako.expressions.errors import suggestion
 from tako.expressions.filters import FILTERS, as_text, checked_length, kind_of
-from tako.values import FrozenValue
+from tako.values import value
 
 Result = TypeVar("Result")
 LITERAL_BRACES_HINT = 'a literal `{{` is written {{ "{{" }}'
@@ -33,16 +31,16 @@ class MissingFlawError(FlawError):
     """A reference to what is not in the scope; the filter `default` answers it."""
 
 
-@frozen(eq=False, repr=False)
-class Literal(FrozenValue):
+@value
+class Literal:
     """A constant."""
 
     value: object
     offset: int = 0
 
 
-@frozen(eq=False, repr=False)
-class Reference(FrozenValue):
+@value
+class Reference:
     """A path of keys and indexes into the scope."""
 
     path: tuple[str, ...]
@@ -54,8 +52,8 @@ class Reference(FrozenValue):
         return ".".join(self.path)
 
 
-@frozen(eq=False, repr=False)
-class Filtered(FrozenValue):
+@value
+class Filtered:
     """A filter applied to a value."""
 
     name: str
@@ -64,8 +62,8 @@ class Filtered(FrozenValue):
     offset: int
 
 
-@frozen(eq=False, repr=False)
-class Joined(FrozenValue):
+@value
+class Joined:
     """Texts put together by `~`."""
 
     parts: tuple[Node, ...]

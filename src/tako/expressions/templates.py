@@ -17,8 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from attrs import frozen
-
 from tako.errors import UsageError
 from tako.expressions.errors import error_at
 from tako.expressions.filters import TEXT_MAX, as_text
@@ -31,7 +29,7 @@ from tako.expressions.syntax_tree import (
     unquoted_references,
     value_of,
 )
-from tako.values import FrozenValue
+from tako.values import value
 
 _EXPRESSIONS_MAX = 10_000
 _STRING = r"'[^'\\]*(?:\\.[^'\\]*)*'" + r'|"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -40,14 +38,14 @@ _STRING = r"'[^'\\]*(?:\\.[^'\\]*)*'" + r'|"[^"\\]*(?:\\.[^"\\]*)*"'
 _BRACES = re.compile(rf"\{{\{{(?P<trim>-?)(?P<inner>(?:[^'\"}}]|{_STRING}|\}}(?!\}}))*)\}}\}}", re.DOTALL)
 
 
-@frozen(eq=False, repr=False)
-class _Expression(FrozenValue):
+@value
+class _Expression:
     offset: int
     node: Node
 
 
-@frozen(eq=False, repr=False)
-class Template(FrozenValue):
+@value
+class Template:
     """A text that was read, ready to be rendered any number of times."""
 
     text: str

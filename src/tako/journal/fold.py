@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from attrs import define, evolve, field
-
 from tako.journal.records import (
     FAILED,
     INTERRUPTED,
@@ -43,13 +41,14 @@ from tako.journal.records import (
 )
 from tako.journal.stored import same_event
 from tako.system.identity import Identity
+from tako.values import evolve, field, mutable
 
 RUNNING, PENDING = "running", "pending"
 #: The kind of error of a run whose workers died too often.
 WORKER_DIED = "worker_died"
 
 
-@define
+@mutable
 class StepState:
     """One step: its attempts, and how the last one ended."""
 
@@ -98,7 +97,7 @@ def _attempt(ended: StepFinished) -> Attempt:
     return Attempt(ended.attempt, ended.at, ended.status, ended.message, ended.exit_code, ended.signal)
 
 
-@define
+@mutable
 class ChildState:
     """One child as its parent's journal knows it."""
 
@@ -106,7 +105,7 @@ class ChildState:
     finished: ChildFinished | None = None
 
 
-@define
+@mutable
 class FanOutState:
     """One fan-out step: the event, who did not match, who runs."""
 
@@ -132,7 +131,7 @@ class FanOutState:
         return found
 
 
-@define
+@mutable
 class RunState:
     """All that one journal says."""
 

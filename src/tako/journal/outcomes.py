@@ -6,8 +6,6 @@ engine and the reaper make the same record of the same journal.
 
 from __future__ import annotations
 
-from attrs import frozen
-
 from tako.journal.fold import RunState
 from tako.journal.records import (
     CANCELLED,
@@ -20,11 +18,11 @@ from tako.journal.records import (
     ChildFinished,
     StepFinished,
 )
-from tako.values import FrozenValue
+from tako.values import value
 
 
-@frozen(eq=False, repr=False)
-class Child(FrozenValue):
+@value
+class Child:
     """Which child: the step of its parent that planned it, and what runs."""
 
     step: str

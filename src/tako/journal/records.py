@@ -17,11 +17,8 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-import attrs
-from attrs import frozen
-
 from tako.system.identity import Identity
-from tako.values import FrozenValue
+from tako.values import field, fields, is_value_class, value
 
 #: Statuses that a step, child or run can end with.
 SUCCEEDED, FAILED, TIMED_OUT, CANCELLED, SKIPPED = "succeeded", "failed", "timed_out", "cancelled", "skipped"
@@ -34,8 +31,8 @@ CALENDAR = (-62_135_596_800.0, 253_402_300_799.0)
 Moment = Annotated[float, CALENDAR]
 
 
-@frozen(eq=False, repr=False)
-class Attempt(FrozenValue):
+@value
+class Attempt:
     """How one try of a step ended that was not the last one; `at` is when it ended."""
 
     attempt: int
@@ -46,8 +43,8 @@ class Attempt(FrozenValue):
     signal: str = ""
 
 
-@frozen(eq=False, repr=False)
-class ChildExecutionError(FrozenValue):
+@value
+class ChildExecutionError:
     """Why one child failed: `kind` is one of the table in docs/command-line.md, times in seconds."""
 
     repository: str
@@ -68,8 +65,8 @@ class ChildExecutionError(FrozenValue):
     earlier: tuple[Attempt, ...] = ()
 
 
-@frozen(eq=False, repr=False)
-class Stored(FrozenValue):
+@value
+class Stored:
     """Refers to a value in a file of the tree: the SHA-256 (hex) and the number of its bytes."""
 
     sha256: str
@@ -84,8 +81,8 @@ class Stored(FrozenValue):
 Held = Mapping[str, Any] | Stored
 
 
-@frozen(eq=False, repr=False)
-class EventValue(FrozenValue):
+@value
+class EventValue:
     """An emitted event as it travels."""
 
     type: str
@@ -96,8 +93,8 @@ class EventValue(FrozenValue):
     run_id: str
 
 
-@frozen(eq=False, repr=False)
-class Usage(FrozenValue):
+@value
+class Usage:
     """What a step used: CPU seconds and the largest single process in bytes (getrusage(2)).
 
     The others are the most that was seen of its whole tree at once: bytes of memory, tasks, bytes on disk;
@@ -121,8 +118,8 @@ class Usage(FrozenValue):
         )
 
 
-@frozen(eq=False, repr=False)
-class CollectedFile(FrozenValue):
+@value
+class CollectedFile:
     """One file of an artifact; `path` is relative to the artifact's directory."""
 
     path: str
@@ -130,8 +127,8 @@ class CollectedFile(FrozenValue):
     size: int
 
 
-@frozen(eq=False, repr=False)
-class RunStarted(FrozenValue):
+@value
+class RunStarted:
     """A run began; all that is needed to run it again stands here."""
 
     at: Moment
@@ -162,8 +159,8 @@ class RunStarted(FrozenValue):
     isolation_asked: str = ""
 
 
-@frozen(eq=False, repr=False)
-class SegmentStarted(FrozenValue):
+@value
+class SegmentStarted:
     """A new process took the run on: a later segment, or another attempt at one."""
 
     at: Moment
@@ -173,8 +170,8 @@ class SegmentStarted(FrozenValue):
     temporary: str
 
 
-@frozen(eq=False, repr=False)
-class RunResumed(FrozenValue):
+@value
+class RunResumed:
     """Somebody took up a run that had ended without success, or whose tako had died.
 
     `reset` names the steps that run again, `children` the children that do. `interrupted_at` is when the last
@@ -196,8 +193,8 @@ class RunResumed(FrozenValue):
     version: str = ""
 
 
-@frozen(eq=False, repr=False)
-class RunRestarted(FrozenValue):
+@value
+class RunRestarted:
     """A step failed whose `retry` says `clean`: all steps run again, in a workspace made anew."""
 
     at: Moment
@@ -205,15 +202,15 @@ class RunRestarted(FrozenValue):
     message: str
 
 
-@frozen(eq=False, repr=False)
-class WorkspaceRebuilt(FrozenValue):
+@value
+class WorkspaceRebuilt:
     """The workspace was made anew, as a restart or a resume had asked for."""
 
     at: Moment
 
 
-@frozen(eq=False, repr=False)
-class CheckoutSeen(FrozenValue):
+@value
+class CheckoutSeen:
     """The user's checkout as the root run's steps left it when a fan-out was reached."""
 
     at: Moment
@@ -221,8 +218,8 @@ class CheckoutSeen(FrozenValue):
     tracked_changes: str = ""
 
 
-@frozen(eq=False, repr=False)
-class StepStarted(FrozenValue):
+@value
+class StepStarted:
     """A step's process is about to start."""
 
     at: Moment
@@ -233,8 +230,8 @@ class StepStarted(FrozenValue):
     log_offset: int = 0
 
 
-@frozen(eq=False, repr=False)
-class StepFinished(FrozenValue):
+@value
+class StepFinished:
     """A step ended, was left out (`skipped`), or a fan-out step was closed by the root."""
 
     at: Moment
@@ -248,16 +245,16 @@ class StepFinished(FrozenValue):
     limit_value: int | None = None
     message: str = ""
     tolerated: bool = False
-    outputs: Mapping[str, Any] = attrs.field(factory=dict)
-    environment: Mapping[str, str] = attrs.field(factory=dict)
-    usage: Usage = attrs.field(factory=Usage)
+    outputs: Mapping[str, Any] = field(factory=dict)
+    environment: Mapping[str, str] = field(factory=dict)
+    usage: Usage = field(factory=Usage)
     last_lines: tuple[str, ...] = ()
     #: Of a fan-out: the counts of its FanOutResult.
-    counts: Mapping[str, int] = attrs.field(factory=dict)
+    counts: Mapping[str, int] = field(factory=dict)
 
 
-@frozen(eq=False, repr=False)
-class ArtifactCollected(FrozenValue):
+@value
+class ArtifactCollected:
     """Files that a step produced lie in the run's artifacts directory."""
 
     at: Moment
@@ -266,8 +263,8 @@ class ArtifactCollected(FrozenValue):
     files: tuple[CollectedFile, ...]
 
 
-@frozen(eq=False, repr=False)
-class EventEmitted(FrozenValue):
+@value
+class EventEmitted:
     """A fan-out step was reached: the segment ends here and the root goes on."""
 
     at: Moment
@@ -279,8 +276,8 @@ class EventEmitted(FrozenValue):
     on_child_failure: str = "fail"
 
 
-@frozen(eq=False, repr=False)
-class SubscriptionFiltered(FrozenValue):
+@value
+class SubscriptionFiltered:
     """A subscription to the event that does not run, and why; `skipped` if it runs elsewhere in the tree."""
 
     at: Moment
@@ -291,8 +288,8 @@ class SubscriptionFiltered(FrozenValue):
     skipped: bool = False
 
 
-@frozen(eq=False, repr=False)
-class ChildPlanned(FrozenValue):
+@value
+class ChildPlanned:
     """A child will run, with everything pinned."""
 
     at: Moment
@@ -307,8 +304,8 @@ class ChildPlanned(FrozenValue):
     subscription: int = 0
 
 
-@frozen(eq=False, repr=False)
-class FanOutPlanned(FrozenValue):
+@value
+class FanOutPlanned:
     """All children of a fan-out are planned: nothing is added to it after this."""
 
     at: Moment
@@ -317,8 +314,8 @@ class FanOutPlanned(FrozenValue):
     children: int
 
 
-@frozen(eq=False, repr=False)
-class ChildFinished(FrozenValue):
+@value
+class ChildFinished:
     """A child and its whole subtree settled."""
 
     at: Moment
@@ -326,12 +323,12 @@ class ChildFinished(FrozenValue):
     run_id: str
     status: str
     duration_s: float = 0.0
-    outputs: Mapping[str, Any] = attrs.field(factory=dict)
+    outputs: Mapping[str, Any] = field(factory=dict)
     error: ChildExecutionError | None = None
 
 
-@frozen(eq=False, repr=False)
-class WorkerDied(FrozenValue):
+@value
+class WorkerDied:
     """The process that executed the run is proven dead; the segment is tried again if attempts are left."""
 
     at: Moment
@@ -339,16 +336,16 @@ class WorkerDied(FrozenValue):
     message: str
 
 
-@frozen(eq=False, repr=False)
-class StopRequested(FrozenValue):
+@value
+class StopRequested:
     """Somebody asked tako to end the whole tree."""
 
     at: Moment
     signal: str
 
 
-@frozen(eq=False, repr=False)
-class RunFinished(FrozenValue):
+@value
+class RunFinished:
     """The run's own steps have ended."""
 
     at: Moment
@@ -357,11 +354,11 @@ class RunFinished(FrozenValue):
     message: str = ""
     #: Of `ChildExecutionError`; not named `kind`, which in the file is the kind of record.
     error_kind: str = ""
-    outputs: Mapping[str, Any] = attrs.field(factory=dict)
+    outputs: Mapping[str, Any] = field(factory=dict)
 
 
-@frozen(eq=False, repr=False)
-class RunSettled(FrozenValue):
+@value
+class RunSettled:
     """Of the root run only: the whole tree has ended; nothing follows."""
 
     at: Moment
@@ -369,8 +366,8 @@ class RunSettled(FrozenValue):
     exit_code: int
 
 
-@frozen(eq=False, repr=False)
-class SandboxEntered(FrozenValue):
+@value
+class SandboxEntered:
     """What a segment's steps were really held by; changes no state."""
 
     at: Moment
@@ -379,8 +376,8 @@ class SandboxEntered(FrozenValue):
     enforced: tuple[str, ...]
 
 
-@frozen(eq=False, repr=False)
-class Noted(FrozenValue):
+@value
+class Noted:
     """Something worth reading that changes no state."""
 
     at: Moment
@@ -455,12 +452,12 @@ def _refers(record: Record) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    kind = type(value)
+    kind: Any = type(value)
     if kind in (str, int, float, bool, type(None)):
         return value
     if kind is Stored:
         return str(value)
-    if attrs.has(kind):
+    if is_value_class(kind):
         return {
             name: _plain(held)
             for name, default in _defaults(kind)
@@ -474,16 +471,13 @@ def _plain(value: Any) -> Any:
 @cache
 def _defaults(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
     """Each field with the default under which it is left out."""
-    return tuple(
-        (field.name, field.default.factory() if isinstance(field.default, attrs.Factory) else field.default)  # type: ignore[arg-type]
-        for field in attrs.fields(kind)
-    )
+    return tuple((one.name, one.made_default()) for one in fields(kind))
 
 
 def structure(value: Any, kind: Any) -> Any:
     """Make a value of the type `kind` from plain JSON, strictly: a number is not taken for a text.
 
-    Knows attrs classes, tuples, mappings, optional types and the JSON scalars, which is all that records
+    Knows classes of values, tuples, mappings, optional types and the JSON scalars, which is all that records
     and segments are made of. (cattrs would cost every start of tako half a budgeted child.)
     """
     return _maker(kind)(value)
@@ -494,8 +488,8 @@ def _maker(kind: Any) -> Callable[[Any], Any]:
     """What makes values of one type: found once, as asking a type what it is takes longer than the making."""
     if kind in (Any, Held):
         return _make_held if kind == Held else lambda value: value
-    if attrs.has(kind):
-        return partial(_make_attrs, kind)
+    if is_value_class(kind):
+        return partial(_make_value, kind)
     origin, of = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, Union):
         return lambda value: None if value is None else structure(value, of[0])
@@ -510,7 +504,7 @@ def _maker(kind: Any) -> Callable[[Any], Any]:
     return lambda value: _checked(value, kind)
 
 
-def _make_attrs(kind: Any, value: Any) -> Any:
+def _make_value(kind: Any, value: Any) -> Any:
     makers = _makers(kind)
     given = _checked(value, dict).items()
     return kind(**{name: makers[name](held) for name, held in given if name in makers})
@@ -518,11 +512,11 @@ def _make_attrs(kind: Any, value: Any) -> Any:
 
 @cache
 def _makers(kind: type[Any]) -> Mapping[str, Callable[[Any], Any]]:
-    fields = attrs.fields_dict(kind)
+    known = {one.name for one in fields(kind)}
     return {
         name: _maker(hint)
         for name, hint in get_type_hints(kind, include_extras=True).items()
-        if name in fields
+        if name in known
     }
 
 

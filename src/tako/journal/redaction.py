@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from attrs import evolve
-
 from tako.journal.disguises import carried, printed
 from tako.journal.records import EventEmitted, Record
+from tako.values import evolve
 
 MASK = b"***"
 _TOLD = ("message", "outputs", "environment", "last_lines")

@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
-
 from tako.errors import MachineError
 from tako.journal import plain
 from tako.journal.records import EventEmitted, EventValue, Held, Record, Stored
 from tako.layout import RunDirectory
 from tako.system.files import sync_directory, write_failed, write_whole
+from tako.values import evolve
 
 #: Bytes of JSON from which a value gets a file: below this the file costs more than its copies in journals.
 STORED_MIN = 4096

@@ -10,8 +10,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 
-from attrs import frozen
-
 from tako.config.schema import Settings
 from tako.errors import MachineError
 from tako.layout import Home, RunDirectory
@@ -22,13 +20,13 @@ from tako.recovery.retention import begun_before, surplus
 from tako.recovery.settled import settled_record
 from tako.recovery.trash import empty, throw
 from tako.system.usage import disk_use
-from tako.values import FrozenValue
+from tako.values import value
 
 _OLD = "older than is kept"
 
 
-@frozen(eq=False, repr=False)
-class Removed(FrozenValue):
+@value
+class Removed:
     """What was removed of a root run, or would be: bytes on disk, and why; or why it was not.
 
     The sweep does not measure: 0.
@@ -40,8 +38,8 @@ class Removed(FrozenValue):
     error: str = ""
 
 
-@frozen(eq=False, repr=False)
-class Cleaned(FrozenValue):
+@value
+class Cleaned:
     """One clean-up: whose workspaces went, which runs went as a whole, and what of the trash could not."""
 
     workspaces: tuple[Removed, ...]

@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from attrs import define, field
-
 from tako.errors import HeldError, NotFoundError, TakoError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, Writer, read_records
@@ -22,13 +20,14 @@ from tako.recovery.missing_records import missing, settled, subtree_status
 from tako.recovery.settled import last_sign
 from tako.system.files import is_locked
 from tako.system.orphan_processes import end_process
+from tako.values import field, mutable
 
 #: How long workers that are dying may take, before they are killed; and one's lock, after it is gone.
 _PATIENCE_S, _AFTER_S = 2.0, 0.1
 _POLL_S = 0.01
 
 
-@define
+@mutable
 class OpenRun:
     """A run whose end its parent does not know, or of a root nobody; `plan` is what its parent said of it."""
 
@@ -108,7 +107,7 @@ def open_part(
     return run
 
 
-@define
+@mutable
 class Completion:
     """Writes what is missing; with `pretend` it only finds out. `written` counts records."""
 

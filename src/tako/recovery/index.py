@@ -12,12 +12,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.layout import RUN_ID, Home, RunDirectory
 from tako.system.files import is_locked, make_private
 from tako.system.removal import remove_tree
-from tako.values import FrozenValue
+from tako.values import value
 
 #: An entry is made a moment before its run's directory.
 _YOUNG_S = 60.0
@@ -27,8 +25,8 @@ _POSTPONED_S = 600.0
 _WORKSPACE = {part.name for part in RunDirectory(Path()).workspace}
 
 
-@frozen(eq=False, repr=False)
-class Kept(FrozenValue):
+@value
+class Kept:
     """A settled root run whose tree has workspaces: when it ended, and their bytes on disk.
 
     Their size is 0 as long as nobody has measured them.

@@ -11,18 +11,16 @@ import json
 import os
 from collections.abc import Callable
 
-from attrs import asdict, frozen
-
 from tako.errors import HeldError, MachineError, NotFoundError, TakoError
 from tako.layout import RunDirectory
 from tako.system import crash_points
 from tako.system.files import holder_of, try_lock, try_share
 from tako.system.identity import Identity, own_identity, whereabouts
-from tako.values import FrozenValue
+from tako.values import asdict, value
 
 
-@frozen(eq=False, repr=False)
-class Owner(FrozenValue):
+@value
+class Owner:
     """The root process of a run, and the private directory of its `tako exec`."""
 
     identity: Identity

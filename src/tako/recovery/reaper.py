@@ -15,8 +15,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from attrs import define, field, frozen
-
 from tako.errors import MachineError, NotFoundError, TakoError
 from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_records
@@ -33,7 +31,7 @@ from tako.system.files import is_locked
 from tako.system.identity import Identity, whereabouts
 from tako.system.orphan_processes import GONE_WITHIN_S, Remnant, belongs, carrying, end_all, grouped, lives
 from tako.system.removal import remove_tree
-from tako.values import FrozenValue
+from tako.values import field, mutable, value
 
 #: What became of a root run that was looked at.
 REAPED, SETTLED, ALIVE, ELSEWHERE, STUCK = "reaped", "settled", "alive", "elsewhere", "stuck"
@@ -46,8 +44,8 @@ _LEFT = ""
 _HELD = "another process holds its lock"
 
 
-@frozen(eq=False, repr=False)
-class Reaped(FrozenValue):
+@value
+class Reaped:
     """One root run: what became of it, why, and what was done, or with `dry_run` would be."""
 
     run_id: str
@@ -67,7 +65,7 @@ class Reaped(FrozenValue):
     errors: tuple[str, ...] = ()
 
 
-@define
+@mutable
 class _Case:
     """One root run under the reaper's hands."""
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from attrs import asdict
-
 from tako.engine.resume.verdicts import AGAIN, FIRST, KEPT, LEFT_OUT, ON_FAILURE, ResumeVerdict
 from tako.report.text import plain
+from tako.values import asdict
 
 _SIGNS = {KEPT: "=", AGAIN: "↻", FIRST: "▶", ON_FAILURE: "?", LEFT_OUT: "-"}
 

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import define, field
-
 from tako.journal.fold import PENDING, RUNNING, ChildState
 from tako.journal.records import INTERRUPTED
 from tako.recovery.settled import last_sign
 from tako.report.reading import RunView, moment, way_on
 from tako.report.text import Style
+from tako.values import field, mutable
 
 _SHOWN = 20
 
 
-@define
+@mutable
 class Interruption:
     """`at` is the last sign of life, in seconds since the epoch, 0 of a run that ended before it began.
 

@@ -11,21 +11,19 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import frozen
-
 from tako.errors import NotFoundError
 from tako.journal.fold import RUNNING, RunState, fold
 from tako.journal.log import JournalDamagedError, read_ends, read_records
 from tako.journal.records import CALENDAR, INTERRUPTED, RunSettled, RunStarted
 from tako.layout import RUN_ID, Home, RunDirectory
 from tako.system.files import is_locked
-from tako.values import FrozenValue
+from tako.values import value
 
 _SHORT_MIN = 4
 
 
-@frozen(eq=False, repr=False)
-class RunView(FrozenValue):
+@value
+class RunView:
     """One run as it is now; `owned` tells whether its tree's root process lives."""
 
     paths: RunDirectory

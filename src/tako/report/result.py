@@ -12,8 +12,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
-from attrs import asdict, evolve
-
 from tako.engine.root.results import fan_out_result
 from tako.journal.fold import ChildState, StepState
 from tako.journal.records import ChildExecutionError, EventValue, Held
@@ -21,6 +19,7 @@ from tako.journal.stored import StoredValueError, Values
 from tako.report.interruption import interruption
 from tako.report.reading import RunView, moment
 from tako.report.tree_view import failures
+from tako.values import asdict, evolve
 
 
 def write_result(view: RunView, stream: TextIO, *, exit_code: int | None = None) -> None:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.config.schema import Settings
 from tako.errors import MachineError, NotFoundError, TakoError, UsageError
 from tako.layout import CacheLayout, Home, encoded
@@ -28,14 +26,14 @@ from tako.repositories.reference import Reference, Repository, parse_reference
 from tako.repositories.urls import checked_url, is_local, url_of, without_credentials
 from tako.system.directory_trees import tree_signature
 from tako.system.files import make_private, write_whole
-from tako.values import FrozenValue
+from tako.values import value
 
 _FETCHES = 8
 _ADD = "tako cache add OWNER/NAME --from URL-or-path"
 
 
-@frozen(eq=False, repr=False)
-class Resolved(FrozenValue):
+@value
+class Resolved:
     """What exactly runs: a commit of a mirror, or the content of a checkout put there by hand.
 
     `commit` is a git commit (hex) or `content-<sha256>`. `snapshot` is set once the tree exists.

@@ -12,16 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.errors import ReferenceInvalidError
 from tako.layout import CONFIG_NAME, CacheLayout, decoded
 from tako.repositories.reference import Repository, checked_branch, parse_repository
-from tako.values import FrozenValue
+from tako.values import value
 
 
-@frozen(eq=False, repr=False)
-class Checkout(FrozenValue):
+@value
+class Checkout:
     """One branch of one repository, put there by hand."""
 
     repository: Repository

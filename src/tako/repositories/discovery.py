@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from attrs import frozen
-
 from tako.config.loader import load_config
 from tako.config.schema import Config, Subscription
 from tako.errors import NotFoundError, ReferenceInvalidError, TakoError, UsageError
@@ -21,7 +19,7 @@ from tako.layout import CONFIG_NAME
 from tako.repositories.faults import own_failure
 from tako.repositories.known import KnownRepository
 from tako.repositories.reference import Repository, parse_repository
-from tako.values import FrozenValue
+from tako.values import value
 
 _KEYWORD = b"subscriptions"
 # A YAML escape may hide any text: such a file is always parsed.
@@ -30,8 +28,8 @@ _ESCAPE = b"\\"
 SUBSCRIPTIONS_MAX = 100
 
 
-@frozen(eq=False, repr=False)
-class Candidate(FrozenValue):
+@value
+class Candidate:
     """A subscription to the event, or (with `error`) a tako.yml that may hold one but cannot be used."""
 
     repository: Repository

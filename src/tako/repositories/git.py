@@ -19,15 +19,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.errors import MachineError
 from tako.layout import NOTHING
 from tako.repositories.git_environment import closed_environment, network_environment
 from tako.repositories.network import NetworkError, is_passing
 from tako.repositories.urls import is_local, without_credentials
 from tako.system.programs import Ended, run_program
-from tako.values import FrozenValue
+from tako.values import value
 
 _LAST_LINES = 6
 _LOCAL_TIMEOUT_S = 600.0
@@ -146,8 +144,8 @@ def _own_checkout(path: Path, *arguments: str) -> Ended:
     return _run([*trusted, "-C", str(path), *arguments], network_environment())
 
 
-@frozen(eq=False, repr=False)
-class CheckoutState(FrozenValue):
+@value
+class CheckoutState:
     """The user's checkout as it stands; empty texts for what there is not."""
 
     commit: str = ""

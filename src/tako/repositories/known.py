@@ -10,17 +10,15 @@ import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from attrs import field, frozen
-
 from tako.errors import NotFoundError, UsageError
 from tako.repositories.checkouts import Checkout
 from tako.repositories.mirror import Registration, likely_default
 from tako.repositories.reference import Repository
-from tako.values import FrozenValue
+from tako.values import field, value
 
 
-@frozen(eq=False, repr=False)
-class KnownRepository(FrozenValue):
+@value
+class KnownRepository:
     """One repository of the cache. `source` is `checkout` (put there by hand) or `registered` (fetched).
 
     A repository can be both: then its checkouts stand for their branches, and the mirror for the others.

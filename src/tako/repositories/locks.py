@@ -25,15 +25,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from tako.errors import BugError, MachineError
 from tako.layout import CacheLayout
 from tako.repositories.reference import Repository
 from tako.system import crash_points
 from tako.system.files import make_private
 from tako.system.lock_probe import probe_locks
-from tako.values import FrozenValue
+from tako.values import value
 
 if TYPE_CHECKING:
     import fasteners
@@ -85,8 +83,8 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-@frozen(eq=False, repr=False)
-class Holder(FrozenValue):
+@value
+class Holder:
     """Who holds a lock: what its process wrote about itself after it got it."""
 
     pid: int
@@ -157,8 +155,8 @@ def _who_holds(path: Path) -> str:
     return str(_read_holder(path, pid)) if pid else "another process"
 
 
-@frozen(eq=False, repr=False)
-class _Request(FrozenValue):
+@value
+class _Request:
     """One wish for one lock."""
 
     repository: Repository

@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import evolve, field, frozen
-
 from tako.errors import MachineError, NotFoundError
 from tako.layout import PACKS, TEMPORARY_PREFIX, CacheLayout
 from tako.repositories.git import fetch_git, run_git
@@ -24,7 +22,7 @@ from tako.repositories.reference import Repository, branch_problem, parse_reposi
 from tako.repositories.urls import without_credentials
 from tako.system.files import make_private, move, write_whole
 from tako.system.removal import remove_tree
-from tako.values import FrozenValue
+from tako.values import evolve, field, value
 
 _FORMAT = 1
 _PACKS_MAX = 50
@@ -35,8 +33,8 @@ _COMMIT = re.compile(rb"^[0-9a-f]{40,64}\t", re.MULTILINE)
 _READING_CONFIG = b"[safe]\n\tdirectory = *\n"
 
 
-@frozen(eq=False, repr=False)
-class Registration(FrozenValue):
+@value
+class Registration:
     """One registered repository; `branches` maps each branch to its commit (hex).
 
     `pinned_branch` is the branch the user named; it counts as the default branch then.

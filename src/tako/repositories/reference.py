@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
-from attrs import frozen
-
 from tako.errors import ReferenceInvalidError
 from tako.layout import encoded
-from tako.values import FrozenValue
+from tako.values import value
 
 _LENGTH_MAX = 200
 _PART_MAX = 100
@@ -27,8 +25,8 @@ _BRANCH_FORBIDDEN = "~^:?*[\\"
 _SCP_URL = re.compile(r"(?:[^@/:]+@)?[^/:]+:(?!//)(?P<path>.+)")
 
 
-@frozen(eq=False, repr=False)
-class Repository(FrozenValue):
+@value
+class Repository:
     """One repository; `owner` may hold groups (`a/b`), `host` is empty when not given."""
 
     host: str
@@ -62,8 +60,8 @@ class Repository(FrozenValue):
         return (self.owner.lower(), self.name.lower()) == (other.owner.lower(), other.name.lower())
 
 
-@frozen(eq=False, repr=False)
-class Reference(FrozenValue):
+@value
+class Reference:
     """A repository and, if named, a branch; None is the repository's default branch."""
 
     repository: Repository

@@ -16,8 +16,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.errors import MachineError, NotFoundError
 from tako.layout import GIT_NAME, SUBMODULES_NAME, TEMPORARY_PREFIX, CacheLayout
 from tako.repositories.git import run_git
@@ -25,7 +23,7 @@ from tako.repositories.reference import Repository
 from tako.system.directory_trees import TreeChangedError, TreeSignature, copy_tree_hashed, tree_signature
 from tako.system.files import make_private, move, write_whole
 from tako.system.removal import remove_tree
-from tako.values import FrozenValue
+from tako.values import value
 
 CONTENT_PREFIX = "content-"
 _TRIES = 3
@@ -108,8 +106,8 @@ def make_content_snapshot(
     raise MachineError(message, hint="stop what writes there, then run it again")
 
 
-@frozen(eq=False, repr=False)
-class _Made(FrozenValue):
+@value
+class _Made:
     key: str
     signature: TreeSignature
     skipped: list[tuple[str, str]]

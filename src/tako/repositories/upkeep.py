@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.errors import ReferenceInvalidError, TakoError
 from tako.layout import CacheLayout, decoded
 from tako.repositories.cache import Cache
@@ -28,14 +26,14 @@ from tako.repositories.snapshots import (
     remove_snapshot,
     snapshot_keys,
 )
-from tako.values import FrozenValue
+from tako.values import value
 
 # Runs that still go, or may be resumed, use snapshots that no branch stands on any more.
 KEEP_S = 7 * 86_400.0
 
 
-@frozen(eq=False, repr=False)
-class CacheProblem(FrozenValue):
+@value
+class CacheProblem:
     """Something about one repository: what is wrong, or what was removed."""
 
     repository: Repository

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from tako.sandbox.policy import PROCESS
-from tako.values import FrozenValue
+from tako.values import value
 
 if TYPE_CHECKING:
     # The steps in the user's own checkout see the whole machine.
     from tako.sandbox.machine_view import MachineView
 
 
-@frozen(eq=False, repr=False)
-class Isolation(FrozenValue):
+@value
+class Isolation:
     """One level and what it needs of this machine."""
 
     level: str = PROCESS

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import asdict, frozen
-
 from tako.errors import MachineError
 from tako.layout import Home
 from tako.sandbox.bubblewrap import find
@@ -26,14 +24,14 @@ from tako.system.files import write_whole
 from tako.system.identity import boot_id
 from tako.system.programs import run_program
 from tako.system.user_environment import helper_environment, user_home, user_homes
-from tako.values import FrozenValue
+from tako.values import asdict, value
 from tako.version import VERSION
 
 _PROBED_WITHIN_S = 120.0
 
 
-@frozen(eq=False, repr=False)
-class ProbeResults(FrozenValue):
+@value
+class ProbeResults:
     """Why each level, and an overlay as workspace, does not work on this machine; empty if it does."""
 
     landlock: str

@@ -12,12 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import evolve, field, frozen
-
 from tako.layout import ETC, RESOLV_CONF, VENV_CONFIG
 from tako.sandbox.credentials import credentials_below
 from tako.system.kernel_tables import closed_tables
-from tako.values import FrozenValue
+from tako.values import evolve, field, value
 
 _SYSTEM = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt",
@@ -56,8 +54,8 @@ AUTHORITIES = (
 )  # fmt: skip
 
 
-@frozen(eq=False, repr=False)
-class MachineView(FrozenValue):
+@value
+class MachineView:
     """Absolute paths that exist; `links` are (path, what it points to)."""
 
     system: tuple[str, ...] = ()

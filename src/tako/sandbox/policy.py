@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
-
-from tako.values import FrozenValue
+from tako.values import field, value
 
 #: The isolation levels, weakest first; each adds to the one before.
 AUTO = "auto"
@@ -17,8 +15,8 @@ PROCESS, LANDLOCK, NAMESPACE = "process", "landlock", "namespace"
 LEVELS = (PROCESS, LANDLOCK, NAMESPACE)
 
 
-@frozen(eq=False, repr=False)
-class Limits(FrozenValue):
+@value
+class Limits:
     """What one step may use; None is unlimited, or what tako was given.
 
     The first five are rlimits of each of its processes, soft and hard (getrlimit(2)): CPU time in seconds,
@@ -39,8 +37,8 @@ class Limits(FrozenValue):
     cpus: float | None = None
 
 
-@frozen(eq=False, repr=False)
-class Mount(FrozenValue):
+@value
+class Mount:
     """One path of this machine and where the step sees it; `writable` or read-only."""
 
     source: str
@@ -48,8 +46,8 @@ class Mount(FrozenValue):
     writable: bool = False
 
 
-@frozen(eq=False, repr=False)
-class Policy(FrozenValue):
+@value
+class Policy:
     """One step's process: what it is given, sees, may write and use.
 
     `directory` and the environment's values are paths as the step sees them. `mounts` are applied in order;

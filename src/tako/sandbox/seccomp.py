@@ -17,10 +17,8 @@ import errno
 import platform
 import struct
 
-from attrs import frozen
-
 from tako.sandbox.started import SandboxFailedError
-from tako.values import FrozenValue
+from tako.values import value
 
 _LOAD, _JUMP, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST, _SECOND, _THIRD, _THIRD_HIGH = 0, 4, 16, 24, 32, 36
@@ -41,8 +39,8 @@ _CLONE3 = 435
 Instruction = tuple[int, int, int, int]
 
 
-@frozen(eq=False, repr=False)
-class Abi(FrozenValue):
+@value
+class Abi:
     """One calling convention: its AUDIT_ARCH (linux/audit.h) and numbers of system calls."""
 
     audit: int

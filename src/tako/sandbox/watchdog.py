@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.sandbox.policy import Limits
 from tako.system.cgroups import NO_GROUPS, Groups, memory_kills, most_tasks
 from tako.system.usage import (
@@ -26,7 +24,7 @@ from tako.system.usage import (
     running_cpu_s,
     used_on,
 )
-from tako.values import FrozenValue
+from tako.values import value
 
 _FIRST_S, _LAST_S = 0.02, 0.25
 #: A walk is not repeated within so many times of what it took.
@@ -35,8 +33,8 @@ _WALK_EVERY_S = 1.0
 _SIGNAL_S = 0.5
 
 
-@frozen(eq=False, repr=False)
-class Watched(FrozenValue):
+@value
+class Watched:
     """Where a step can fill something: directories on disk, its shared memory, its control groups."""
 
     directories: tuple[Path, ...] = ()
@@ -44,8 +42,8 @@ class Watched(FrozenValue):
     groups: Groups = NO_GROUPS
 
 
-@frozen(eq=False, repr=False)
-class Breach(FrozenValue):
+@value
+class Breach:
     """A limit that was passed: its name, its value, and what was seen."""
 
     limit: str
@@ -53,8 +51,8 @@ class Breach(FrozenValue):
     seen: int
 
 
-@frozen(eq=False, repr=False)
-class Peaks(FrozenValue):
+@value
+class Peaks:
     """The most that was seen: bytes of memory, tasks, bytes on disk; 0 where nothing was."""
 
     memory: int = 0

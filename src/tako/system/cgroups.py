@@ -16,10 +16,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.system.identity import start_time_of
-from tako.values import FrozenValue
+from tako.values import value
 
 _TOP = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
@@ -29,8 +27,8 @@ _PID_NAMESPACE = "/proc/self/ns/pid"
 _GONE_WITHIN_S = 1.0
 
 
-@frozen(eq=False, repr=False)
-class Groups(FrozenValue):
+@value
+class Groups:
     """The group that bounds each resource, which may be one and the same; empty for none."""
 
     pids: str = ""

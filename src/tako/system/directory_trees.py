@@ -14,14 +14,12 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.errors import MachineError
 from tako.system.copying import Copier
 from tako.system.descent import Descent
 from tako.system.files import disk_full, is_full
 from tako.system.removal import remove_tree
-from tako.values import FrozenValue
+from tako.values import value
 
 __all__ = [
     "TreeChangedError",
@@ -50,8 +48,8 @@ class TreeChangedError(MachineError):
     """A tree that changed while it was read."""
 
 
-@frozen(eq=False, repr=False)
-class TreeSignature(FrozenValue):
+@value
+class TreeSignature:
     """What tells without reading any file whether a tree changed.
 
     `newest_ns` is the latest change (ctime, ns since the epoch) of any entry: a change within the same

@@ -12,9 +12,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from attrs import frozen
-
-from tako.values import FrozenValue
+from tako.values import value
 
 _MACHINE_ID = Path("/etc/machine-id")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -22,8 +20,8 @@ _PID_NAMESPACE = "/proc/self/ns/pid"
 _START_TIME_FIELD = 19
 
 
-@frozen(eq=False, repr=False)
-class Identity(FrozenValue):
+@value
+class Identity:
     """One process; `start_time` is in clock ticks since boot (proc_pid_stat(5), field 22)."""
 
     machine: str

@@ -12,10 +12,8 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 
-from attrs import frozen
-
 from tako.system.libc import check
-from tako.values import FrozenValue
+from tako.values import value
 
 _SYS_CREATE_RULESET, _SYS_ADD_RULE, _SYS_RESTRICT_SELF = 444, 445, 446
 _VERSION = 1
@@ -38,8 +36,8 @@ ABI_REFER, ABI_TRUNCATE, ABI_TCP, ABI_IOCTL_DEV, ABI_SCOPES = 2, 3, 4, 5, 6
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@frozen(eq=False, repr=False)
-class Allowed(FrozenValue):
+@value
+class Allowed:
     """Rights for a path and, if it is a directory, all beneath it."""
 
     path: str

@@ -15,20 +15,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.system.cgroups import members
 from tako.system.identity import Identity, boot_id, open_pidfd, send, start_time_of
 from tako.system.processes import wait_for_exit
-from tako.values import FrozenValue
+from tako.values import value
 
 _ID, _WORKSPACE = b"TAKO_ROOT_RUN_ID", b"TAKO_WORKSPACE"
 #: How long killed processes may take to be gone.
 GONE_WITHIN_S = 10.0
 
 
-@frozen(eq=False, repr=False)
-class Remnant(FrozenValue):
+@value
+class Remnant:
     """One process of a dead tree with this root directory; `name` is the kernel's (proc_pid_comm(5))."""
 
     pid: int

@@ -15,12 +15,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-from attrs import frozen
-
 from tako.system import crash_points
 from tako.system.pipes import Pipes
 from tako.system.processes import HELPERS, signal_group
-from tako.values import FrozenValue
+from tako.values import value
 
 #: For what others still write that have the program's pipes.
 _GRACE_S = 0.2
@@ -28,8 +26,8 @@ _GRACE_S = 0.2
 _GONE_WITHIN_S = 10.0
 
 
-@frozen(eq=False, repr=False)
-class Ended(FrozenValue):
+@value
+class Ended:
     """How a program ended; `returncode` is negative for a signal; `timed_out` when tako killed it."""
 
     returncode: int

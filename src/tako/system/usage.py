@@ -12,9 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
-
-from tako.values import FrozenValue
+from tako.values import value
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 #: utime, stime, cutime, cstime behind the command name (proc_pid_stat(5)).
@@ -26,8 +24,8 @@ _INODE = 512
 _KIB = 1024
 
 
-@frozen(eq=False, repr=False)
-class Processes(FrozenValue):
+@value
+class Processes:
     """All descendants: pids, tasks (threads count), resident memory with shared pages counted for each."""
 
     pids: tuple[int, ...]

@@ -20,14 +20,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import field, frozen
-
 from tako.errors import MachineError
 from tako.system import crash_points, libc, streams
 from tako.system.identity import send
 from tako.system.processes import end_descendants, wait_for_exit
 from tako.system.signals import STOPPING, SignalPipe
-from tako.values import FrozenValue
+from tako.values import field, value
 
 #: Exit code when the root process was killed from outside.
 KILLED_ROOT = 4
@@ -37,8 +35,8 @@ _TRACKER_GRACE_S = 1.0
 _BASE_MAX = 48
 
 
-@frozen(eq=False, repr=False)
-class WardenLink(FrozenValue):
+@value
+class WardenLink:
     """What the root process holds: a short path for a private directory, the warden's pidfd, a line to it."""
 
     temporary: str

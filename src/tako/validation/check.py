@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from attrs import evolve
-
 from tako.config.inputs import coerced, value_problem
 from tako.config.problems import did_you_mean, in_order, mark_of
 from tako.config.schema import Config, Input, Step, Subscription, Workflow, all_steps
@@ -20,6 +18,7 @@ from tako.config.yaml_walk import child_key
 from tako.errors import Problem, UsageError
 from tako.expressions.text import has_template
 from tako.validation.check_names import Names, name_problem
+from tako.values import evolve
 
 _Found = tuple[str, str]
 _EVENT = "event"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from attrs import frozen
-
 from tako.config.problems import did_you_mean
-from tako.values import FrozenValue
+from tako.values import value
 
 _STEP_FIELDS = ("outputs", "status", "exit_code")
 _EVENT_FIELDS = ("type", "schema_version", "payload", "source", "run_id")
 
 
-@frozen(eq=False, repr=False)
-class Names(FrozenValue):
+@value
+class Names:
     """What exists at one place; None where the word itself has no meaning there.
 
     `steps` are the ids of the steps before, `later` those of all steps of the workflow.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from tako.config.schema import Artifact, Config, Input, Step, Subscription, Workflow
 from tako.engine.fan_out.deliveries import CHILDREN_MAX
@@ -29,6 +29,7 @@ from tako.journal.records import EventEmitted
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
 from tako.repositories.reference import Reference, Repository, parse_repository
+from tako.values import evolve
 from tests.support.records import T0, event
 from tests.support.segments import run_spec
 
@@ -384,7 +385,7 @@ def test_a_bug_that_one_repository_brings_out_fails_that_child_alone(
     failed, app = executor.plan(parent, EventEmitted(T0, "fan", event())).children
     assert failed.error is not None
     assert (failed.error.kind, app.error) == ("internal_error", None)
-    assert "RuntimeError: what nobody foresaw (test_fanout.py, line " in failed.error.message
+    assert f"RuntimeError: what nobody foresaw ({Path(__file__).name}, line " in failed.error.message
 
 
 @pytest.mark.parametrize(

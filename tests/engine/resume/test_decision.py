@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from tako.config.schema import Step, Workflow
@@ -31,6 +30,7 @@ from tako.journal.records import (
     StepFinished,
     StepStarted,
 )
+from tako.values import evolve
 from tests.support.records import T0, event, run_id, run_started
 from tests.support.segments import run_spec
 
@@ -182,8 +182,8 @@ def test_a_run_that_succeeded_or_did_not_begin_does_not_start_over() -> None:
 
 
 def _once(**changes: Any) -> Workflow:  # noqa: ANN401 - fields of a step
-    step = attrs.evolve(WORKFLOW.steps[0], rerun="never", **changes)
-    return attrs.evolve(WORKFLOW, steps=(step, *WORKFLOW.steps[1:]))
+    step = evolve(WORKFLOW.steps[0], rerun="never", **changes)
+    return evolve(WORKFLOW, steps=(step, *WORKFLOW.steps[1:]))
 
 
 def test_a_step_that_may_have_taken_effect_is_told_and_left_as_it_is_without_leave() -> None:
@@ -237,7 +237,7 @@ def test_a_run_that_only_waits_to_settle_is_told_so(spec: RunSpec) -> None:
 
 
 def test_the_time_between_crash_and_resume_does_not_count(spec: RunSpec) -> None:
-    spec = attrs.evolve(spec, workflow=attrs.evolve(WORKFLOW, timeout_s=60.0))
+    spec = evolve(spec, workflow=evolve(WORKFLOW, timeout_s=60.0))
     state = _state(*BUILT)
     _resume(state, now=T0 + 1000)
     assert standing_run(spec, state, T0 + 1000).timeout_s == 58.0
@@ -248,7 +248,7 @@ def test_the_time_between_crash_and_resume_does_not_count(spec: RunSpec) -> None
 
 
 def test_time_that_had_run_out_begins_anew(spec: RunSpec) -> None:
-    spec = attrs.evolve(spec, workflow=attrs.evolve(WORKFLOW, timeout_s=60.0))
+    spec = evolve(spec, workflow=evolve(WORKFLOW, timeout_s=60.0))
     state = _state(*BUILT, RunFinished(T0 + 60, "timed_out"))
     _resume(state, now=T0 + 1000)
     assert standing_run(spec, state, T0 + 1000).timeout_s == 60.0
@@ -264,7 +264,7 @@ def test_of_a_fan_out_that_was_cut_off_the_time_goes_on_of_one_that_ended_it_beg
 
 
 def test_a_clock_set_back_gives_no_time_that_is_not_there(spec: RunSpec) -> None:
-    spec = attrs.evolve(spec, workflow=attrs.evolve(WORKFLOW, timeout_s=60.0))
+    spec = evolve(spec, workflow=evolve(WORKFLOW, timeout_s=60.0))
     state = _state(*BUILT)
     _resume(state, now=T0 - 500)
     assert standing_run(spec, state, T0 - 500).timeout_s == 60.0
@@ -303,7 +303,7 @@ def test_what_the_checkout_is_now_is_what_counts_from_now_on() -> None:
     state = _state(*BUILT)
     assert state.started is not None
     record = resumed(Decision(), state, now=T0 + 9, version="0")
-    state.apply(attrs.evolve(record, commit="f00d", config_digest="d2", tracked_changes="aa"))
+    state.apply(evolve(record, commit="f00d", config_digest="d2", tracked_changes="aa"))
     pinned = (state.started.commit, state.started.config_digest, state.started.tracked_changes)
     assert pinned == ("f00d", "d2", "aa")
 
@@ -336,8 +336,8 @@ def test_a_fan_out_that_is_come_to_again_has_its_time_again() -> None:
 
 
 def test_with_a_step_that_may_not_run_twice_stays_what_was_done_after_it() -> None:
-    step = attrs.evolve(WORKFLOW.steps[2], rerun="never")
-    flow = attrs.evolve(WORKFLOW, steps=(*WORKFLOW.steps[:2], step))
+    step = evolve(WORKFLOW.steps[2], rerun="never")
+    flow = evolve(WORKFLOW, steps=(*WORKFLOW.steps[:2], step))
     state = _state(
         StepStarted(T0 + 3, "after", 1, "k"),
         StepFinished(T0 + 4, "after", 1, "failed"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from tako.config.loader import load_config_file
 from tako.config.schema import Workflow
@@ -25,6 +25,7 @@ from tako.journal.stored import Values
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
 from tako.repositories.reference import Reference, Repository, parse_repository
+from tako.values import evolve
 from tests.support.git import write_files
 from tests.support.records import T0, event, run_id, run_started
 from tests.support.scenes import subscription, tako_yml, workflow

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tako.config.schema import Step
@@ -25,6 +24,7 @@ from tako.journal.records import (
     SubscriptionFiltered,
     WorkerDied,
 )
+from tako.values import evolve
 from tests.support.records import T0, event, run_id, run_started, write_journal
 from tests.support.segments import run_spec
 
@@ -127,7 +127,7 @@ def test_a_worker_that_died_before_the_run_began_counts(spec: RunSpec) -> None:
         (
             "failed",
             (
-                attrs.evolve(FAILED_STEP, limit="file size", signal="SIGXFSZ", exit_code=None),
+                evolve(FAILED_STEP, limit="file size", signal="SIGXFSZ", exit_code=None),
                 RunFinished(T0, "failed"),
             ),
             "limit_exceeded",

@@ -7,18 +7,18 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from tako.config.schema import Step
 from tako.engine.run.environment import base_environment, idempotency_key, scrubbed
 from tako.sandbox.policy import Limits
+from tako.values import evolve
 from tests.support.records import event, run_id
 from tests.support.segments import Ran, run, run_spec
 
 
 def _with(spec: Any, **workflow: Any) -> Any:  # noqa: ANN401 - a spec with another workflow
-    return attrs.evolve(spec, workflow=attrs.evolve(spec.workflow, **workflow))
+    return evolve(spec, workflow=evolve(spec.workflow, **workflow))
 
 
 def _environment(ran: Ran, step: str = "step-1") -> dict[str, str]:

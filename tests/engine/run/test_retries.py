@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from tako.config.schema import Produces, Retry, Step
@@ -21,6 +20,7 @@ from tako.journal.records import (
     StepStarted,
     WorkspaceRebuilt,
 )
+from tako.values import evolve
 from tests.support.isolations import LEVELS, isolation
 from tests.support.records import IDENTITY, T0, run_started
 from tests.support.segments import Ran, run, run_spec, started
@@ -29,7 +29,7 @@ COUNTING = "echo x >> tries; echo try $(wc -l < tries)\n"
 
 
 def _failed(state: StepState | None = None, **changes: Any) -> StepState:  # noqa: ANN401 - fields of a record
-    finished = attrs.evolve(StepFinished(T0, "a", 1, "failed", exit_code=3, message="exit code 3"), **changes)
+    finished = evolve(StepFinished(T0, "a", 1, "failed", exit_code=3, message="exit code 3"), **changes)
     return state or StepState("a", 1, T0, finished, failures=1)
 
 

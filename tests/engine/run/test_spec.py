@@ -3,7 +3,6 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tako.config.schema import EventSpec, Input, Produces, Retry, Step, Validation, Workflow
@@ -11,6 +10,7 @@ from tako.engine.run.spec import Secrets, Segment, SegmentEnd, Segments, secrets
 from tako.errors import DiskFullError, HeldError, MachineError
 from tako.layout import RunDirectory
 from tako.sandbox.policy import Limits
+from tako.values import evolve
 from tests.support.records import event, run_id
 from tests.support.segments import run_spec
 
@@ -42,7 +42,7 @@ def test_a_segment_crosses_a_process_boundary_as_it_was(tmp_path: Path) -> None:
         git_identity=("Ada", "ada@example.org"),
     )
     declared = {"n": Input("n", "integer", validation=Validation(enum=(1, 2), minimum=0.0))}
-    spec = attrs.evolve(spec, workflow=attrs.evolve(spec.workflow, inputs=declared, timeout_s=3.0))
+    spec = evolve(spec, workflow=evolve(spec.workflow, inputs=declared, timeout_s=3.0))
     segment = Segment(spec, 2, 3, "/tmp/t", 5.0)
     assert pickle.loads(pickle.dumps(segment)) == segment  # noqa: S301 - our own
 

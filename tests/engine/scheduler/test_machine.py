@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from tako.engine.scheduler.instructions import (
     CancelSegment,
@@ -29,6 +28,7 @@ from tako.engine.scheduler.stimuli import (
     WorkerLost,
 )
 from tako.errors import BugError
+from tako.values import evolve
 
 FIRST = StartSegment("root", 0, 1)
 

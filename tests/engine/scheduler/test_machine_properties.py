@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import define, evolve, field
+from attrs import define, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tako.engine.scheduler import instructions as i
 from tako.engine.scheduler import machine as m
 from tako.engine.scheduler import stimuli as h
+from tako.values import evolve
 
 SLOTS = 3
 ENDS = ("succeeded", "failed", "timed_out", "cancelled")

@@ -7,7 +7,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from tako.config.schema import EventSpec, Produces, Step
@@ -21,12 +20,13 @@ from tako.journal.records import (
     SegmentStarted,
     StepFinished,
 )
+from tako.values import evolve
 from tests.support.records import T0, event, run_id
 from tests.support.segments import Ran, run, run_spec
 
 
 def _with(spec: Any, **workflow: Any) -> Any:  # noqa: ANN401 - a spec with another workflow
-    return attrs.evolve(spec, workflow=attrs.evolve(spec.workflow, **workflow))
+    return evolve(spec, workflow=evolve(spec.workflow, **workflow))
 
 
 def _kinds(ran: Ran) -> list[str]:
@@ -272,7 +272,7 @@ def test_after_its_children_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_after_a_failed_fan_out_its_clean_up_runs(tmp_path: Path) -> None:
-    fan_out = attrs.evolve(FAN_OUT, on_failure=(Step(id="c", run="echo cleaned {{ .steps.fan.status }}"),))
+    fan_out = evolve(FAN_OUT, on_failure=(Step(id="c", run="echo cleaned {{ .steps.fan.status }}"),))
     spec = run_spec(tmp_path, fan_out, "true")
     run(spec)
     ran = _after(
@@ -291,7 +291,7 @@ def test_a_tolerated_fan_out_lets_the_run_go_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tolerated", [True, False])
 def test_an_event_that_cannot_be_built_fails_its_step(tmp_path: Path, tolerated: bool) -> None:
-    fan_out = attrs.evolve(
+    fan_out = evolve(
         FAN_OUT, with_={"event_type": "built", "schema_version": "one"}, continue_on_error=tolerated
     )
     ran = run(run_spec(tmp_path, fan_out, "true"))
@@ -302,7 +302,7 @@ def test_an_event_that_cannot_be_built_fails_its_step(tmp_path: Path, tolerated:
 
 
 def test_a_fan_out_can_have_a_condition(tmp_path: Path) -> None:
-    ran = run(run_spec(tmp_path, attrs.evolve(FAN_OUT, condition="false"), "true"))
+    ran = run(run_spec(tmp_path, evolve(FAN_OUT, condition="false"), "true"))
     assert (ran.end.kind, ran.end.status, ran.state.fan_outs) == ("finished", "succeeded", {})
 
 

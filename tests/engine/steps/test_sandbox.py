@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from tako.config.schema import Produces, Step, Workflow
 from tako.journal.log import Writer
 from tako.journal.records import FanOutPlanned, SandboxEntered, StepFinished
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, PROCESS, Mount
+from tako.values import evolve
 from tests.support.isolations import LEVELS, isolation
 from tests.support.records import T0, event
 from tests.support.segments import Ran, run, run_spec
@@ -217,12 +217,12 @@ def test_no_network_is_refused_where_it_cannot_be_kept(tmp_path: Path) -> None:
 def test_a_sandbox_that_does_not_come_up_is_told_from_a_step_that_fails(tmp_path: Path) -> None:
     whole = isolation(NAMESPACE)
     assert whole.machine is not None
-    broken = attrs.evolve(whole, machine=attrs.evolve(whole.machine, system=("/usr", "/no/such")))
+    broken = evolve(whole, machine=evolve(whole.machine, system=("/usr", "/no/such")))
     ran = run(run_spec(tmp_path, "exit 1", isolation=broken))
     assert ran.state.finished is not None
     assert ran.state.finished.error_kind == "sandbox_failed"
     assert "/no/such" in ran.state.finished.message
-    gone = run(run_spec(tmp_path, "true", number=2, isolation=attrs.evolve(whole, bubblewrap="/no/bwrap")))
+    gone = run(run_spec(tmp_path, "true", number=2, isolation=evolve(whole, bubblewrap="/no/bwrap")))
     assert gone.state.finished is not None
     assert gone.state.finished.error_kind == "sandbox_failed"
     failed = run(run_spec(tmp_path, "exit 1", number=3, isolation=whole))

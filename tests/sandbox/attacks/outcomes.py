@@ -24,7 +24,6 @@ from pathlib import Path
 from string import Template
 from typing import NoReturn
 
-import attrs
 import psutil
 from attrs import field, frozen
 
@@ -42,6 +41,7 @@ from tako.sandbox.policy import NAMESPACE, PROCESS, Mount
 from tako.system.cgroups import make_groups, remove
 from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.processes import end_orphans
+from tako.values import asdict, evolve
 from tests.sandbox.attacks.shot import Attack, Shot, output
 from tests.sandbox.attacks.targets import CANARY, Range, set_user_id_tool, targets
 from tests.support.processes import GRACE_S
@@ -92,7 +92,7 @@ def outcome(attack: Attack, isolation: Isolation, directory: Path) -> Outcome:
 
 def judged(judge: Callable[[], Judge]) -> Outcome:
     """Have a process of its own be the judge."""
-    answer = in_process(lambda: json.dumps(attrs.asdict(judge()())))
+    answer = in_process(lambda: json.dumps(asdict(judge()())))
     try:
         return Outcome(**json.loads(answer))
     except ValueError as error:
@@ -135,7 +135,7 @@ class Judge:
         (source / "tracked").write_text(CANARY)
         spec = run_spec(self.directory, step, number=number, isolation=self._with_tools())
         shown = (str(self.tool.parent), str(self.directory / "shown"))
-        return attrs.evolve(
+        return evolve(
             spec,
             environment=self.environment or spec.environment,
             limits=machine_limits(self.directory, _JOBS),
@@ -149,8 +149,8 @@ class Judge:
             return self.isolation
         view = machine_view({}, (self.directory / "home",), ())
         view = view if self.isolation.level == NAMESPACE else view.without_closed()
-        seen = attrs.evolve(machine, tools=(*machine.tools, *view.tools), closed=view.closed)
-        return attrs.evolve(self.isolation, machine=seen)
+        seen = evolve(machine, tools=(*machine.tools, *view.tools), closed=view.closed)
+        return evolve(self.isolation, machine=seen)
 
     def _shot(self, scene: Range) -> Shot:
         quiet = self._spec(2, Step(id="step", run=_QUIET, secrets=("TOKEN",), produces=output("out")))
@@ -202,8 +202,8 @@ class Judge:
             )
             exports = (f"export {name}={shlex.quote(value)}\n" for name, value in words.items())
             prelude = "".join((f"echo {_BEGUN}\n", *exports))
-            workflow = attrs.evolve(hostile.workflow, steps=(self._step(prelude, words),))
-            end = _ended(cell, attrs.evolve(hostile, workflow=workflow), sibling)
+            workflow = evolve(hostile.workflow, steps=(self._step(prelude, words),))
+            end = _ended(cell, evolve(hostile, workflow=workflow), sibling)
             go.write_text("done\n")
             with contextlib.suppress(WorkerLostError):
                 if sibling.wait().status == "succeeded":

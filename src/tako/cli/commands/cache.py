@@ -11,7 +11,6 @@ import os
 from typing import Any
 
 import click
-from attrs import frozen
 
 from tako.config.settings import load_settings
 from tako.layout import CacheLayout, home_from
@@ -22,11 +21,11 @@ from tako.repositories.reference import parse_reference, parse_repository
 from tako.repositories.upkeep import CacheProblem
 from tako.repositories.urls import without_credentials
 from tako.units import parse_duration
-from tako.values import FrozenValue
+from tako.values import value
 
 
-@frozen(eq=False, repr=False)
-class _Opened(FrozenValue):
+@value
+class _Opened:
     layout: CacheLayout
     locks: LockManager
     cache: Cache

@@ -43,9 +43,8 @@ def command(context: click.Context, output: str, *, dry_run: bool) -> None:
 
 def _write(results: list[Reaped], cleaned: Cleaned, output: str, *, dry_run: bool) -> None:
     if output == "json":
-        from attrs import asdict
-
         from tako.report.reading import moment
+        from tako.values import asdict
 
         told = [
             asdict(result)

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import click
-from attrs import frozen
 from setproctitle import getproctitle, setproctitle
 
 from tako.cli.errors import guarded
@@ -41,11 +40,11 @@ from tako.sandbox.levels import choose
 from tako.system import terminals
 from tako.system.user_environment import put_aside, user_environment
 from tako.system.warden import WardenLink, under_warden
-from tako.values import FrozenValue
+from tako.values import value
 
 
-@frozen(eq=False, repr=False)
-class Wish(FrozenValue):
+@value
+class Wish:
     """What the user asked for; without `words` an interactive shell."""
 
     home: Home

@@ -10,20 +10,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-import attrs
 import click
-from attrs import frozen
 
 from tako.config.schema import Config
 from tako.errors import ConfigError, Problem
 from tako.layout import CONFIG_NAME, absolute
-from tako.values import FrozenValue
+from tako.values import asdict, value
 
 _WRONG = ConfigError.exit_code
 
 
-@frozen(eq=False, repr=False)
-class _Verdict(FrozenValue):
+@value
+class _Verdict:
     """What was found in one file; no `config` if it could not be loaded."""
 
     file: str
@@ -99,8 +97,8 @@ def _record(verdict: _Verdict) -> dict[str, Any]:
     return {
         "file": verdict.file,
         "ok": not verdict.problems,
-        "problems": [attrs.asdict(problem) for problem in verdict.problems],
-        "warnings": [attrs.asdict(warning) for warning in verdict.warnings],
+        "problems": [asdict(problem) for problem in verdict.problems],
+        "warnings": [asdict(warning) for warning in verdict.warnings],
         "workflows": list(config.workflows) if config else [],
         "subscriptions": len(config.subscriptions) if config else 0,
     }

@@ -47,10 +47,9 @@ def clean(context: click.Context, output: str, *, everything: bool, yes: bool, d
 
 
 def _write(cleaned: Cleaned, output: str, *, dry_run: bool) -> None:
-    from attrs import asdict
-
     from tako.cli.cleanup_report import lines
     from tako.units import format_bytes
+    from tako.values import asdict
 
     if output == "json":
         sys.stdout.write(json.dumps({"dry_run": dry_run} | asdict(cleaned)) + "\n")

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
-
 from tako.cli.exec.cache_access import LazyCache
 from tako.cli.exec.request import Request
 from tako.cli.options import open_home
@@ -28,7 +26,7 @@ from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import AUTO, PROCESS, Limits, Mount
 from tako.system.user_environment import user_environment
 from tako.units import parse_duration
-from tako.values import FrozenValue
+from tako.values import evolve, value
 
 if TYPE_CHECKING:
     from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
@@ -36,8 +34,8 @@ if TYPE_CHECKING:
     from tako.engine.fan_out.fan_out_executor import FanOutExecutor
 
 
-@frozen(eq=False, repr=False)
-class ExecContext(FrozenValue):
+@value
+class ExecContext:
     """What everything of one command is made from."""
 
     request: Request

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import frozen
-
 from tako.layout import Home
-from tako.values import FrozenValue
+from tako.values import value
 
 ASK, YES, NO = "ask", "yes", "no"
 
 
-@frozen(eq=False, repr=False)
-class Request(FrozenValue):
+@value
+class Request:
     """One call of `tako exec`; empty texts and None mean "not given"."""
 
     workflow: str

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
-
 from tako.cli.exec.context import ExecContext, choose_isolation, root_spec
 from tako.cli.exec.request import NO, Request
 from tako.config.inputs import resolve_inputs
@@ -29,11 +27,11 @@ from tako.layout import CONFIG_NAME, RunDirectory
 from tako.repositories.git import checkout_state
 from tako.repositories.reference import parse_repository
 from tako.sandbox.isolation import Isolation
-from tako.values import FrozenValue
+from tako.values import evolve, value
 
 
-@frozen(eq=False, repr=False)
-class ResumeContext(FrozenValue):
+@value
+class ResumeContext:
     """What is taken up: the root's spec and state, and what was found to have changed."""
 
     context: ExecContext

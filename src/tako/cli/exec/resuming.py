@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
-
 from tako.cli.exec.context import ExecContext, factory, make_context, planner
 from tako.cli.exec.request import ASK, NO, YES, Request
 from tako.cli.exec.resume_context import ResumeContext, make_again
@@ -39,7 +37,7 @@ from tako.report.reading import find_run, read_run
 from tako.report.result import write_result
 from tako.system.files import size_of
 from tako.system.user_environment import withhold
-from tako.values import FrozenValue
+from tako.values import evolve, value
 
 if TYPE_CHECKING:
     from tako.engine.fan_out.deliveries import Delivery
@@ -47,8 +45,8 @@ if TYPE_CHECKING:
     from tako.system.warden import WardenLink
 
 
-@frozen(eq=False, repr=False)
-class Ready(FrozenValue):
+@value
+class Ready:
     """A resume that may begin: the request with what was answered, and the root's journal as it is now."""
 
     request: Request

@@ -10,8 +10,6 @@ import errno
 import os
 from pathlib import Path
 
-from attrs import evolve
-
 from tako.cli.exec.cache_access import LazyCache
 from tako.cli.exec.request import Request
 from tako.config.inputs import resolve_inputs
@@ -32,6 +30,7 @@ from tako.system import crash_points
 from tako.system.background import Background
 from tako.system.files import disk_full, is_full
 from tako.validation.check import check_workflow
+from tako.values import evolve
 
 _DRAWS_MAX = 100
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)

@@ -11,22 +11,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from tako.config.schema import Resources
 from tako.engine.run.spec import RunSpec
 from tako.journal.records import EventEmitted
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits
-from tako.values import FrozenValue
+from tako.values import value
 
 if TYPE_CHECKING:
     from tako.engine.fan_out.fan_out_executor import PlannedChild
 
 
-@frozen(eq=False, repr=False)
-class ChildRunnerFactory(FrozenValue):
+@value
+class ChildRunnerFactory:
     """What all children of one tree share."""
 
     environment: Mapping[str, str]

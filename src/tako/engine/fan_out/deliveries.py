@@ -9,18 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-from attrs import frozen
-
 from tako.errors import UsageError
 from tako.journal.records import ChildPlanned
 from tako.repositories.reference import parse_repository
-from tako.values import FrozenValue
+from tako.values import value
 
 CHILDREN_MAX = 10_000
 
 
-@frozen(eq=False, repr=False)
-class Delivery(FrozenValue):
+@value
+class Delivery:
     """One child that was planned, with the fingerprint of the event that it answers."""
 
     event: str

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from attrs import evolve, frozen
-
 from tako.config.inputs import resolve_inputs
 from tako.config.loader import load_config_file
 from tako.config.schema import Config, Subscription, Workflow
@@ -54,7 +52,7 @@ from tako.repositories.discovery import Candidate
 from tako.repositories.faults import own_failure
 from tako.repositories.reference import Reference, Repository, parse_repository
 from tako.sandbox.policy import Mount
-from tako.values import FrozenValue
+from tako.values import evolve, value
 
 DEPTH_MAX = 10
 DEPTH_WARNING = 7
@@ -77,8 +75,8 @@ class Repositories(Protocol):
         """The immutable tree of what was pinned."""
 
 
-@frozen(eq=False, repr=False)
-class PlannedChild(FrozenValue):
+@value
+class PlannedChild:
     """One child: its record, and what running it needs; with an error, what went wrong before."""
 
     record: ChildPlanned
@@ -90,8 +88,8 @@ class PlannedChild(FrozenValue):
     error: ChildExecutionError | None = None
 
 
-@frozen(eq=False, repr=False)
-class FanOutPlan(FrozenValue):
+@value
+class FanOutPlan:
     """All that a fan-out will run, and all that it will not."""
 
     found: int
@@ -310,8 +308,8 @@ class FanOutExecutor:
         )
 
 
-@frozen(eq=False, repr=False)
-class _Heard(FrozenValue):
+@value
+class _Heard:
     """An event that is being answered: whole, as what two of them are compared by, and its tree's values."""
 
     event: Event

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import evolve, frozen
-
 from tako.config.schema import Workflow, all_steps
 from tako.engine.run.retries import NEVER
 from tako.engine.run.spec import RunSpec
@@ -28,11 +26,11 @@ from tako.journal.records import (
     TIMED_OUT,
     RunResumed,
 )
-from tako.values import FrozenValue
+from tako.values import evolve, value
 
 
-@frozen(eq=False, repr=False)
-class Decision(FrozenValue):
+@value
+class Decision:
     """What runs again: steps and children by id."""
 
     reset: tuple[str, ...] = ()

@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from attrs import evolve, frozen
-
 from tako.engine.resume.decision import decide_resume, fresh_run, resumed, standing_run
 from tako.engine.run.registry import Tree
 from tako.engine.run.spec import RunSpec
@@ -20,14 +18,14 @@ from tako.engine.steps.workspace import why_lost
 from tako.journal.fold import FanOutState, RunState
 from tako.journal.records import CANCELLED, ChildExecutionError, ChildFinished
 from tako.system.files import size_of
-from tako.values import FrozenValue
+from tako.values import evolve, value
 from tako.version import VERSION
 
 _LEFT_OUT = "it had not begun, and --failed-only leaves it out"
 
 
-@frozen(eq=False, repr=False)
-class Resumption(FrozenValue):
+@value
+class Resumption:
     """How a tree is taken up again; the last three say what the root's checkout is now, if it changed."""
 
     failed_only: bool = False

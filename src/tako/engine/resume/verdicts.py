@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from attrs import frozen
-
 from tako.errors import NotFoundError
 from tako.journal.fold import ChildState, RunState, StepState, fold
 from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.records import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
 from tako.layout import RunDirectory
-from tako.values import FrozenValue
+from tako.values import value
 
 KEPT, AGAIN, FIRST, LEFT_OUT = "kept", "runs again", "runs", "left out"
 #: An `on_failure` step: whether it runs will be seen.
@@ -26,8 +24,8 @@ NOT_BEGUN = "it had not begun"
 Read = Callable[[RunDirectory], RunState]
 
 
-@frozen(eq=False, repr=False)
-class ResumeVerdict(FrozenValue):
+@value
+class ResumeVerdict:
     """One step, or with an empty `step` one child: what becomes of it, and why."""
 
     depth: int

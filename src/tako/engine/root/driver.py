@@ -20,8 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from tako.engine.resume.resumer import Resumer, Resumption
 from tako.engine.root.fan_outs import Planning
 from tako.engine.root.results import child_finished
@@ -53,7 +51,7 @@ from tako.journal.records import (
 from tako.journal.stored import StoredValueError
 from tako.system.removal import remove_tree
 from tako.system.signals import STOPPING, SignalPipe, name_of
-from tako.values import FrozenValue
+from tako.values import value
 
 if TYPE_CHECKING:
     # A run without fan-out never needs them.
@@ -66,8 +64,8 @@ EXIT_TIMED_OUT = 124
 _SIGNAL_BASE = 128
 
 
-@frozen(eq=False, repr=False)
-class TreeResult(FrozenValue):
+@value
+class TreeResult:
     """How the whole execution tree ended."""
 
     status: str

@@ -15,8 +15,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from tako.config.schema import Step
 from tako.engine.resume.decision import ended_children
 from tako.engine.resume.resumer import Resumer
@@ -39,7 +37,7 @@ from tako.journal.records import (
     Noted,
     StepFinished,
 )
-from tako.values import FrozenValue
+from tako.values import value
 
 if TYPE_CHECKING:
     # A run without fan-out never needs them.
@@ -52,8 +50,8 @@ if TYPE_CHECKING:
 PostToLoop = Callable[[Callable[[], h.Stimulus | None]], None]
 
 
-@frozen(eq=False, repr=False)
-class PendingFanOut(FrozenValue):
+@value
+class PendingFanOut:
     """A fan-out at which a run stands; `timeout_s` is what is left of its time."""
 
     fan_out: FanOutState

@@ -5,8 +5,6 @@ A child's journal is the truth about it; what stands in its parent's is made fro
 
 from __future__ import annotations
 
-from attrs import frozen
-
 from tako.config.schema import Step
 from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.instructions import Tally
@@ -25,11 +23,11 @@ from tako.journal.records import (
     EventValue,
     StepFinished,
 )
-from tako.values import FrozenValue
+from tako.values import value
 
 
-@frozen(eq=False, repr=False)
-class FanOutResult(FrozenValue):
+@value
+class FanOutResult:
     """The result of one fan-out step; `duration_s` in seconds."""
 
     success: bool

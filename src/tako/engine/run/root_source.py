@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
-
 from tako.config.schema import Config, Workflow
 from tako.errors import NotFoundError
 from tako.layout import CONFIG_NAME, has_config, is_top
-from tako.values import FrozenValue
+from tako.values import value
 
 
-@frozen(eq=False, repr=False)
-class RootSource(FrozenValue):
+@value
+class RootSource:
     """What a root run is made from, before it has an id."""
 
     repository: str

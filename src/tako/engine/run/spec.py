@@ -11,14 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
-
 from tako.config.schema import Resources, Step, Workflow
 from tako.errors import MachineError
 from tako.layout import RunDirectory
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import NAMESPACE, Limits, Mount
-from tako.values import FrozenValue
+from tako.values import field, value
 
 if TYPE_CHECKING:
     # The root makes a segment before it needs any record.
@@ -30,8 +28,8 @@ GRACE_S = 10.0
 SSH_AGENT = "SSH_AUTH_SOCK"
 
 
-@frozen(eq=False, repr=False)
-class RunSpec(FrozenValue):
+@value
+class RunSpec:
     """One run with everything pinned.
 
     `source` is the snapshot to copy, or the user's checkout of a root run that works in place.
@@ -93,8 +91,8 @@ class RunSpec(FrozenValue):
         return len(self.ancestors)
 
 
-@frozen(eq=False, repr=False)
-class Secrets(FrozenValue):
+@value
+class Secrets:
     """Values by name for one run; only the names are shown and compared."""
 
     names: frozenset[str] = frozenset()
@@ -115,8 +113,8 @@ def secrets_of(values: Mapping[str, str]) -> Secrets:
     return Secrets(frozenset(values), dict(values))
 
 
-@frozen(eq=False, repr=False)
-class Segment(FrozenValue):
+@value
+class Segment:
     """The steps of a run from where its journal stands to its end or its next fan-out."""
 
     run: RunSpec
@@ -133,8 +131,8 @@ class Segment(FrozenValue):
 FINISHED, FAN_OUT, RESTARTED = "finished", "fan_out", "restarted"
 
 
-@frozen(eq=False, repr=False)
-class SegmentEnd(FrozenValue):
+@value
+class SegmentEnd:
     """What a worker says at its end; the journal says the same with all details."""
 
     kind: str

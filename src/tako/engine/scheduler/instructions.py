@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from attrs import evolve, frozen
-
-from tako.values import FrozenValue
+from tako.values import evolve, value
 
 
-@frozen(eq=False, repr=False)
-class Tally(FrozenValue):
+@value
+class Tally:
     """How many children of one fan-out ended how."""
 
     succeeded: int = 0
@@ -27,8 +25,8 @@ class Tally(FrozenValue):
         return self.failed + self.timed_out + self.cancelled
 
 
-@frozen(eq=False, repr=False)
-class StartSegment(FrozenValue):
+@value
+class StartSegment:
     """Start the run's next segment; `attempt` counts from 1 in each segment."""
 
     run_id: str
@@ -36,24 +34,24 @@ class StartSegment(FrozenValue):
     attempt: int
 
 
-@frozen(eq=False, repr=False)
-class CancelSegment(FrozenValue):
+@value
+class CancelSegment:
     """End the run's running segment by the ladder."""
 
     run_id: str
     status: str
 
 
-@frozen(eq=False, repr=False)
-class PlanFanOut(FrozenValue):
+@value
+class PlanFanOut:
     """Find and record the children of a fan-out."""
 
     run_id: str
     step: str
 
 
-@frozen(eq=False, repr=False)
-class CloseFanOut(FrozenValue):
+@value
+class CloseFanOut:
     """Record how the fan-out step ended; no child of it is open."""
 
     run_id: str
@@ -62,8 +60,8 @@ class CloseFanOut(FrozenValue):
     tally: Tally
 
 
-@frozen(eq=False, repr=False)
-class ReportChild(FrozenValue):
+@value
+class ReportChild:
     """Record in the parent's journal that a child settled, from the child's own journal."""
 
     parent: str
@@ -72,8 +70,8 @@ class ReportChild(FrozenValue):
     status: str
 
 
-@frozen(eq=False, repr=False)
-class FinishRun(FrozenValue):
+@value
+class FinishRun:
     """Record the end of a run that no worker will end: never started, waiting, or dead for good."""
 
     run_id: str
@@ -81,8 +79,8 @@ class FinishRun(FrozenValue):
     kind: str
 
 
-@frozen(eq=False, repr=False)
-class SettleTree(FrozenValue):
+@value
+class SettleTree:
     """The whole tree has ended; `late_failure` tells of one below a fan-out that nobody waited for."""
 
     status: str

@@ -8,13 +8,12 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
-from attrs import evolve
-
 from tako.config.schema import Resources, Step, Workflow, all_steps
 from tako.engine.scheduler.resources import Amounts, Quota
 from tako.errors import MachineError
 from tako.sandbox.policy import Limits
 from tako.units import format_bytes
+from tako.values import evolve
 
 _MILLI = 1000
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import evolve
-
 from tako.engine.scheduler.instructions import (
     CancelSegment,
     CloseFanOut,
@@ -40,6 +38,7 @@ from tako.engine.scheduler.stimuli import (
 )
 from tako.errors import BugError
 from tako.journal.records import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.values import evolve
 
 #: With so many dead workers of one segment its run has failed.
 WORKER_DEATHS_MAX = 3

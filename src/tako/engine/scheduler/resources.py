@@ -12,13 +12,11 @@ import heapq
 from collections import defaultdict
 from operator import add, le, sub
 
-from attrs import field, frozen
-
-from tako.values import FrozenValue
+from tako.values import field, value
 
 
-@frozen(eq=False, repr=False)
-class Amounts(FrozenValue):
+@value
+class Amounts:
     """Thousandths of a CPU, bytes of memory and disk; None is undeclared: a slot's share of what there is."""
 
     cpu: int | None = None
@@ -28,8 +26,8 @@ class Amounts(FrozenValue):
     tasks: int | None = None
 
 
-@frozen(eq=False, repr=False)
-class Quota(FrozenValue):
+@value
+class Quota:
     """What all segments of one repository may use together, and what one segment needs of it."""
 
     repository: str = ""
@@ -37,8 +35,8 @@ class Quota(FrozenValue):
     needs: Amounts = field(factory=Amounts)
 
 
-@frozen(eq=False, repr=False)
-class Claim(FrozenValue):
+@value
+class Claim:
     """What one segment needs; `turn` is its repository, empty if the workflow waives the turn."""
 
     run_id: str

@@ -5,13 +5,12 @@ Only `engine.machine` changes these.
 
 from __future__ import annotations
 
-from attrs import define, field
-
 from tako.engine.scheduler.instructions import Tally
 from tako.engine.scheduler.stimuli import FanOutPlanned, NewRun
+from tako.values import field, mutable
 
 
-@define(eq=False, repr=False)
+@mutable(eq=False)
 class Run:
     """One unsettled run; `phase` is queued, running, resting, planning, waiting, restarting or finished."""
 
@@ -46,7 +45,7 @@ class Run:
         return 0 if self.parent is None else self.parent.run.depth + 1
 
 
-@define(eq=False, repr=False)
+@mutable(eq=False)
 class FanOut:
     """One fan-out with unsettled children."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
-
 from tako.engine.scheduler.instructions import Tally
 from tako.engine.scheduler.resources import Amounts, Quota
-from tako.values import FrozenValue
+from tako.values import field, value
 
 
-@frozen(eq=False, repr=False)
-class NewRun(FrozenValue):
+@value
+class NewRun:
     """A run that may be scheduled; `turn` is empty if its workflow waives the repository's turn.
 
     The fields after `needs` say where a run stands that is taken up again.
@@ -35,8 +33,8 @@ class NewRun(FrozenValue):
     late_failure: bool = False
 
 
-@frozen(eq=False, repr=False)
-class Began(FrozenValue):
+@value
+class Began:
     """The root run is known; `running` if its first segment runs already."""
 
     run: NewRun
@@ -44,8 +42,8 @@ class Began(FrozenValue):
     running: bool = False
 
 
-@frozen(eq=False, repr=False)
-class SegmentEnded(FrozenValue):
+@value
+class SegmentEnded:
     """The worker ended, the journal says how: finished with `status`, at fan-out `step`, or `restarted`."""
 
     run_id: str
@@ -56,8 +54,8 @@ class SegmentEnded(FrozenValue):
     machine_fault: bool = False
 
 
-@frozen(eq=False, repr=False)
-class WorkerLost(FrozenValue):
+@value
+class WorkerLost:
     """The worker is proven dead and the journal's lock was obtained."""
 
     run_id: str
@@ -65,8 +63,8 @@ class WorkerLost(FrozenValue):
     restarting: bool = False
 
 
-@frozen(eq=False, repr=False)
-class FanOutPlanned(FrozenValue):
+@value
+class FanOutPlanned:
     """The children of a fan-out are known and recorded."""
 
     run_id: str
@@ -83,8 +81,8 @@ class FanOutPlanned(FrozenValue):
     closed: bool = False
 
 
-@frozen(eq=False, repr=False)
-class FanOutFailed(FrozenValue):
+@value
+class FanOutFailed:
     """The fan-out could not be planned; its step is recorded as failed, unless it was `closed` already."""
 
     run_id: str
@@ -92,15 +90,15 @@ class FanOutFailed(FrozenValue):
     closed: bool = False
 
 
-@frozen(eq=False, repr=False)
-class TimePassed(FrozenValue):
+@value
+class TimePassed:
     """The clock shows `now`."""
 
     now: float
 
 
-@frozen(eq=False, repr=False)
-class StopAsked(FrozenValue):
+@value
+class StopAsked:
     """A signal, or a machine fault, ends the whole tree by the ladder."""
 
 

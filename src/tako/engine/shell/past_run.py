@@ -10,8 +10,6 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from attrs import evolve, frozen
-
 from tako.config.loader import load_config_file
 from tako.config.schema import Config, Resources, Step, Workflow, all_steps
 from tako.engine.run.spec import RunSpec
@@ -22,11 +20,11 @@ from tako.layout import CONFIG_NAME, RunDirectory
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits, Mount
-from tako.values import FrozenValue
+from tako.values import evolve, value
 
 
-@frozen(eq=False, repr=False)
-class Surroundings(FrozenValue):
+@value
+class Surroundings:
     """What a run has of its machine and user, which no journal holds: as it is now."""
 
     #: How children are kept apart at a level; may raise `MachineError`.

@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from tako.config.grammar import env_name_problem
 from tako.config.schema import Step
 from tako.engine.run.spec import RunSpec
@@ -26,7 +24,7 @@ from tako.journal.redaction import NOTHING, Scrubber
 from tako.layout import checked_name
 from tako.system.beneath import BeneathError, copy_beneath, glob_beneath, open_beneath, read_beneath
 from tako.system.files import sync_directory
-from tako.values import FrozenValue
+from tako.values import value
 
 if TYPE_CHECKING:
     from tako.expressions.outputs import OutputSource
@@ -43,8 +41,8 @@ class StepRefusedError(TakoError):
     """A step whose command may have succeeded, but whose outputs or artifacts cannot be taken."""
 
 
-@frozen(eq=False, repr=False)
-class Streams(FrozenValue):
+@value
+class Streams:
     """What was kept of a step's streams; None where more came than an output may hold."""
 
     stdout: bytes | None = b""

@@ -14,8 +14,6 @@ import select
 import signal
 import time
 
-from attrs import frozen
-
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.stream import Log, Stream
 from tako.journal.records import CANCELLED, TIMED_OUT, Usage
@@ -23,14 +21,14 @@ from tako.sandbox.started import Started
 from tako.sandbox.watchdog import Breach, Watchdog
 from tako.system.processes import collect_orphans, end_descendants
 from tako.system.usage import children_cpu_s, oom_kills
-from tako.values import FrozenValue
+from tako.values import value
 
 _TICK_S = 5.0
 _READS_IN_A_ROW = 16
 
 
-@frozen(eq=False, repr=False)
-class Ended(FrozenValue):
+@value
+class Ended:
     """How the step's first process ended: `code` is negative for a signal; `stopped` says why we ended it."""
 
     code: int

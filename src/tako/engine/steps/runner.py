@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from attrs import evolve
-
 from tako.config.schema import Step
 from tako.engine.run import retries
 from tako.engine.run.environment import base_environment, idempotency_key
@@ -52,6 +50,7 @@ from tako.journal.stored import Values
 from tako.sandbox.started import SandboxFailedError
 from tako.system.files import size_of
 from tako.system.identity import own_identity
+from tako.values import evolve
 from tako.version import VERSION
 
 

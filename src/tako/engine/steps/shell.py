@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import evolve, frozen
-
 from tako.config.schema import Step
 from tako.engine.run.environment import step_variables, with_own_agent
 from tako.engine.run.spec import Segment
@@ -49,7 +47,7 @@ from tako.sandbox.watchdog import Watchdog
 from tako.system.files import disk_full, is_full, write_whole
 from tako.system.signals import name_of
 from tako.units import format_bytes, format_duration
-from tako.values import FrozenValue
+from tako.values import evolve, value
 
 _LIMIT_SIGNALS = {"SIGXCPU": "CPU time", "SIGXFSZ": "file size"}
 #: How values of limits are told that are not bytes.
@@ -57,8 +55,8 @@ _AMOUNTS: Mapping[str, Callable[[int], str]] = {"processes": str, "CPU time": fo
 _SHELL_SIGNAL_BASE = 128
 
 
-@frozen(eq=False, repr=False)
-class ShellResult(FrozenValue):
+@value
+class ShellResult:
     """The step's record and the artifacts it produced."""
 
     finished: StepFinished
