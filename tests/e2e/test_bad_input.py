@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.git import git
 from tests.support.runner import GENEROUS_S, Finished, command
-from tests.support.scenes import FAN_OUT, Scene, tako_yml, workflow
+from tests.support.scenes import FAN_OUT, Scene, Step, tako_yml, workflow
 from tests.support.users import NOBODY
 
 pytestmark = pytest.mark.forked
@@ -181,6 +182,29 @@ def test_a_hostile_repository_name_is_refused(scene: Scene, name: str) -> None:
     _refused(scene, done, 2)
     assert done.stderr.startswith(("tako: ", "Usage: "))
     assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("steps", [("true",), (FAN_OUT,)])
+def test_a_git_that_fails_is_exit_code_4_in_its_own_words(scene: Scene, steps: tuple[Step, ...]) -> None:
+    """Not a checkout without an origin, whose steps would run as those of another repository."""
+    checkout = scene.library(*steps)
+    (checkout / ".git" / "config").write_text("[remote\n")
+    done = scene.tako("exec", "release", cwd=checkout)
+    _refused(scene, done, 4, "bad config line 1", str(checkout), f"git -C {checkout} status")
+
+
+def test_the_name_of_a_repository_is_where_git_fetches_it_from(scene: Scene) -> None:
+    """The first of its URLs, as the user's configuration rewrites it."""
+    checkout = scene.git_repo("acme/lib", {"tako.yml": tako_yml(_RELEASE)}, origin="work:lib.git")
+    git(checkout, "remote", "set-url", "--add", "origin", "https://example.invalid/other/copy.git")
+    rewriting = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "url.https://example.invalid/acme/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "work:",
+    }
+    done = scene.tako("exec", "release", cwd=checkout, env=rewriting)
+    assert done.code == 0, done.stderr
+    assert scene.status()["repository"] == "acme/lib"
 
 
 def test_an_unknown_repository_is_named(scene: Scene) -> None:

@@ -16,6 +16,7 @@ failure is a `MachineError` with git's last lines, without credentials.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -35,6 +36,8 @@ FETCH_TIMEOUT_S = 1800.0
 _ABSENT = (b"fatal: not a git repository (or any", b"fatal: No such remote")
 #: git-remote(1), "EXIT STATUS".
 _NO_SUCH_REMOTE = 2
+#: git-config(1): of a key that is not there.
+_NOT_SET = 1
 # `maintenance` and `gc` would rewrite packs that snapshots read through alternates.
 _OPTIONS = (
     f"core.hooksPath={NOTHING}",
@@ -186,7 +189,12 @@ def _said(path: Path, *arguments: str, absent: int = 0) -> str:
         return ended.stdout.decode(errors="replace").strip()
     if ended.returncode == absent or any(said in ended.stderr for said in _ABSENT):
         return ""
-    raise _failure(arguments, ended, _LOCAL_TIMEOUT_S)
+    raise _unreadable(path, arguments, ended)
+
+
+def _unreadable(path: Path, arguments: Sequence[str], ended: Ended) -> MachineError:
+    message = f"{path}: {_failure(arguments, ended, _LOCAL_TIMEOUT_S).message}"
+    return MachineError(message, hint=f"`git -C {shlex.quote(str(path))} status` shows what is wrong")
 
 
 def head_commit(path: Path) -> str:
@@ -210,7 +218,7 @@ def tracked_changes_digest(path: Path) -> str:
     arguments = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", "--full-index")
     ended = _own_checkout(path, *arguments, "--ignore-submodules=dirty", head, "--", ":/")
     if ended.returncode:
-        raise _failure(arguments, ended, _LOCAL_TIMEOUT_S)
+        raise _unreadable(path, arguments, ended)
     return hashlib.sha256(ended.stdout).hexdigest() if ended.stdout else ""
 
 
@@ -219,5 +227,12 @@ def identity() -> tuple[str, str]:
 
     Raises `MachineError` if git cannot read its configuration.
     """
-    name, email = (_said(Path("/"), "config", "--get", key, absent=1) for key in ("user.name", "user.email"))
-    return name, email
+    return _setting("user.name"), _setting("user.email")
+
+
+def _setting(key: str) -> str:
+    arguments = ("config", "--get", key)
+    ended = _run(arguments, network_environment())
+    if ended.returncode not in (0, _NOT_SET):
+        raise _failure(arguments, ended, _LOCAL_TIMEOUT_S)
+    return ended.stdout.decode(errors="replace").strip()
