@@ -21,7 +21,8 @@ from tako.values import asdict, evolve
 from tests.support.isolations import ENVIRONMENT, LEVELS, need
 from tests.support.users import as_ordinary_user
 
-ALL, NONE = ProbeResults("", "", ""), ProbeResults("no landlock", "no bwrap", "no overlay")
+ALL = ProbeResults("", "", "", "", "")
+NONE = ProbeResults("no landlock", "no bwrap", "no overlay", "no namespaces", "no namespaces")
 
 
 def _chosen(

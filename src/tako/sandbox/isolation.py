@@ -23,3 +23,7 @@ class Isolation:
     bubblewrap: str = ""
     #: What steps see of the machine, at the levels that hide the rest.
     machine: MachineView | None = None
+    #: Of level `landlock`: whether steps have mounts of their own, on which nothing outside can be changed,
+    read_only: bool = False
+    #: and a pid namespace, in which no process outside can be named.
+    own_processes: bool = False

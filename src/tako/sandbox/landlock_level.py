@@ -3,47 +3,91 @@
 In: a policy and a command. Out: a `Started` step. Paths stay as they are: each source of the policy's mounts
 is allowed where it lies. Everything is set in the forked process before execve(2); a failure there is a
 `SandboxFailedError`. Needs no privilege, so it works where user namespaces are forbidden.
+
+Landlock does not mediate everything: not who changes mode, owner, times and attributes of a file, nor limits
+and priorities of a process. In a worker with namespaces a step has mounts of its own, read-only where it may
+not write, and a pid namespace; without, a filter refuses what can be told from numbers.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from tako.layout import NOTHING
 from tako.sandbox.policy import Mount, Policy
 from tako.sandbox.process_level import confine, start
 from tako.sandbox.seccomp import program
 from tako.sandbox.started import SandboxFailedError, Started
-from tako.system import landlock
+from tako.system import landlock, pid_namespace
 from tako.system.landlock import Allowed
 from tako.system.libc import die_with_parent
 from tako.system.privileges import drop_capabilities, filter_calls, forbid_new_privileges
+from tako.system.read_only import hold_read_only, show_own_processes
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_INIT_AND_STEP = 2
+_PROC = "/proc"
+_Preparation = Callable[[], None]
 #: Without the terminals in /dev/pts: what is written there a person reads.
-_READABLE = ("/proc", "/etc/gitconfig")
+_READABLE = (_PROC, "/etc/gitconfig")
 #: Whichever terminal a process has as its own (tty(4)).
 _OWN_TERMINAL = "/dev/tty"
 
 
-def launch(policy: Policy, command: Sequence[str]) -> Started:
-    """Start `command`; raises `SandboxFailedError` if it cannot be held as the policy says."""
+def launch(
+    policy: Policy, command: Sequence[str], *, read_only: bool = False, own_processes: bool = False
+) -> Started:
+    """Start `command`; raises `SandboxFailedError` if it cannot be held as the policy says.
+
+    `read_only` and `own_processes` are as in `Isolation`, for a worker with namespaces of its own; the second
+    comes with the first.
+    """
     allowed = tuple(rules(policy))
-    filters = program(network=policy.network, among_others=True)
-    return start(
-        policy,
-        command,
-        [
-            die_with_parent,
-            partial(confine, policy.limits),
-            forbid_new_privileges,
-            drop_capabilities,
-            partial(landlock.restrict, allowed, network=policy.network),
-            partial(filter_calls, filters),
-        ],
-    )
+    writable = [mount.source for mount in policy.mounts if mount.writable]
+    covered = [mount.target for mount in policy.mounts if mount.source == str(NOTHING)]
+    filters = program(network=policy.network, among_others=not own_processes)
+    preparations: list[_Preparation] = [
+        die_with_parent,
+        *([partial(hold_read_only, writable)] if read_only else []),
+        *([partial(show_own_processes, _PROC, str(NOTHING), covered)] if own_processes else []),
+        partial(confine, policy.limits),
+        forbid_new_privileges,
+        drop_capabilities,
+        partial(landlock.restrict, allowed, network=policy.network),
+        partial(filter_calls, filters),
+    ]
+    if not own_processes:
+        return start(policy, command, preparations)
+    return _start_apart(policy, command, preparations)
+
+
+def _start_apart(policy: Policy, command: Sequence[str], preparations: Sequence[_Preparation]) -> Started:
+    """Start `command` in a pid namespace; what subprocess has forked is only the launcher."""
+    hear, tell = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            started = start(policy, command, preparations, first=partial(pid_namespace.enter, tell))
+        finally:
+            os.close(tell)
+    except SandboxFailedError:
+        pid_namespace.end(pid_namespace.read_pids(hear))
+        raise
+    else:
+        started.process.wait()
+        pids = pid_namespace.read_pids(hear)
+        if len(pids) != _INIT_AND_STEP:
+            pid_namespace.end(pids)
+            message = "the step cannot be started: what makes its pid namespace was killed"
+            raise SandboxFailedError(message)
+        init, started.process.pid = pids
+        started.process.returncode = None
+        started.others = (init,)
+        return started
+    finally:
+        os.close(hear)
 
 
 def rules(policy: Policy) -> Iterator[Allowed]:
@@ -58,12 +102,14 @@ def rules(policy: Policy) -> Iterator[Allowed]:
         yield from (Allowed(path, landlock.DEVICE) for path in (policy.terminal, _OWN_TERMINAL))
 
 
-def describe() -> tuple[str, ...]:
+def describe(*, read_only: bool, own_processes: bool) -> tuple[str, ...]:
     """What this kernel enforces, in words."""
     version = landlock.abi()
     held = ["files"]
     held += ["signals", "abstract sockets"] if version >= landlock.ABI_SCOPES else []
     return (
+        *(["mounts of its own, read-only outside"] if read_only else []),
+        *(["pid namespace"] if own_processes else []),
         f"landlock ABI {version}: {', '.join(held)}",
         "no capabilities",
         "no new privileges",
@@ -71,8 +117,19 @@ def describe() -> tuple[str, ...]:
     )
 
 
-def works() -> str:
-    """Why the level does not work here; empty if a file outside was refused and one inside was written."""
+#: A file inside is written, one outside can neither be read nor,
+_CHECK = 'echo yes > written && ! cat "$OUTSIDE" 2> /dev/null'
+#: with mounts of its own, changed, while /dev/null is still written,
+_CHECK_READ_ONLY = ' && chmod 600 written && ! chmod 601 "$OUTSIDE" 2> /dev/null'
+#: and with a pid namespace the step is among the first, and /proc knows it.
+_CHECK_PROCESSES = ' && test "$$" -lt 10 && test -e "/proc/$$/stat"'
+
+
+def works(*, read_only: bool = False, own_processes: bool = False) -> str:
+    """Why the level does not work here; empty if a file outside was refused and one inside was written.
+
+    With `read_only` and `own_processes` why that does not, in a process that is in namespaces of its own.
+    """
     if not landlock.abi():
         return "the kernel has no Landlock: it needs Linux 5.13 and `landlock` in its list of LSMs (lsm=)"
     import tempfile
@@ -84,12 +141,15 @@ def works() -> str:
             inside,
             mounts=(*mounts, Mount(inside, inside, writable=True)),
         )
-        check = 'echo yes > written && ! cat "$OUTSIDE" 2> /dev/null'
+        check = _CHECK + _CHECK_READ_ONLY * read_only + _CHECK_PROCESSES * own_processes
         try:
-            started = launch(policy, ("/bin/sh", "-c", check))
+            started = launch(
+                policy, ("/bin/sh", "-c", check), read_only=read_only, own_processes=own_processes
+            )
         except SandboxFailedError as error:
             return error.message
         _, said = started.process.communicate()
+        pid_namespace.end(started.others)
         if started.process.returncode == -signal.SIGSYS:
             return "its filter of system calls does not fit this machine"
         written = os.listdir(inside) == ["written"]

@@ -32,11 +32,16 @@ _PROBED_WITHIN_S = 120.0
 
 @value
 class ProbeResults:
-    """Why each level, and an overlay as workspace, does not work on this machine; empty if it does."""
+    """Why each level, and an overlay as workspace, does not work on this machine; empty if it does.
+
+    `read_only` and `own_processes` are of level `landlock`, and as in `Isolation`.
+    """
 
     landlock: str
     namespace: str
     overlay: str
+    read_only: str
+    own_processes: str
 
     def reason(self, level: str) -> str:
         """Why a level does not work."""
@@ -61,7 +66,14 @@ def choose(asked: str, home: Home, environment: Mapping[str, str]) -> Isolation:
 def isolation_of(level: str, findings: ProbeResults, bubblewrap: str, machine: MachineView) -> Isolation:
     """A level above `process` with what it needs of this machine."""
     seen = machine if level == NAMESPACE else machine.without_closed()
-    return Isolation(level=level, overlays=not findings.overlay, bubblewrap=bubblewrap, machine=seen)
+    return Isolation(
+        level=level,
+        overlays=not findings.overlay,
+        bubblewrap=bubblewrap,
+        machine=seen,
+        read_only=level == LANDLOCK and not findings.read_only,
+        own_processes=level == LANDLOCK and not findings.own_processes,
+    )
 
 
 def _level(asked: str, findings: ProbeResults) -> str:

@@ -31,18 +31,28 @@ _CHECK = 'test ! -e "$HIDDEN" && test "$$" -lt 10 && echo yes > written'
 
 
 def probe(home: Path, bubblewrap: str) -> dict[str, str]:
-    """Why each of landlock, overlay and namespace does not work; changes the calling process for good."""
+    """Why each field of `Findings` does not work; changes the calling process for good."""
     found = {"landlock": landlock_level.works()}
     try:
         enter_own_namespaces()
     except OSError as error:
         reason = why_forbidden(error)
-        return found | {"overlay": reason, "namespace": reason}
+        return found | dict.fromkeys(("overlay", "namespace", "read_only", "own_processes"), reason)
+    found |= _landlock_inside(found["landlock"])
     scratch = ProbeDirectory(Path(tempfile.mkdtemp(prefix=PROBE_PREFIX, dir=home)))
     try:
         return found | _inside(scratch, bubblewrap)
     finally:
         remove_tree(scratch.path)
+
+
+def _landlock_inside(reason: str) -> dict[str, str]:
+    """What level `landlock` has besides, where workers can have namespaces."""
+    reason = reason or landlock_level.works(read_only=True)
+    return {
+        "read_only": reason,
+        "own_processes": reason or landlock_level.works(read_only=True, own_processes=True),
+    }
 
 
 def _inside(scratch: ProbeDirectory, bubblewrap: str) -> dict[str, str]:

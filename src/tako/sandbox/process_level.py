@@ -42,16 +42,19 @@ def start(
     directory: str = "",
     environment: Mapping[str, str] | None = None,
     descriptors: Sequence[int] = (),
+    first: Callable[[], None] = lambda: None,
 ) -> Started:
     """Start `command` in its own session after `preparations` were called in its process.
 
     It starts in `directory` with `environment`, the policy's unless given, and inherits `descriptors` and
-    nothing else. Whoever starts a program of tako's own, and the step behind it, gives both.
+    nothing else. Whoever starts a program of tako's own, and the step behind it, gives both. `first` is
+    called before the process enters its control groups and gets its terminal.
     stdout and stderr are pipes and stdin reads /dev/null, unless the policy says otherwise. Signals that the
     worker handles have their default action in the step (execve(2)); the worker ignores none.
     """
 
     def prepare() -> None:  # pragma: no cover - between fork and exec, from where nothing measured comes back
+        first()
         for group in policy.groups:
             enter(group)
         if policy.terminal:

@@ -20,6 +20,8 @@ class Started:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
+        #: Other children of the worker that belong to the sandbox, and to no step.
+        self.others: tuple[int, ...] = ()
 
     def signal(self, number: int) -> None:
         """Signal the step's process group; a group without members is no error."""

@@ -40,6 +40,8 @@ class Watched:
     directories: tuple[Path, ...] = ()
     shared_memory: Path | None = None
     groups: Groups = NO_GROUPS
+    #: Processes below the worker that are no part of the step.
+    others: tuple[int, ...] = ()
 
 
 @value
@@ -135,7 +137,7 @@ class Watchdog:
 
     def _look_at_processes(self) -> Breach | None:
         most = self._limits.tasks
-        found = processes(most=most if most is not None else 1 << 20)
+        found = processes(most=most if most is not None else 1 << 20, but_not=self._watched.others)
         breach = self._over_tasks(found.tasks) or self._over_cpu_time(found.pids) or self._told_by_kernel()
         if breach is not None:
             return breach

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,13 +33,16 @@ class Processes:
     resident: int
 
 
-def descendants(*, most: int = 1 << 20) -> list[int]:
-    """The pids of all processes below this one, stopping soon after `most` (proc_pid_task(5))."""
+def descendants(*, most: int = 1 << 20, but_not: Collection[int] = ()) -> list[int]:
+    """The pids of all processes below this one, stopping soon after `most` (proc_pid_task(5)).
+
+    Those in `but_not` are left out, and what is below them is not.
+    """
     found: list[int] = []
     waiting = [os.getpid()]
     while waiting and len(found) <= most:
         below = _children(waiting.pop())
-        found += below
+        found += [pid for pid in below if pid not in but_not]
         waiting += below
     return found
 
@@ -53,9 +56,9 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def processes(*, most: int = 1 << 20) -> Processes:
-    """What runs below this process now."""
-    pids = descendants(most=most)
+def processes(*, most: int = 1 << 20, but_not: Collection[int] = ()) -> Processes:
+    """What runs below this process now, but for those in `but_not`."""
+    pids = descendants(most=most, but_not=but_not)
     tasks = resident = 0
     for pid in pids:
         with suppress(OSError, IndexError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tako.config.schema import Resources
 from tako.layout import DEV_SHM
-from tako.sandbox.policy import LEVELS, PROCESS
+from tako.sandbox.policy import LANDLOCK, LEVELS, PROCESS
 from tests.sandbox.attacks.shot import Attack, Shot, python, said_so, succeeded, went_on
 from tests.sandbox.attacks.targets import Range, remove_segments
 
@@ -99,7 +99,7 @@ ATTACKS = (
         "a memory bomb in System V segments", python(_DETACHED), went_on, resources=_MEMORY, by_group=LEVELS
     ),
     Attack("leave a file in /dev/shm", "echo x > /dev/shm/$MARK", _left_shared_memory),
-    Attack("leave a System V segment", python(_LEFT), _left_a_segment),
+    Attack("leave a System V segment", python(_LEFT), _left_a_segment, by_namespaces=(LANDLOCK,)),
     Attack(
         "a disk bomb in one file",
         "exec head -c 100000000 /dev/zero > big",

@@ -7,6 +7,7 @@ from tests.sandbox.attacks import (
     on_channels,
     on_environment,
     on_files,
+    on_metadata,
     on_processes,
     on_settings,
     on_shown,
@@ -20,4 +21,5 @@ ATTACKS = (
     *on_environment.ATTACKS,
     *on_settings.ATTACKS,
     *on_shown.ATTACKS,
+    *on_metadata.ATTACKS,
 )

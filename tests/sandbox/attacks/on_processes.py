@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tako.sandbox.policy import LANDLOCK
 from tests.sandbox.attacks.shot import Attack, Shot, left_a_process, python, read_it, said_so
 from tests.sandbox.attacks.targets import Range
 
@@ -74,7 +75,12 @@ def _aimed(word: str, program: str) -> str:
 
 ATTACKS = (
     Attack("read another process's environment", "tr '\\0' '\\n' < /proc/$VICTIM/environ", read_it),
-    Attack("read another process's command line", "tr '\\0' ' ' < /proc/$VICTIM/cmdline", said_so),
+    Attack(
+        "read another process's command line",
+        "tr '\\0' ' ' < /proc/$VICTIM/cmdline",
+        said_so,
+        by_namespaces=(LANDLOCK,),
+    ),
     Attack("read another process's files", "cat /proc/$VICTIM/fd/0", read_it),
     Attack("read another process's memory", _aimed("VICTIM", _MEMORY), read_it),
     Attack("trace another process", python(_PTRACE) + "\necho got through", said_so),

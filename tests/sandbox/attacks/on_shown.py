@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tako.sandbox.policy import LANDLOCK
 from tests.sandbox.attacks.shot import SUCCESS, Attack, python, read_it, said_so
 
 _TABLES = f"""
@@ -20,5 +21,10 @@ for path in tables:
 
 ATTACKS = (
     Attack("read a credential below a tool that is shown", 'cat "$CREDENTIAL"', read_it),
-    Attack("read tables of the kernel that are closed to others (/proc)", python(_TABLES), said_so),
+    Attack(
+        "read tables of the kernel that are closed to others (/proc)",
+        python(_TABLES),
+        said_so,
+        by_namespaces=(LANDLOCK,),
+    ),
 )

@@ -48,6 +48,8 @@ from tests.support.processes import GRACE_S
 from tests.support.segments import NO_SECRETS, run_spec, state_of
 from tests.support.users import NOBODY, in_process
 
+#: What the table says of an attack that only namespaces stop.
+IN_NAMESPACES = "stopped in namespaces"
 STOPPED, NOT_STOPPED, LIMITED = "stopped", "**not stopped**", "limited"
 UNHURT = "quiet and done"
 _BEGUN = "the step has begun"

@@ -73,6 +73,8 @@ class Attack:
     either: tuple[str, ...] = ()
     #: Levels at which only a control group stops it: who cannot make one is not protected.
     by_group: tuple[str, ...] = ()
+    #: Levels at which only namespaces stop it: not stopped where workers cannot have any.
+    by_namespaces: tuple[str, ...] = ()
 
 
 def python(program: str) -> str:

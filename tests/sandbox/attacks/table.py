@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.sandbox.attacks.catalogue import ATTACKS
-from tests.sandbox.attacks.outcomes import outcome
+from tests.sandbox.attacks.outcomes import IN_NAMESPACES, STOPPED, outcome
 from tests.support.isolations import LEVELS, isolation
 
 PAGE = Path(__file__).parents[3] / "docs" / "sandbox.md"
@@ -30,7 +30,8 @@ def observed() -> str:
         cells = []
         for level in LEVELS:
             with tempfile.TemporaryDirectory() as directory:
-                cells.append(outcome(attack, isolation(level), Path(directory)).word)
+                word = outcome(attack, isolation(level), Path(directory)).word
+            cells.append(IN_NAMESPACES if word == STOPPED and level in attack.by_namespaces else word)
         lines.append(f"| {attack.name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -102,9 +102,14 @@ class Range:
         return self.directory / "shown" / "file"
 
     @property
+    def home_of_tako(self) -> Path:
+        """A `TAKO_HOME`."""
+        return self.directory / "tako"
+
+    @property
     def checkout(self) -> Path:
         """A repository that was put into the cache by hand."""
-        return self.directory / "tako" / "cache" / "repos" / "acme" / "dep" / "main"
+        return self.home_of_tako / "cache" / "repos" / "acme" / "dep" / "main"
 
     @property
     def cached(self) -> Path:
@@ -129,6 +134,7 @@ class Range:
             "PROFILE": str(self.profile),
             "NEIGHBOUR": str(self.neighbour),
             "SHOWN": str(self.shown),
+            "HOME_OF_TAKO": str(self.home_of_tako),
             "CHECKOUT": str(self.checkout),
             "CACHED": str(self.cached),
             "PLANTED": str(self.planted),
@@ -169,6 +175,7 @@ def targets(directory: Path, tool: Path) -> Iterator[Range]:
         for path in scene.files:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.write_text(CANARY)
+        scene.home_of_tako.chmod(0o700)
         try:
             yield scene
         finally:

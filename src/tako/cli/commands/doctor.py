@@ -25,6 +25,11 @@ _LEVELS = {
     LANDLOCK: "files only where allowed, no signals to outside: holds most of it",
     PROCESS: "keeps mistakes apart; a step that means harm is free",
 }
+#: What level landlock has besides where workers can have namespaces.
+_BESIDES = {
+    "read_only": "have read-only mounts: modes, owners and times outside stay as they are",
+    "own_processes": "have processes of their own and see no others",
+}
 _OK, _NO = "yes", "no "
 
 
@@ -57,6 +62,8 @@ def _found(home: Home, environment: Mapping[str, str], isolation: str) -> dict[s
         "bubblewrap": program,
         "levels": {level: findings.reason(level) for level in _LEVELS},
         "overlay": findings.overlay,
+        "read_only": findings.read_only,
+        "own_processes": findings.own_processes,
         "auto": findings.strongest,
         "setting": isolation,
     }
@@ -75,5 +82,7 @@ def _print(found: dict[str, Any]) -> None:
     overlay = found["overlay"]
     meaning = "are overlays over their snapshot" if not overlay else f"are copies: {overlay}"
     click.echo(f"{_NO if overlay else _OK} workspaces {meaning}")
+    for key, what in _BESIDES.items():
+        click.echo(f"{_NO if found[key] else _OK} steps at landlock {what}{found[key] and f': {found[key]}'}")
     for name, remedy in (("git", "install git"), ("bubblewrap", "see level namespace")):
         click.echo(f"{_OK if found[name] else _NO} {name} {found[name] or remedy}")

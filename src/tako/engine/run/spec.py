@@ -83,7 +83,8 @@ class RunSpec:
     @property
     def in_namespaces(self) -> bool:
         """Whether its worker enters namespaces of its own."""
-        return not self.in_place and (self.isolation.level == NAMESPACE or self.overlaid)
+        needed = self.isolation.level == NAMESPACE or self.isolation.read_only or self.overlaid
+        return needed and not self.in_place
 
     @property
     def depth(self) -> int:

@@ -33,6 +33,7 @@ class StepSandbox:
         self._spec: RunSpec = segment.run
         self._level = segment.run.isolation.level
         self._groups = NO_GROUPS
+        self._others: tuple[int, ...] = ()
         self._temporary = segment.temporary
         # Another for each segment of the tree, so that not all sit on the same CPU.
         self._serial = int(Path(segment.temporary).name) if Path(segment.temporary).name.isdigit() else 0
@@ -66,7 +67,7 @@ class StepSandbox:
         elif self._level == LANDLOCK:
             from tako.sandbox import landlock_level
 
-            found += landlock_level.describe()
+            found += landlock_level.describe(**self._apart)
         if not self._spec.in_place:
             found.append(OVERLAID if self._spec.overlaid else COPIED)
         return tuple(found)
@@ -75,14 +76,20 @@ class StepSandbox:
         """Where the started step can fill something; nothing of what it does in the user's checkout."""
         spec, paths = self._spec, self._spec.paths
         if spec.in_place:
-            return Watched(groups=self._groups)
+            return Watched(groups=self._groups, others=self._others)
         changed = paths.upper if spec.overlaid else paths.repo
         shared = paths.shared_memory if self._level == NAMESPACE else DEV_SHM
         return Watched(
             (changed, paths.home, paths.exchange, Path(self._temporary)),
             shared if spec.in_namespaces else None,
             self._groups,
+            self._others,
         )
+
+    @property
+    def _apart(self) -> dict[str, bool]:
+        isolation = self._spec.isolation
+        return {"read_only": isolation.read_only, "own_processes": isolation.own_processes}
 
     def start(self, step: Step, environment: Mapping[str, str], limits: Limits) -> Started:
         """Start the step's script, which is in place; raises `SandboxFailedError`."""
@@ -126,7 +133,9 @@ class StepSandbox:
         if self._level == LANDLOCK:
             from tako.sandbox import landlock_level
 
-            return landlock_level.launch(policy, command)
+            started = landlock_level.launch(policy, command, **self._apart)
+            self._others = started.others
+            return started
         if step.network != "default":
             message = f"`network: {step.network}` is not kept at isolation level {self._level}"
             raise SandboxFailedError(message, hint="use --isolation landlock or namespace")
@@ -159,10 +168,11 @@ class StepSandbox:
             yield Mount(machine.resolv_conf, RESOLV_CONF)
         yield from self._own()
         yield from map(_same, (*machine.tools, *machine.authorities))
-        if self._level == NAMESPACE:
-            # A device that may not be opened: bubblewrap mounts all without any.
-            closed = (path for path in (*machine.closed, *machine.tables) if os.path.lexists(path))
-            yield from (Mount(str(NOTHING), path) for path in closed)
+        # What nothing is laid over: bubblewrap lets no device be opened, without it the file is an empty one.
+        closed = machine.closed if self._level == NAMESPACE else ()
+        tables = machine.tables if self._level == NAMESPACE or self._spec.isolation.own_processes else ()
+        covered = (path for path in (*closed, *tables) if os.path.lexists(path))
+        yield from (Mount(str(NOTHING), path) for path in covered)
         objects = objects_of(self._spec.source)
         if objects is not None and objects.is_dir():
             yield _same(str(objects))
