@@ -34,6 +34,9 @@ LOUD_STEP = (
     f"      - {{id: step, run: 'yes 0123456789abcdef | head -c {_GB}'}}\n"
 )
 
+GUARDED_STEP = LOUD_STEP.replace("{id: step,", "{id: step, secrets: [ONE, TWO],")
+SECRETS = {"ONE": "ghp_a+b/c~d'e f9\"$X", "TWO": "another-value-0123456789"}
+
 PARENT = """\
 version: 0.1.0
 workflows:
@@ -95,6 +98,7 @@ class Bench:
             "HOME": str(self.scratch),
             "LANG": "C.UTF-8",
             "TAKO_HOME": str(self.scratch / home),
+            **SECRETS,
         }
 
     def repository(self, name: str, config: str) -> Path:
@@ -493,6 +497,17 @@ def loud_step(bench: Bench) -> Row:
     return Row("output", what, loud / quiet, 1.2, 1.05, loud / 1e6, quiet / 1e6, "MB")
 
 
+def guarded_step(bench: Bench) -> Row:
+    """Time of a step that prints 1 GB and has two secrets over one that has none."""
+    times = [
+        bench.run([bench.tako, "exec", "one"], cwd=bench.repository(name, config))
+        for name, config in (("open", LOUD_STEP), ("guarded", GUARDED_STEP))
+    ]
+    without, with_secrets = times
+    what = "time of a step printing 1 GB, with two secrets / without"
+    return Row("secrets", what, with_secrets / without, 6, 3, with_secrets, without)
+
+
 ROWS: dict[str, Callable[[Bench], Row]] = {
     "start": start_up,
     "step": one_step,
@@ -500,6 +515,7 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "memory": root_memory,
     "event": event_memory,
     "output": loud_step,
+    "secrets": guarded_step,
     "sandbox": sandbox,
     "workspace": workspace,
     "reap": reaping,

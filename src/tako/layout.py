@@ -59,6 +59,12 @@ def private_directory(temporary: str) -> Path | None:
     return place if plain and _PRIVATE.fullmatch(place.name) else None
 
 
+def hidden_script(temporary: str, step: str) -> Path:
+    """Where a script that holds a secret is run from: beside a segment's TMPDIR, removed with it."""
+    place = Path(temporary)
+    return place.with_name(f"{place.name}-{checked_name(step, 'step')}.sh")
+
+
 def path_problem(path: str) -> str:
     """Say why `path` may not be used as a relative path inside a workspace; empty if it may."""
     if not path:

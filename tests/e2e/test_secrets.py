@@ -133,6 +133,29 @@ def test_only_the_steps_that_name_a_secret_have_it(scene: Scene) -> None:
     assert from_cache.code == 0, from_cache.stdout + from_cache.stderr
 
 
+@pytest.mark.parametrize("isolation", ["process", "landlock", "namespace"])
+def test_a_script_that_holds_a_secret_runs_and_is_kept_without_it(scene: Scene, isolation: str) -> None:
+    need(isolation)
+    holds = {"id": "holds", "run": f'test "$TOKEN" = {VALUE} && echo same', "secrets": ["TOKEN"]}
+    fails = {
+        "id": "fails", "run": f": {VALUE}; exit 3", "secrets": ["TOKEN"],
+        "on_failure": [{"id": "cleanup", "run": f"echo cleaned; : {VALUE}"}],
+    }  # fmt: skip
+    scene.subscriber("acme/app", holds, fails)
+    checkout = scene.library(holds, FAN_OUT)
+    options = ("--grant", "TOKEN=acme/app", "--isolation", isolation)
+    result = _run(scene, checkout, *options, env={"TOKEN": VALUE})
+    assert result.code == 1, result.stderr
+    (run,) = scene.runs()
+    (child,) = (run / "children").iterdir()
+    for directory in (run, child):
+        assert occurrences(VALUE, directory) == []
+        assert (directory / "logs" / "holds.log").read_text() == "same\n"
+        assert "= *** && echo same" in (directory / "logs" / "holds.sh").read_text()
+    assert (child / "logs" / "cleanup.log").read_text() == "cleaned\n"
+    assert (child / "logs" / "cleanup.sh").read_text() == "echo cleaned; : ***"
+
+
 def test_a_secret_of_a_workflow_is_one_of_all_its_steps(scene: Scene) -> None:
     on_failure = [{"id": "cleanup", "run": 'test "$TOKEN" = value-of-it && echo cleaned up'}]
     steps = ('test "$TOKEN" = value-of-it', {"id": "end", "run": "exit 4", "on_failure": on_failure})

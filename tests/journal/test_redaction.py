@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -25,6 +26,20 @@ KEY = b"-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7\n  bWFueSBsaW5lcw==  \nx}\n-----E
 # A text of few letters, so that secrets meet, overlap and almost happen all the time.
 _LETTERS = st.text("ab\n", max_size=60).map(str.encode)
 _VALUES = st.lists(st.text("ab\n", min_size=1, max_size=9).map(str.encode), min_size=1, max_size=3)
+
+
+_CODED: list[Callable[[bytes], bytes]] = [
+    lambda value: json.dumps(value.decode()).encode(),
+    lambda value: json.dumps(json.dumps(value.decode())).encode(),
+    lambda value: html.escape(html.escape(value.decode())).encode(),
+    lambda value: quote(quote(value)).encode(),
+    lambda value: quote(json.dumps(value.decode())).encode(),
+    lambda value: shlex.quote(value.decode()).encode(),
+    lambda value: "".join(f"\\\\u{byte:04x}" for byte in value).encode(),
+    lambda value: "".join(f"&amp;#{byte};" for byte in value).encode(),
+    lambda value: "".join(f"\\{byte:o}" for byte in value).encode(),
+    base64.encodebytes,
+]
 
 
 def _whole(stream: ScrubbedStream | None, pieces: list[bytes]) -> bytes:
@@ -85,6 +100,28 @@ def test_a_text_without_secrets_is_untouched(text: bytes, places: list[int]) -> 
     scrubber = Scrubber([b"a value that does not occur"])
     assert scrubber.scrub(text) == text
     assert _whole(scrubber.stream(), _split(text, places)) == text
+
+
+# Of few characters, so that escapes are cut, nested, and hold what secrets hold.
+_ESCAPED = st.text("ab61un\\\\\\%25&;amp#x'\" +\n", max_size=80).map(str.encode)
+_ESCAPABLE = st.text("ab61un\\%&;'\" ", min_size=4, max_size=14).map(str.encode)
+
+
+@given(_ESCAPED, st.lists(_ESCAPABLE, min_size=1, max_size=3), st.lists(st.integers(0, 300)), st.data())
+@example(b"\\\\u006", [b"a" * 12], [], None)
+@settings(max_examples=600)
+def test_any_pieces_of_an_escaped_text_give_what_the_whole_gives(
+    text: bytes, values: list[bytes], places: list[int], data: st.DataObject | None
+) -> None:
+    if data is not None:
+        for value in values:
+            coded = data.draw(st.sampled_from(_CODED))(value)
+            place = data.draw(st.integers(0, len(text)))
+            text = text[:place] + coded + text[place:]
+    scrubber = Scrubber(values)
+    expected = scrubber.scrub(text)
+    assert _whole(scrubber.stream(), _split(text, places)) == expected
+    assert _whole(scrubber.stream(), [bytes((byte,)) for byte in text]) == expected
 
 
 def test_only_what_may_be_the_beginning_of_a_secret_is_held_back() -> None:
@@ -258,9 +295,70 @@ def test_a_file_that_carries_a_value_is_known_however_it_is_read(
     assert not scrubber.carried_by(_split(around + held[:-8] + around, places))
 
 
+def test_a_file_that_holds_a_part_of_a_long_value_does_not_carry_it() -> None:
+    scrubber = Scrubber([bytes(range(256)) * 16])
+    assert not scrubber.carried_by([base64.b64encode(bytes(range(30)))])
+    assert scrubber.carried_by([base64.encodebytes(bytes(range(256)) * 16)])
+
+
 def test_values_that_any_larger_file_holds_by_chance_are_not_sought_in_files() -> None:
     assert not Scrubber([b"abc"]).carried_by([b"abc"])
     assert Scrubber([b"abcd"]).carried_by([b"<ab", b"cd>"])
+
+
+def test_what_waits_is_bounded() -> None:
+    stream = Scrubber([b"ghp_0123456789abcdef"]).stream()
+    assert stream is not None
+    piece = b" '\\" * 1000
+    given = b"ghp_0123" + piece * 100
+    shown = stream.feed(b"ghp_0123")
+    for _ in range(100):
+        shown += stream.feed(piece)
+        assert len(given) - 97 * len(piece) > 0
+    # All but the beginning of an escape.
+    assert len(given) - len(shown) <= 64
+    assert shown + stream.flush() == given
+
+
+def test_a_value_with_other_text_between_is_another_text() -> None:
+    scrubber = Scrubber([b"ghp_0123456789abcdef"])
+    assert scrubber.scrub(b"ghp_0123" + b" " * 200 + b"456789abcdef") == b"***"
+    far = b"ghp_0123" + b" " * 2000 + b"456789abcdef"
+    assert scrubber.scrub(far) == far
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"ghp_ 0123\n456789ab\r\n  cdef",
+        b"'ghp_'\"0123\"\\4\\5\\6$'789'abcdef",
+        b"g&#104;%70_\\u003012345%3678\\x39abcdef",
+    ],
+)
+def test_breaks_and_mixed_escapes_do_not_hide_a_value(said: bytes) -> None:
+    shown = Scrubber([b"ghp_0123456789abcdef"]).scrub(b"<" + said + b">")
+    assert shown.replace(b"'", b"") == b"<***>"
+
+
+@pytest.mark.parametrize("value", [b"1234", b"abc def"])
+def test_space_within_a_short_value_matters(value: bytes) -> None:
+    scrubber = Scrubber([value])
+    spread = b" ".join(bytes((byte,)) for byte in value)
+    assert scrubber.scrub(spread) == spread
+    assert scrubber.scrub(quote_plus(value).encode() + b'"' + value + b'"') == b'***"***"'
+
+
+def test_a_value_of_quotes_is_found_where_it_is_decoded() -> None:
+    value = "'\"$'\\x"
+    scrubber = Scrubber([value.encode()])
+    for form in (value, json.dumps(value)[1:-1], quote(value), html.escape(value)):
+        assert scrubber.scrub_text(f"<{form}>") == "<***>"
+
+
+def test_only_the_form_itself_is_replaced() -> None:
+    scrubber = Scrubber([b"hunter2-and-more"])
+    said = b'{"a": "\\u0026 hunter2\\u002dand-more &amp; \\n%41"} \\'
+    assert scrubber.scrub(said) == b'{"a": "\\u0026 *** &amp; \\n%41"} \\'
 
 
 def test_a_flood_without_secrets_is_scrubbed_as_fast_as_it_is_read() -> None:

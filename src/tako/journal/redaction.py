@@ -7,11 +7,13 @@ beginning of a secret is held back. Nothing here fails. Without secrets everythi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from tako.journal.disguises import carried, printed
+from tako.journal.disguises import carried
+from tako.journal.forms import Forms
 from tako.journal.records import EventEmitted, Record
+from tako.journal.views import Search
 from tako.values import evolve
 
 MASK = b"***"
@@ -20,75 +22,29 @@ _TOLD = ("message", "outputs", "environment", "last_lines")
 _CARRIED_MIN = 4
 
 
-class Forms:
-    """Byte strings to look for, found as fast as the C library finds one of them."""
-
-    def __init__(self, forms: Iterable[bytes]) -> None:
-        self._forms = sorted(set(forms), key=lambda form: (-len(form), form))
-        # Where none of these is, none of those that contain one of them is either.
-        self._needles = [
-            form for form in self._forms if not any(other in form for other in self._forms if other != form)
-        ]
-        self.longest = len(self._forms[0]) if self._forms else 0
-
-    def __bool__(self) -> bool:
-        return bool(self._forms)
-
-    def found_in(self, data: bytes) -> bool:
-        """Whether one of them is in there."""
-        return any(needle in data for needle in self._needles)
-
-    def spans(self, data: bytes) -> list[tuple[int, int]]:
-        """Start and end of each occurrence, overlapping ones too, by start."""
-        if not self.found_in(data):
-            return []
-        return sorted(span for form in self._forms for span in _occurrences(form, data))
-
-    def undecided(self, data: bytes) -> int:
-        """Where the longest end of `data` starts that may be the beginning of a form."""
-        return min((_beginning(form, data) for form in self._forms), default=len(data))
-
-
-def _occurrences(form: bytes, data: bytes) -> Iterator[tuple[int, int]]:
-    at = data.find(form)
-    while at >= 0:
-        yield at, at + len(form)
-        at = data.find(form, at + 1)
-
-
-def _beginning(form: bytes, data: bytes) -> int:
-    whole = len(data)
-    view = memoryview(data)
-    at = data.find(form[:1], max(0, whole - len(form) + 1))
-    while at >= 0:
-        if form.startswith(view[at:]):
-            return at
-        at = data.find(form[:1], at + 1)
-    return whole
-
-
 class ScrubbedStream:
     """One stream on its way through a `Scrubber`."""
 
-    def __init__(self, forms: Forms) -> None:
-        self._forms = forms
+    def __init__(self, search: Search) -> None:
+        self._search = search
         self._held = b""
         #: How much at the beginning of what is held belongs to the mask written last; None after plain text.
         self._masked: int | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Take the next piece; give what is certain by now."""
-        held = self._held + data
-        return self._emit(held, self._forms.undecided(held))
+        return self._emit(self._held + data, ended=False)
 
-    def flush(self) -> bytes:
-        """Give the rest: nothing more will come."""
-        return self._emit(self._held, len(self._held))
+    def flush(self, data: bytes = b"") -> bytes:
+        """Take the last piece and give the rest: nothing more will come."""
+        return self._emit(self._held + data, ended=True)
 
-    def _emit(self, held: bytes, until: int) -> bytes:
+    def _emit(self, held: bytes, *, ended: bool) -> bytes:
+        found = self._search.look(held, ended=ended)
+        until = found.undecided
         pieces = []
         end, at = self._masked, self._masked or 0
-        for start, stop in self._forms.spans(held):
+        for start, stop in found.spans:
             if start >= until:
                 break
             if end is None or start > end:
@@ -107,25 +63,22 @@ class Scrubber:
 
     def __init__(self, values: Iterable[bytes] = ()) -> None:
         values = tuple(values)
-        self._printed = Forms(form for value in values for form in printed(value))
+        self._search = Search(values)
         self._carried = Forms(
             form for value in values if len(value) >= _CARRIED_MIN for form in carried(value)
         )
 
     def __bool__(self) -> bool:
         """Whether there is anything to replace."""
-        return bool(self._printed)
+        return bool(self._search)
 
     def stream(self) -> ScrubbedStream | None:
         """A new stream; None if there is nothing to replace, so that it costs nothing."""
-        return ScrubbedStream(self._printed) if self else None
+        return ScrubbedStream(self._search) if self else None
 
     def scrub(self, data: bytes) -> bytes:
         """Replace every form of every value; those that overlap or touch become one mask."""
-        if not self or not self._printed.found_in(data):
-            return data
-        stream = ScrubbedStream(self._printed)
-        return stream.feed(data) + stream.flush()
+        return ScrubbedStream(self._search).flush(data) if self else data
 
     def scrub_text(self, text: str) -> str:
         """Do the same for text."""

@@ -34,6 +34,7 @@ class StepSandbox:
         self._level = segment.run.isolation.level
         self._groups = NO_GROUPS
         self._others: tuple[int, ...] = ()
+        self._script: Path | None = None
         self._temporary = segment.temporary
         # Another for each segment of the tree, so that not all sit on the same CPU.
         self._serial = int(Path(segment.temporary).name) if Path(segment.temporary).name.isdigit() else 0
@@ -91,9 +92,16 @@ class StepSandbox:
         isolation = self._spec.isolation
         return {"read_only": isolation.read_only, "own_processes": isolation.own_processes}
 
-    def start(self, step: Step, environment: Mapping[str, str], limits: Limits) -> Started:
-        """Start the step's script, which is in place; raises `SandboxFailedError`."""
-        return self.run((*_SHELL, str(self.seen.script(step.id))), step, environment, limits)
+    def start(
+        self, step: Step, environment: Mapping[str, str], limits: Limits, script: Path | None = None
+    ) -> Started:
+        """Start the step's script; raises `SandboxFailedError`.
+
+        It lies beside the step's log if no other place is given.
+        """
+        self._script = script
+        seen = script if script and self._level != NAMESPACE else self.seen.script(step.id)
+        return self.run((*_SHELL, str(seen)), step, environment, limits)
 
     def run(
         self,
@@ -157,6 +165,9 @@ class StepSandbox:
         """The last step that was started is gone, and all it started."""
         remove(self._groups)
         self._groups = NO_GROUPS
+        if self._script is not None:
+            self._script.unlink(missing_ok=True)
+            self._script = None
 
     def _mounts(self, step: Step, environment: Mapping[str, str]) -> Iterator[Mount]:
         """What the step sees: the machine first, then its own, which may lie below."""
@@ -180,9 +191,10 @@ class StepSandbox:
         agent = Path(environment.get(SSH_AGENT, ""))
         if agent.is_socket():
             yield _same(str(agent))
-        script = self._spec.paths.script(step.id)
+        script = self._script or self._spec.paths.script(step.id)
         if script.exists():
-            yield Mount(str(script), str(self.seen.script(step.id)))
+            inside = self._level == NAMESPACE
+            yield Mount(str(script), str(self.seen.script(step.id) if inside else script))
 
     def _own(self) -> Iterator[Mount]:
         """The run's own directories."""

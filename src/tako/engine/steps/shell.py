@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from tako.config.schema import Step
@@ -41,6 +42,7 @@ from tako.journal.records import (
     StepFinished,
 )
 from tako.journal.redaction import NOTHING, Scrubber
+from tako.layout import hidden_script
 from tako.sandbox.policy import Limits
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watchdog
@@ -111,13 +113,13 @@ class ShellStep:
         self, step: Step, blank: StepFinished, scope: Mapping[str, Any], environment: Mapping[str, str]
     ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
         own = rendered_all(step.env, scope)
-        self._write_script(step, render(step.run, scope))
+        script = self._write_script(step, render(step.run, scope))
         limits = step_limits(self._spec.limits, self._spec.quota, self._spec.workflow, step)
         log = Log(self._spec.paths.log(step.id), most=limits.file_size)
         try:
             words = step_variables(self._spec, self._sandbox.seen, step.id)
             variables = self._with_secrets(step, {**environment, **own})
-            started = self._sandbox.start(step, {**variables, **words}, limits)
+            started = self._sandbox.start(step, {**variables, **words}, limits, script)
             out, err = self._streams(step, started.process, log)
             self._on_started(step.id)
             tree = ProcessTree(
@@ -146,15 +148,22 @@ class ShellStep:
     def _with_secrets(self, step: Step, variables: Mapping[str, str]) -> dict[str, str]:
         return with_own_agent(self._spec, variables) | self._segment.secrets.of(self._spec.workflow, step)
 
-    def _write_script(self, step: Step, text: str) -> None:
+    def _write_script(self, step: Step, text: str) -> Path | None:
+        """Keep the script beside the log; where it holds a secret, give the place that it is run from."""
         path = self._spec.paths.script(step.id)
+        data = text.encode("utf-8", "surrogateescape")
+        kept = self._scrubber.scrub(data)
+        hidden = None if kept == data else hidden_script(self._segment.temporary, step.id)
         try:
             for stale in (self._spec.paths.step_outputs(step.id), self._spec.paths.step_environment(step.id)):
                 stale.unlink(missing_ok=True)
-            write_whole(path, text.encode("utf-8", "surrogateescape"))
+            write_whole(path, kept)
+            if hidden is not None:
+                write_whole(hidden, data)
         except OSError as error:
             message = f"the step cannot be prepared: {error}"
             raise StepRefusedError(message) from error
+        return hidden
 
     def _streams(self, step: Step, process: subprocess.Popen[bytes], log: Log) -> tuple[Stream, Stream]:
         kinds = output_kinds(step)
