@@ -88,7 +88,7 @@ def encoded(part: str) -> str:
     # Imported here: it costs a tenth of a start, and the user's own checkout needs no cache.
     from urllib.parse import quote
 
-    text = quote(part, safe="+@")
+    text = quote(part, safe="+@", errors="surrogateescape")
     return "%2E" + text[1:] if text.startswith(".") else text
 
 

@@ -49,9 +49,10 @@ _NOT_LOADED = ("tako.__main__", "tako.engine.workers.preload")
 class Zygote:
     """The tests' side of it."""
 
-    def __init__(self, line: socket.socket, pid: int) -> None:
+    def __init__(self, line: socket.socket, pid: int, answers_within_s: float) -> None:
         self._line = line
         self._pid = pid
+        self._answers_within_s = answers_within_s
         #: Not after a command that did not end: its answer would be taken for the next one's.
         self.is_usable = True
 
@@ -70,7 +71,7 @@ class Zygote:
             for descriptor in writable:
                 os.close(descriptor)
         try:
-            stdout, stderr = _all_of(readable)
+            stdout, stderr = _all_of(readable, self._answers_within_s)
         except TimeoutError as error:
             for process in psutil.Process(self._pid).children(recursive=True):
                 error.add_note(processes.described(process))
@@ -81,7 +82,7 @@ class Zygote:
 
 
 @contextlib.contextmanager
-def zygote(environment: Mapping[str, str]) -> Iterator[Zygote]:
+def zygote(environment: Mapping[str, str], *, answers_within_s: float = GENEROUS_S) -> Iterator[Zygote]:
     """Start one; it ends, with whatever it has started, when the context does."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(GENEROUS_S)
@@ -96,17 +97,17 @@ def zygote(environment: Mapping[str, str]) -> Iterator[Zygote]:
     processes.LASTING.add(process.pid)
     try:
         with process, ours:
-            yield Zygote(ours, process.pid)
+            yield Zygote(ours, process.pid, answers_within_s)
             ours.close()
             process.wait(GENEROUS_S)
     finally:
         processes.LASTING.discard(process.pid)
 
 
-def _all_of(pipes: Sequence[int]) -> list[str]:
+def _all_of(pipes: Sequence[int], within_s: float) -> list[str]:
     """Read all of them at the same time to their ends, and close them."""
     found = {descriptor: bytearray() for descriptor in pipes}
-    deadline = time.monotonic() + GENEROUS_S
+    deadline = time.monotonic() + within_s
     with contextlib.ExitStack() as opened, selectors.DefaultSelector() as selector:
         for descriptor in pipes:
             opened.callback(os.close, descriptor)

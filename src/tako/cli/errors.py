@@ -33,14 +33,27 @@ def guarded(work: Callable[[], int]) -> int:
     except BugError as error:
         return tell_bug(error)
     except TakoError as error:
-        tell(error.message, error.hint)
+        from tako.system.faults import hint_of
+
+        tell(error.message, hint_of(error))
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has enough of it; what is left of it must not fail once more at exit.
         discard(sys.stdout)
         return _CLOSED_PIPE
-    except Exception as error:  # noqa: BLE001 - the last boundary: whatever gets here is a bug of ours
+    except Exception as error:  # noqa: BLE001 - the last boundary: whatever gets here is the machine's or a bug
+        return _tell_unexpected(error)
+
+
+def _tell_unexpected(error: Exception) -> int:
+    """Say what the machine refused, else what to report; gives the exit code."""
+    from tako.system.faults import fault_of
+
+    fault = fault_of(error)
+    if fault is None:
         return tell_bug(error)
+    tell(fault.message, fault.hint)
+    return fault.exit_code
 
 
 def tell(message: str, hint: str = "") -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 from tako.config.schema import Settings
 from tako.errors import MachineError
 from tako.layout import Home, home_from
+from tako.system.faults import fault_of
 
 
 def open_home(home: Home | None = None) -> tuple[Home, Settings]:
     """Make `$TAKO_HOME` if it is missing, and read its settings; they may say where the cache is.
 
-    Raises `MachineError` if it belongs to another user or cannot be made, `ConfigError` for a wrong
-    config.yml.
+    Raises `MachineError` if it belongs to another user, cannot be made or used, or if the cache cannot;
+    `ConfigError` for a wrong config.yml.
     """
     from tako.config.settings import load_settings
 
@@ -25,11 +28,26 @@ def open_home(home: Home | None = None) -> tuple[Home, Settings]:
         _refuse_strangers(home.path)
     except OSError as error:
         message = f"TAKO_HOME {home.path} cannot be used: {error.strerror}"
-        raise MachineError(message) from error
+        fault = fault_of(error)
+        raise MachineError(message, hint=fault.hint if fault else "") from error
     settings = load_settings(home.config)
     if home.cache_dir is None and settings.cache_dir:
         home = Home(home.path, Path(settings.cache_dir))
+    check_cache(home)
     return home, settings
+
+
+def check_cache(home: Home) -> None:
+    """Raise `MachineError` if what stands in the place of the cache is no directory that can be used."""
+    path = home.cache.path
+    try:
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(path))
+        os.stat(path / os.curdir)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise fault_of(error) or error from error
 
 
 def _refuse_strangers(path: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tako.config.problems import Problems
 from tako.config.schema import Mark
+from tako.errors import MachineError
+from tako.system.faults import mending
 
 SIZE_MAX = 1024 * 1024
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -26,7 +28,8 @@ def read_regular(path: Path, problems: Problems, *, inside: bool) -> bytes | Non
     """Give the bytes of a file, None if it does not exist.
 
     Raises `ConfigError` if it is a directory, a device, a FIFO, unreadable or too large, and, with
-    `inside`, if it is a link that leads out of its directory.
+    `inside`, if it is a link that leads out of its directory. Raises `MachineError` for what may not be read,
+    unless `inside`: there it is the repository's fault.
     """
     if inside:
         _refuse_outer_link(path, problems)
@@ -40,6 +43,9 @@ def read_regular(path: Path, problems: Problems, *, inside: bool) -> bytes | Non
     except FileNotFoundError:
         return None
     except OSError as error:
+        if not inside and isinstance(error, PermissionError):
+            message = f"{path} cannot be read: {error.strerror}"
+            raise MachineError(message, hint=mending(path)) from error
         problems.stop(f"it cannot be read: {error.strerror}")
 
 

@@ -9,6 +9,7 @@ is reserved beforehand, so that a full disk can still be written down.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import zlib
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from tako.journal.records import (
     encode,
 )
 from tako.system import crash_points
-from tako.system.files import disk_full, holder_of, is_full, try_lock, write_failed
+from tako.system.files import disk_full, holder_of, is_full, open_plain, try_lock, write_failed
 from tako.system.libc import reserve
 
 #: Bytes kept allocated behind the end for the records that say how it ended.
@@ -135,7 +136,7 @@ class Reader:
     def _new_lines(self) -> Iterator[bytes]:
         """One after the other: a journal may be larger than memory."""
         try:
-            file = open(self._path, "rb")  # noqa: SIM115 - only its opening may fail so
+            file = io.BufferedReader(open_plain(self._path))
         except FileNotFoundError:
             message = f"there is no journal at {self._path}"
             raise NotFoundError(message) from None
@@ -165,7 +166,7 @@ def read_ends(path: Path) -> tuple[Record | None, Record | None]:
     A record of more than 1 MiB at the end is not found. Raises `JournalDamagedError`.
     """
     try:
-        with open(path, "rb") as file:
+        with io.BufferedReader(open_plain(path)) as file:
             first = file.readline()
             start = max(0, file.seek(0, os.SEEK_END) - _ENDS_READ)
             file.seek(start)
@@ -188,7 +189,7 @@ def read_settled(path: Path) -> RunSettled | None:
 
     Raises `JournalDamagedError` if what looks like that record is damaged, `OSError` for what cannot be read.
     """
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _SETTLED_MAX))
         last = file.read().rpartition(b"\n")[0].rpartition(b"\n")[2]
     if not last.startswith(_SETTLED):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from tako.config.schema import Settings
 from tako.errors import MachineError
@@ -19,6 +19,7 @@ from tako.recovery.reaper import REAPED, Reaped
 from tako.recovery.retention import begun_before, surplus
 from tako.recovery.settled import settled_record
 from tako.recovery.trash import empty, throw
+from tako.system.faults import words_of
 from tako.system.usage import disk_use
 from tako.values import value
 
@@ -60,7 +61,8 @@ def clean(
     With `dry_run` only tell what would be, once the runs are `reaped` of which this would be done too.
     """
     now = time.time()
-    found = list(all_kept(home, reaped if dry_run else ()))
+    errors: list[str] = []
+    found = list(all_kept(home, reaped if dry_run else (), on_error=errors.append))
     if everything:
         chosen = [(run, "all were asked for") for run in found]
     else:
@@ -68,25 +70,36 @@ def clean(
     old = expired(home, settings.keep_runs_s, now)
     if dry_run:
         told = tuple(Removed(run.paths.run_id, run.size, reason) for run, reason in chosen)
-        return Cleaned(told, tuple(Removed(run.run_id, disk_use([run.path]), _OLD) for run in old))
+        whole = tuple(Removed(run.run_id, disk_use([run.path]), _OLD) for run in old)
+        return Cleaned(told, whole, tuple(errors))
     done = (
         tuple(remove_workspaces(home, chosen)),
         tuple(remove_runs(home, ((paths, disk_use([paths.path])) for paths in old))),
     )
     # Of some whoever removed the workspaces was killed before it could say so.
-    left = without_emptied(home, kept(home))
-    measure(home, (run.paths.run_id for run in left if not run.size))
-    return Cleaned(*done, tuple(empty(home)))
+    try:
+        left = without_emptied(home, kept(home))
+        measure(home, (run.paths.run_id for run in left if not run.size))
+    except OSError as error:
+        errors.append(words_of(error))
+    return Cleaned(*done, (*errors, *empty(home)))
 
 
-def all_kept(home: Home, reaped: Iterable[Reaped] = ()) -> Iterator[Kept]:
+def all_kept(
+    home: Home, reaped: Iterable[Reaped] = (), *, on_error: Callable[[str], None] = lambda _told: None
+) -> Iterator[Kept]:
     """Every settled root run that has workspaces, measured on disk, whether or not the index knows it.
 
-    So are those that would be settled and have some, if they were `reaped`.
+    So are those that would be settled and have some, if they were `reaped`. `on_error` hears of a run that
+    cannot be looked at.
     """
     would_be = {result.run_id: result for result in reaped if result.outcome == REAPED}
     for paths in map(home.run, home.run_ids()):
-        workspaces = workspaces_of(paths)
+        try:
+            workspaces = workspaces_of(paths)
+        except OSError as error:
+            on_error(words_of(error))
+            continue
         result = would_be.get(paths.run_id)
         if result is not None:
             ended_at = result.interrupted_at or time.time()
@@ -133,5 +146,5 @@ def _removed(home: Home, paths: RunDirectory, size: int, reason: str, *, whole: 
         finally:
             os.close(lock)
     except (OSError, MachineError) as error:
-        return Removed(paths.run_id, size, reason, str(error))
+        return Removed(paths.run_id, size, reason, words_of(error))
     return Removed(paths.run_id, size if parts else 0, reason)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tako.layout import RUN_ID, Home, RunDirectory
-from tako.system.files import is_locked, make_private
+from tako.system.files import is_locked, make_private, open_plain, read_plain
 from tako.system.removal import remove_tree
 from tako.values import value
 
@@ -40,7 +40,7 @@ class Kept:
 def note_opened(home: Home, run_id: str) -> None:
     """A root run is about to be made or taken up. Raises `OSError`."""
     make_private(home.unsettled)
-    entry = os.open(home.unsettled / run_id, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    entry = os.open(home.unsettled / run_id, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         os.utime(entry)
     finally:
@@ -64,7 +64,7 @@ def measure(home: Home, run_ids: Iterable[str]) -> None:
     """Note the bytes of workspaces that nobody has measured since their runs ended. Raises `OSError`."""
     for run_id in run_ids:
         # Written into the very entry that was read: one that was made or forgotten meanwhile is another.
-        with suppress(FileNotFoundError, ValueError), open(home.kept / run_id, "r+b", buffering=0) as entry:
+        with suppress(FileNotFoundError, ValueError), open_plain(home.kept / run_id, os.O_RDWR) as entry:
             ended_at, size = _read(entry.read())
             if not size:
                 from tako.system.usage import disk_use
@@ -133,7 +133,7 @@ def kept(home: Home) -> Iterator[Kept]:
     """The root runs that have workspaces, as was noted when they settled; those removed are forgotten."""
     for name in _names(home.kept):
         with suppress(FileNotFoundError, ValueError):
-            run = Kept(home.run(name), *_read((home.kept / name).read_bytes()))
+            run = Kept(home.run(name), *_read(read_plain(home.kept / name)))
             if run.paths.path.is_dir():
                 yield run
             else:

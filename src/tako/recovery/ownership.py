@@ -14,7 +14,8 @@ from collections.abc import Callable
 from tako.errors import HeldError, MachineError, NotFoundError, TakoError
 from tako.layout import RunDirectory
 from tako.system import crash_points
-from tako.system.files import holder_of, try_lock, try_share
+from tako.system.faults import fault_of
+from tako.system.files import holder_of, open_plain, read_plain, try_lock, try_share
 from tako.system.identity import Identity, own_identity, whereabouts
 from tako.values import asdict, value
 
@@ -59,7 +60,7 @@ def _locked(paths: RunDirectory, take: Callable[[int], bool]) -> int | None:
 def held_error(paths: RunDirectory) -> TakoError:
     """The failure to raise when a root run's lock could not be had: who has it, or that the run is gone."""
     try:
-        with paths.lock.open("rb") as lock:
+        with open_plain(paths.lock) as lock:
             message = f"run {paths.run_id} is held by {holder_of(lock.fileno())}"
     except FileNotFoundError:
         message = f"run {paths.run_id} is gone: it was removed meanwhile"
@@ -70,7 +71,8 @@ def held_error(paths: RunDirectory) -> TakoError:
 def lock_error(paths: RunDirectory, error: OSError) -> MachineError:
     """The failure to raise when a root run's lock cannot be opened."""
     message = f"the lock of run {paths.run_id} cannot be opened: {paths.lock}: {error.strerror}"
-    return MachineError(message, hint="it has to be a file that you may write, on a disk that can be written")
+    fault = fault_of(error)
+    return MachineError(message, hint=fault.hint if fault else "it has to be a file, as tako made it")
 
 
 def _is_in_place(descriptor: int, paths: RunDirectory) -> bool:
@@ -92,7 +94,7 @@ def declare(descriptor: int, temporary: str) -> None:
 def owner_of(paths: RunDirectory) -> Owner | None:
     """The last owner; None if nobody has declared itself, or was killed while it did."""
     try:
-        told = json.loads(paths.lock.read_bytes())
+        told = json.loads(read_plain(paths.lock))
         return Owner(Identity(**told["identity"]), str(told["temporary"]))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None

@@ -27,6 +27,7 @@ from tako.recovery.ownership import Owner, claim, owner_of
 from tako.recovery.settled import settled_record
 from tako.recovery.trash import throw
 from tako.system.cgroups import remove_stale
+from tako.system.faults import words_of
 from tako.system.files import is_locked
 from tako.system.identity import Identity, whereabouts
 from tako.system.orphan_processes import GONE_WITHIN_S, Remnant, belongs, carrying, end_all, grouped, lives
@@ -155,7 +156,7 @@ def _claimed(home: Home, paths: RunDirectory, locks: list[int], *, dry_run: bool
             return case if not is_locked(paths.lock) else _Case(paths, outcome=ALIVE, reason=_HELD)
         lock = claim(paths)
     except OSError as error:
-        case.stuck(str(error))
+        case.stuck(words_of(error))
         return case
     if lock is None:
         return _Case(paths, outcome=ALIVE, reason=_HELD)
@@ -204,7 +205,7 @@ def _examine(case: _Case, patient: float | None) -> None:
         else:
             case.tree = open_part(case.paths, until=patient)
     except (TakoError, OSError) as error:
-        case.stuck(str(error))
+        case.stuck(words_of(error))
     except Exception as error:  # noqa: BLE001 - one run that makes no sense must not keep others from being reaped
         case.stuck(f"what its journals say does not fit together: {type(error).__name__}: {error}")
 
@@ -294,4 +295,4 @@ def _note(home: Home, case: _Case) -> None:
         if case.settled is not None:
             note_settled(home, case.paths, case.settled.at)
     except (OSError, TakoError) as error:
-        case.errors.append(str(error))
+        case.errors.append(words_of(error))

@@ -30,6 +30,7 @@ from tako.recovery.index import (
 from tako.recovery.retention import begun_before, surplus
 from tako.recovery.trash import empty, is_empty
 from tako.system.background import Background
+from tako.system.faults import words_of
 from tako.system.files import is_locked
 
 #: Entries looked at, runs reaped and directories removed in one sweep; the rest waits for the next one.
@@ -48,7 +49,8 @@ def sweep(home: Home, settings: Settings, say: Say) -> None:
         try:
             part(home, say, deadline)
         except (OSError, TakoError) as error:
-            say(f"what earlier runs have left cannot be cleaned up: {error}; `tako reap` tells more")
+            why = words_of(error)
+            say(f"what earlier runs have left cannot be cleaned up: {why}; `tako reap` tells more")
 
 
 def leave(home: Home, paths: RunDirectory) -> None:

@@ -26,6 +26,7 @@ from tako.journal.records import (
     StepStarted,
 )
 from tako.report.text import Style, plain
+from tako.system.files import open_plain
 from tako.system.streams import say
 from tako.units import format_bytes, format_duration
 
@@ -183,7 +184,7 @@ class _Follower:
 
     def _read(self, step: str) -> bytes:
         try:
-            with open(self._spec.paths.log(step), "rb") as file:
+            with open_plain(self._spec.paths.log(step)) as file:
                 file.seek(self._offsets[step])
                 data = file.read(_PIECE)
                 self._offsets[step] = file.tell()

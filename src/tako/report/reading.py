@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from tako.journal.fold import RUNNING, RunState, fold
 from tako.journal.log import JournalDamagedError, read_ends, read_records
 from tako.journal.records import CALENDAR, INTERRUPTED, RunSettled, RunStarted
 from tako.layout import RUN_ID, Home, RunDirectory
+from tako.system.faults import words_of
 from tako.system.files import is_locked
 from tako.values import value
 
@@ -46,11 +48,11 @@ class RunView:
         return self.state.started is not None
 
     def child(self, run_id: str) -> RunView | None:
-        """A child of the same tree; None if it never started or its journal is damaged."""
+        """A child of the same tree; None if it never started or its journal is damaged or cannot be read."""
         paths = self.paths.child(run_id)
         try:
             return RunView(paths, fold(read_records(paths.journal)), self.owned)
-        except (NotFoundError, JournalDamagedError):
+        except (NotFoundError, JournalDamagedError, OSError):
             # What became of it stands in its parent's journal.
             return None
 
@@ -84,7 +86,8 @@ def _begun(paths: RunDirectory) -> tuple[str, float]:
     second = paths.run_id.rpartition("-")[0]
     try:
         return second, paths.lock.stat().st_mtime
-    except FileNotFoundError:
+    except OSError:
+        # Being made, or closed to us, which whoever wants to read it says.
         return second, math.inf
 
 
@@ -118,24 +121,28 @@ def _below(runs: list[RunDirectory]) -> Iterator[RunDirectory]:
     while stack:
         paths = stack.pop()
         yield paths
-        stack += sorted(paths.child_directories(), key=lambda child: child.run_id, reverse=True)
+        # One that is closed to us hides no other.
+        with suppress(OSError):
+            stack += sorted(paths.child_directories(), key=lambda child: child.run_id, reverse=True)
 
 
 def summary_of(paths: RunDirectory) -> dict[str, Any]:
     """One root run in a list, from the first and the last record of its journal only."""
     problem = ""
+    first = last = None
+    alive = False
     try:
+        alive = is_locked(paths.lock)
         first, last = read_ends(paths.journal)
     except JournalDamagedError as error:
-        first, last, problem = None, None, error.message
+        problem = error.message
+    except OSError as error:
+        problem = words_of(error)
     started = first if isinstance(first, RunStarted) else None
-    if isinstance(last, RunSettled):
-        status = last.status
-    else:
-        status = RUNNING if is_locked(paths.lock) else INTERRUPTED
+    unsettled = RUNNING if alive else INTERRUPTED
     return {
         "run_id": paths.run_id,
-        "status": status,
+        "status": last.status if isinstance(last, RunSettled) else unsettled,
         "exit_code": last.exit_code if isinstance(last, RunSettled) else None,
         "repository": started.repository if started else None,
         "workflow": started.workflow if started else None,

@@ -25,7 +25,7 @@ from tako.repositories.mirror import Registration
 from tako.repositories.reference import Reference, Repository, parse_reference
 from tako.repositories.urls import checked_url, is_local, url_of, without_credentials
 from tako.system.directory_trees import tree_signature
-from tako.system.files import make_private, write_whole
+from tako.system.files import make_private, read_plain, write_whole
 from tako.values import value
 
 _FETCHES = 8
@@ -270,7 +270,7 @@ class Cache:
         owner, name = resolved.repository.owner_part, resolved.repository.name_part
         file = self._layout.remembered_config(owner, name, resolved.commit)
         try:
-            return file.read_bytes()
+            return read_plain(file)
         except FileNotFoundError:
             data = committed_config(self._mirror(resolved.repository), resolved.commit, where)
         make_private(file.parent)

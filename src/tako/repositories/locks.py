@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import struct
 import sys
 import threading
@@ -29,7 +30,7 @@ from tako.errors import BugError, MachineError
 from tako.layout import CacheLayout
 from tako.repositories.reference import Repository
 from tako.system import crash_points
-from tako.system.files import make_private
+from tako.system.files import make_private, open_plain, read_plain
 from tako.system.lock_probe import probe_locks
 from tako.values import value
 
@@ -67,8 +68,21 @@ class _Process:
         with self.guard:
             if path not in self.locks:
                 make_private(path.parent)
+                _refuse_irregular(path)
                 self.locks[path] = _PathLock(path)
             return self.locks[path]
+
+
+def _refuse_irregular(path: Path) -> None:
+    """Raise `MachineError` for a lock that is no file: who opens a FIFO waits for ever."""
+    for each in (path, path.with_name(f"{path.name}.gate")):
+        try:
+            if os.path.lexists(each):
+                open_plain(each, os.O_RDWR).close()
+        except OSError as error:
+            message = f"the lock {each} cannot be used: {error.strerror}"
+            hint = f"if no tako runs, remove it: rm -r {shlex.quote(str(each))}"
+            raise MachineError(message, hint=hint) from error
 
 
 _process = _Process()
@@ -133,7 +147,7 @@ def _remove_dead_holders(path: Path) -> None:
 
 def _read_holder(path: Path, pid: int) -> Holder:
     with suppress(OSError, ValueError, AttributeError):
-        record = json.loads(_holder_file(path, pid).read_text())
+        record = json.loads(read_plain(_holder_file(path, pid)))
         return Holder(pid, str(record.get("run_id", "")), str(record.get("command", "")))
     return Holder(pid)
 
@@ -144,7 +158,7 @@ def _holding_pid(path: Path) -> int:
     Only for the thread that owns the path's lock object and does not hold the lock: closing drops it.
     """
     question = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), open_plain(path) as file:
         kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, question))
         return int(pid) if kind != fcntl.F_UNLCK else 0
     return 0

@@ -20,7 +20,7 @@ from tako.repositories.git import fetch_git, run_git
 from tako.repositories.network import persistently
 from tako.repositories.reference import Repository, branch_problem, parse_repository
 from tako.repositories.urls import without_credentials
-from tako.system.files import make_private, move, write_whole
+from tako.system.files import make_private, move, read_plain, write_whole
 from tako.system.removal import remove_tree
 from tako.values import evolve, field, value
 
@@ -62,7 +62,7 @@ class Registration:
 def read_registration(path: Path) -> Registration | None:
     """Read what is registered; None if nothing is. Raises `MachineError` if the file is damaged."""
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(read_plain(path))
         return Registration(
             parse_repository(record["repository"]),
             str(record["url"]),

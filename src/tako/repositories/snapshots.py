@@ -21,7 +21,7 @@ from tako.layout import GIT_NAME, SUBMODULES_NAME, TEMPORARY_PREFIX, CacheLayout
 from tako.repositories.git import run_git
 from tako.repositories.reference import Repository
 from tako.system.directory_trees import TreeChangedError, TreeSignature, copy_tree_hashed, tree_signature
-from tako.system.files import make_private, move, write_whole
+from tako.system.files import make_private, move, read_plain, write_whole
 from tako.system.removal import remove_tree
 from tako.values import value
 
@@ -130,7 +130,7 @@ def _attempt(checkout: Path, place: Callable[[str], Path]) -> _Made | None:
 def remembered_key(file: Path, signature: TreeSignature) -> str:
     """The content key that a tree with this signature had; empty if that is not known."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        record = json.loads(file.read_bytes())
+        record = json.loads(read_plain(file))
         if record["signature"] == signature.hex:
             return str(record["content"])
     return ""
@@ -139,7 +139,7 @@ def remembered_key(file: Path, signature: TreeSignature) -> str:
 def last_remembered_key(file: Path) -> str:
     """The content key that was remembered last, whether or not it is still that; empty if there is none."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads(file.read_bytes())["content"])
+        return str(json.loads(read_plain(file))["content"])
     return ""
 
 

@@ -49,17 +49,20 @@ def checked_url(text: str) -> str:
         raise _refuse(text, "it is empty" if not text else "it starts with '-'")
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise _refuse(text, "it holds a control character")
+    is_text = text.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in text)
     scheme = _SCHEME.match(text)
     if scheme:
         if scheme[1].lower() not in SCHEMES:
             raise _refuse(text, f"transport {scheme[1]!r} is not taken")
+        if not is_text:
+            raise _refuse(text, "it holds bytes that are no text; write them as %XX")
         return text
     if "::" in text.partition("/")[0]:
         raise _refuse(text, "git's remote helpers ('transport::address') are not taken")
-    if _SCP.fullmatch(text) and not os.path.lexists(text):
+    if is_text and _SCP.fullmatch(text) and not os.path.lexists(text):
         return text
     path = Path(text).expanduser() if text.startswith("~/") else Path(text)
-    return "file://" + quote(os.path.abspath(path))
+    return "file://" + quote(os.fsencode(os.path.abspath(path)))
 
 
 def url_of(repository: Repository, template: str) -> str:

@@ -20,7 +20,7 @@ from tako.sandbox.bubblewrap import find
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.machine_view import MachineView, machine_view
 from tako.sandbox.policy import AUTO, LANDLOCK, LEVELS, NAMESPACE, PROCESS
-from tako.system.files import write_whole
+from tako.system.files import read_plain, write_whole
 from tako.system.identity import boot_id
 from tako.system.programs import run_program
 from tako.system.user_environment import helper_environment, user_home, user_homes
@@ -94,7 +94,7 @@ def _level(asked: str, findings: ProbeResults) -> str:
 def remembered(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> ProbeResults:
     """What works here, probed once for each boot, user, file system and bubblewrap."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        known = json.loads(home.isolation_probed.read_bytes())
+        known = json.loads(read_plain(home.isolation_probed))
         if known["key"] == _key(home, bubblewrap):
             return ProbeResults(**known["findings"])
     return probed(home, bubblewrap, environment)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
+import stat
 import time
 from itertools import takewhile
 from pathlib import Path
@@ -152,6 +154,26 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def open_plain(path: Path | str, mode: int = os.O_RDONLY) -> io.FileIO:
+    """Open a file, unbuffered, that has to be a regular one: a FIFO would block, a device may have no end.
+
+    Raises `OSError`: ENXIO for what is none.
+    """
+    descriptor = os.open(path, mode | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        code = errno.EISDIR if kind == stat.S_IFDIR else errno.ENXIO
+        raise OSError(code, "it is not a regular file", os.fspath(path))
+    return io.FileIO(descriptor, "rb" if mode == os.O_RDONLY else "r+b")
+
+
+def read_plain(path: Path | str) -> bytes:
+    """All bytes of a file, opened as `open_plain` does."""
+    with open_plain(path) as file:
+        return file.read()
+
+
 def size_of(path: Path) -> int:
     """Bytes in a file; 0 if there is none."""
     try:
@@ -163,7 +185,7 @@ def size_of(path: Path) -> int:
 def is_locked(path: Path) -> bool:
     """Whether another open file description holds `try_lock` on the file; a missing file is not locked."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -16,7 +16,7 @@ from typing import IO
 
 from tako.errors import MachineError
 from tako.system import crash_points
-from tako.system.files import make_private, write_whole
+from tako.system.files import make_private, read_plain, write_whole
 from tako.system.identity import own_identity
 from tako.system.user_environment import helper_environment, user_environment
 
@@ -75,8 +75,8 @@ def probe_locks(directory: Path, *, remember: Path | None = None) -> None:
     make_private(directory)
     place = _place(directory)
     if remember is not None:
-        with suppress(OSError):
-            if remember.read_text() == place:
+        with suppress(OSError, ValueError):
+            if read_plain(remember).decode() == place:
                 return
     _check(directory)
     if remember is not None:

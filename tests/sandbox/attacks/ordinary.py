@@ -8,10 +8,8 @@ of the system's.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
-import pkgutil
 import shutil
 import sys
 import tempfile
@@ -19,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-import tako
 from tako.sandbox.bubblewrap import find
 from tako.sandbox.levels import ProbeResults
 from tako.sandbox.probe import probe
@@ -28,7 +25,7 @@ from tests.sandbox.attacks.outcomes import Judge, Outcome, judged
 from tests.sandbox.attacks.shot import Attack
 from tests.sandbox.attacks.targets import set_user_id_tool
 from tests.support.isolations import ENVIRONMENT, isolation_by
-from tests.support.users import NOBODY, become_ordinary, in_process
+from tests.support.users import NOBODY, become_ordinary, in_process, load_all
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _ROOT = 0
@@ -53,17 +50,9 @@ def _environment(directory: Path) -> Mapping[str, str]:
 
 
 @cache
-def _loaded() -> None:
-    """Import all of tako, so that nothing has to be read later."""
-    for module in pkgutil.walk_packages(tako.__path__, "tako."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
-
-
-@cache
 def findings() -> ProbeResults:
     """What works for that user."""
-    _loaded()
+    load_all()
     with _world() as directory:
 
         def tried() -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from tako.cli.options import check_cache
 from tako.config.settings import load_settings
 from tako.layout import CacheLayout, home_from
 from tako.repositories.cache import Cache
@@ -46,6 +47,7 @@ def _open(cache_dir: str, lock_timeout: float | None, *, local: bool) -> _Opened
     home = home_from(dict(os.environ))
     settings = load_settings(home.config)
     home = home_from(dict(os.environ), cache_dir or settings.cache_dir)
+    check_cache(home)
     timeout_s = settings.lock_timeout_s if lock_timeout is None else lock_timeout
     locks = LockManager(home.cache, timeout_s, _note)
     cache = Cache(home, settings, locks, local=local, on_note=_note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -40,8 +41,10 @@ def command(run: str, step: str) -> None:
 
 
 def _pieces(path: str, *, lines: bool) -> Iterator[bytes]:
+    from tako.system.files import open_plain
+
     try:
-        with open(path, "rb") as file:
+        with io.BufferedReader(open_plain(path)) as file:
             read = file.readline if lines else file.read
             while piece := read(_PIECE):
                 yield piece

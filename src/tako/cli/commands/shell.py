@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -72,7 +72,8 @@ def command(run: str, words: tuple[str, ...], step: str) -> int:
 def _in_root(wish: Wish, post: WardenLink) -> int:
     post.make_temporary()
     # It finds where the kernel keeps the title only as long as the environment is where it was.
-    getproctitle()
+    with suppress(UnicodeDecodeError):
+        getproctitle()
     put_aside()
     os.chdir("/")
     home, settings = open_home(wish.home)

@@ -13,6 +13,7 @@ from tako.cli.exec.request import Request
 from tako.cli.options import open_home
 from tako.cli.stderr_notes import Notes
 from tako.config.schema import Resources, Settings, Workflow
+from tako.engine.root.open_files import jobs_within, too_few
 from tako.engine.run.environment import scrubbed, trusted
 from tako.engine.run.root_source import RootSource
 from tako.engine.run.run_directory import machine_limits, whole_machine
@@ -67,9 +68,20 @@ def make_context(request: Request, take: Callable[[Iterable[str]], Mapping[str, 
         ),
         run_ids=RunIds(lambda: os.urandom(4).hex()),
         passed_on=scrubbed(environment, settings.environment),
-        jobs=request.jobs or settings.jobs or len(os.sched_getaffinity(0)),
+        jobs=jobs_within(_jobs(request, settings)),
         secrets=secrets,
     )
+
+
+def _jobs(request: Request, settings: Settings) -> int:
+    return request.jobs or settings.jobs or len(os.sched_getaffinity(0))
+
+
+def tell_jobs(context: ExecContext) -> None:
+    """Say it where the limit of open files lets fewer run at once than were asked for."""
+    wanted = _jobs(context.request, context.settings)
+    if context.jobs < wanted:
+        context.notes.say(too_few(wanted, context.jobs))
 
 
 def check_secrets(context: ExecContext, source: RootSource) -> None:

@@ -22,7 +22,7 @@ from tako.cli.exec.resume_context import ResumeContext, make_again
 from tako.engine.resume.verdicts import Read, ResumeVerdict, read_journal, untouched
 from tako.engine.run.spec import SSH_AGENT
 from tako.engine.workers.forked_cell import ForkedCell
-from tako.errors import HeldError, NotFoundError, UsageError
+from tako.errors import HeldError, MachineError, NotFoundError, UsageError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.records import SUCCEEDED, EventValue, Record
@@ -30,7 +30,7 @@ from tako.journal.stored import StoredValueError, Values
 from tako.layout import RunDirectory
 from tako.recovery.index import note_opened
 from tako.recovery.ownership import claim, declare, held_error, lock_error
-from tako.recovery.reaper import REAPED, SETTLED, Reaped, reap_run
+from tako.recovery.reaper import REAPED, SETTLED, STUCK, Reaped, reap_run
 from tako.recovery.sweep import leave, sweep
 from tako.recovery.trash import empty
 from tako.report.reading import find_run, read_run
@@ -161,11 +161,15 @@ def _held(
 
 
 def _reap(context: ExecContext, paths: RunDirectory, *, dry_run: bool = False) -> Reaped:
-    """End and complete what a dead tako left of it; raises `HeldError` where it is not proven dead."""
+    """End and complete what a dead tako left of it; raises `HeldError` where it is not proven dead.
+
+    Raises `MachineError` where what is left of it cannot be used.
+    """
     reaped = reap_run(context.home, paths, dry_run=dry_run)
     if reaped.outcome not in (REAPED, SETTLED):
         message = f"run {paths.run_id} cannot be taken up: {reaped.reason}"
-        raise HeldError(message, hint="`tako reap` tells more")
+        kind = MachineError if reaped.outcome == STUCK else HeldError
+        raise kind(message, hint="`tako reap` tells more")
     left = [] if dry_run else empty(context.home, paths.run_id)
     for error in [*reaped.errors, *left]:
         context.notes.say(f"reaping {paths.run_id}: {error}")

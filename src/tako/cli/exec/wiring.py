@@ -70,6 +70,7 @@ def run_tree(
 
     `cell` is the worker for the first segment.
     """
+    made.tell_jobs(context)
     context.notes.say(
         f"run {spec.run_id}: {spec.workflow.name} of {spec.repository},"
         f" isolation {isolation.level}, jobs {context.jobs}"
@@ -80,7 +81,8 @@ def run_tree(
     if cell and segment:
         cell.start(segment)
 
-    from tako.engine.root.driver import Driver, raise_open_files
+    from tako.engine.root.driver import Driver
+    from tako.engine.root.open_files import raise_open_files
     from tako.engine.scheduler.limits import amounts
     from tako.engine.workers.child_workflow_executor import ChildWorkflowExecutor
     from tako.report.summary import report

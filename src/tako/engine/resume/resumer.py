@@ -17,6 +17,7 @@ from tako.engine.scheduler.stimuli import NewRun
 from tako.engine.steps.workspace import why_lost
 from tako.journal.fold import FanOutState, RunState
 from tako.journal.records import CANCELLED, ChildExecutionError, ChildFinished
+from tako.system.faults import fault_of
 from tako.system.files import size_of
 from tako.values import evolve, value
 from tako.version import VERSION
@@ -48,8 +49,11 @@ class Resumer:
         self._clock = clock
 
     def enter(self, spec: RunSpec) -> tuple[NewRun, RunState | None]:
-        """Give what the scheduler has to know of a run; the state of one that has begun before."""
-        if self._resumption is None or not size_of(spec.paths.journal):
+        """Give what the scheduler has to know of a run; the state of one that has begun before.
+
+        Raises `TakoError` for one whose journal cannot be read or written.
+        """
+        if self._resumption is None or not self._has_begun(spec):
             return fresh_run(spec), None
         state = self._tree.journals.take_back(spec.paths)
         if state.started is None:
@@ -59,6 +63,12 @@ class Resumer:
         # Most will not be written by the root again, and 10,000 open files are too many.
         self._tree.journals.close(spec.paths)
         return standing_run(spec, state, self._clock()), state
+
+    def _has_begun(self, spec: RunSpec) -> bool:
+        try:
+            return size_of(spec.paths.journal) > 0
+        except OSError as error:
+            raise fault_of(error) or error from error
 
     def _record(self, spec: RunSpec, state: RunState, resumption: Resumption) -> None:
         decision = decide_resume(

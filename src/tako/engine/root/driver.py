@@ -49,6 +49,7 @@ from tako.journal.records import (
     WorkerDied,
 )
 from tako.journal.stored import StoredValueError
+from tako.system.faults import fault_of, words_of
 from tako.system.removal import remove_tree
 from tako.system.signals import STOPPING, SignalPipe, name_of
 from tako.values import value
@@ -268,8 +269,8 @@ class Driver:
             state = self._state_after(spec)
             stimulus = self._read_end(spec, segment, state, future)
         except (TakoError, OSError) as error:
-            self._fault = self._fault or str(error)
-            self._reasons[spec.run_id] = str(error)
+            self._fault = self._fault or words_of(error)
+            self._reasons[spec.run_id] = words_of(error)
             stimulus = h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
         for observer in self._observers:
             observer.segment_ended(spec)
@@ -288,7 +289,8 @@ class Driver:
     def _read_end(
         self, spec: RunSpec, segment: Segment, state: RunState, future: Future[SegmentEnd]
     ) -> h.Stimulus:
-        error = future.exception()
+        raised = future.exception()
+        error = fault_of(raised) or raised
         fault = error is None and future.result().machine_fault
         if fault:
             self._fault = self._fault or future.result().message
@@ -313,7 +315,7 @@ class Driver:
             return h.WorkerLost(spec.run_id, restarting=state.restarting)
         where = f"{spec.repository} {spec.run_id}"
         if isinstance(error, TakoError):
-            self._fault = self._fault or f"{where}: {message}"
+            self._fault = self._fault or f"{where}: {words_of(error)}"
         else:
             self._bug = self._bug or f"{where}: {type(error).__name__}: {message}"
         self._record_cut_off(spec, state, message, time.time())
@@ -335,6 +337,8 @@ class Driver:
             self._do(self._machine.handle(h.StopAsked()))
         elif isinstance(error, StoredValueError):
             self._fault = self._fault or error.message
+        elif fault := fault_of(error):
+            self._fault = self._fault or words_of(fault)
         elif not isinstance(error, TakoError):
             self._bug = self._bug or f"{type(error).__name__}: {error}"
 
@@ -406,11 +410,3 @@ def _ended(state: RunState, status: str, message: str, kind: str) -> RunFinished
     """The end of a run in this state that no worker could record."""
     now = time.time()
     return RunFinished(now, status, state.duration_s(now), message, kind)
-
-
-def raise_open_files() -> None:
-    """Let the root hold a journal for each waiting run: the soft limit of open files becomes the hard one."""
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 20), hard))

@@ -37,6 +37,7 @@ from tako.journal.records import (
     Noted,
     StepFinished,
 )
+from tako.system.faults import fault_of
 from tako.values import value
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ class Planning:
         self, spec: RunSpec, step: str, reached: PendingFanOut, error: BaseException
     ) -> h.Stimulus:
         self._on_error(error)
+        error = fault_of(error) or error
         tolerated = _step_of(spec, step).continue_on_error
         failed = StepFinished(
             time.time(), step, reached.attempt, FAILED, message=str(error), tolerated=tolerated

@@ -35,7 +35,7 @@ class Log:
     def __init__(self, path: Path, *, most: int | None = None) -> None:
         """Open the file, made if missing; `most` bytes may be in it. Raises `DiskFullError`."""
         self._path = path
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self._fd = os.open(path, flags, 0o600)
         except OSError as error:
