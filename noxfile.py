@@ -65,7 +65,7 @@ def stress(session: nox.Session) -> None:
     """Kill tako at 300 random moments, plan with 2,000 random files; arguments are those of the kills."""
     session.install("--editable", ".[dev]")
     session.run("python", "-m", "tests.crash.random_kills", *session.posargs)
-    session.run("pytest", "-q", "tests/engine/test_any_tako_yml.py", env={"TAKO_CASES": "2000"})
+    session.run("pytest", "-q", "tests/engine/fan_out/test_any_tako_yml.py", env={"TAKO_CASES": "2000"})
 
 
 @nox.session

@@ -33,6 +33,7 @@ EXPECTED = {
     ("tako.repositories.git", "run_program"): "closed_environment, or network_environment",
     ("tako.sandbox.levels", "run_program"): "helper_environment and the user's HOME",
     ("tako.sandbox.process_level", "Popen"): "a step: its own, behind the wall; bubblewrap: none",
+    ("tako.system.companion", "Popen"): "helper_environment, of `engine.fan_out.judge`",
     ("tako.system.lock_probe", "Popen"): "helper_environment",
     ("tako.system.programs", "Popen"): "what is given to run_program",
     ("tako.system.warden", "fork"): _FORK,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tako.config.problems import did_you_mean
 from tako.config.schema import Input, Workflow
@@ -22,8 +22,10 @@ _BOOLEANS = {"true": True, "false": False}
 _SHOWN = 80
 
 
-def resolve_inputs(workflow: Workflow, given: Mapping[str, object]) -> dict[str, object]:
-    """Give a value for every declared input, in the order of declaration.
+def resolve_inputs(
+    workflow: Workflow, given: Mapping[str, object], pause: Callable[[], None] = lambda: None
+) -> dict[str, object]:
+    """Give a value for every declared input, in the order of declaration; `pause` is called before each.
 
     What is neither given nor has a default is `""` for a string and None for other types.
     Raises `InputsInvalidError`, one line for each problem.
@@ -35,6 +37,7 @@ def resolve_inputs(workflow: Workflow, given: Mapping[str, object]) -> dict[str,
     ]
     values: dict[str, object] = {}
     for declared in workflow.inputs.values():
+        pause()
         try:
             values[declared.name] = _resolved(declared, given)
         except ValueError as error:

@@ -201,6 +201,14 @@ class SandboxSettings:
 
 
 @value
+class FilterTime:
+    """CPU seconds for the filters and templates of one repository's subscriptions, and of a fan-out's."""
+
+    repository_s: float = 1.0
+    fan_out_s: float = 5.0
+
+
+@value
 class KeptWorkspaces:
     """How many workspaces of runs that did not succeed are kept: root runs, seconds, bytes on disk."""
 
@@ -225,6 +233,7 @@ class Settings:
     secrets: Mapping[str, tuple[str, ...]] = field(factory=dict)
     #: What all runs of a repository may use together, by `owner/name`; `default` is for the others, each.
     quotas: Mapping[str, Resources] = field(factory=dict)
+    filter_time: FilterTime = field(factory=FilterTime)
     keep_workspaces: KeptWorkspaces = field(factory=KeptWorkspaces)
     #: How long journals and logs stay, in seconds.
     keep_runs_s: float = 90 * 24 * 3600.0

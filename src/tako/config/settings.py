@@ -13,9 +13,9 @@ from pathlib import Path
 from tako.config.declarations import outer_paths, read_resources, read_sandbox
 from tako.config.files import read_regular, text_of
 from tako.config.grammar import env_name_problem, reference_problem, secret_name_problem
-from tako.config.names import duration, env_names, outer_path, repository
+from tako.config.names import duration, env_names, outer_path, repository, timeout
 from tako.config.problems import Problems, did_you_mean
-from tako.config.schema import KeptWorkspaces, Resources, Sandbox, SandboxSettings, Settings
+from tako.config.schema import FilterTime, KeptWorkspaces, Resources, Sandbox, SandboxSettings, Settings
 from tako.config.values import Value
 from tako.config.yaml_walk import read_tree
 from tako.units import parse_quantity
@@ -27,7 +27,7 @@ QUOTA_KEYS = ("cpu_limit", "mem_limit", "disk_limit", "process_limit", "cpu_time
 URL_FIELDS = ("host", "owner", "name")
 _KEYS = (
     "jobs", "isolation", "lock_timeout", "url_template", "repositories", "environment", "cache_dir",
-    "sandbox", "secrets", "quotas", "keep_workspaces", "keep_runs",
+    "sandbox", "secrets", "quotas", "filter_time", "keep_workspaces", "keep_runs",
 )  # fmt: skip
 
 
@@ -59,10 +59,24 @@ def _settings(root: Value) -> Settings:
         sandbox=table.get("sandbox", _sandbox, default.sandbox),
         secrets=table.get("secrets", _grants, {}),
         quotas=table.get("quotas", _quotas, {}),
+        filter_time=table.get("filter_time", _filter_time, default.filter_time),
         keep_workspaces=table.get("keep_workspaces", _kept, default.keep_workspaces),
         keep_runs_s=table.get("keep_runs", duration, default.keep_runs_s),
         cache_dir=os.path.expanduser(table.get("cache_dir", outer_path, "")),  # noqa: PTH111  "" stays ""
     )
+
+
+def _filter_time(value: Value) -> FilterTime:
+    default = FilterTime()
+    table = value.table(("repository", "fan_out"))
+    return FilterTime(
+        repository_s=table.get("repository", _positive, default.repository_s),
+        fan_out_s=table.get("fan_out", _positive, default.fan_out_s),
+    )
+
+
+def _positive(value: Value) -> float:
+    return timeout(value) or 0.0
 
 
 def _kept(value: Value) -> KeptWorkspaces:

@@ -31,11 +31,34 @@ _ITERATIONS_MAX = 10_000
 _WORK_MAX = 2_000_000_000
 # Characters made by `+`, which stay in memory until the end.
 _ADDED_MAX = 250_000_000
+_PATTERN_COST = 30
 _INT_MAX = 1 << 63
 _REPORTED = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*?)(?=\n |\nERROR|\s*\[[A-Z_]+\]$|$)", re.DOTALL)
 _STATUS = re.compile(r"^[A-Z_]+: |\s*\[[A-Z_]+\]$")
 _NO_KEY = re.compile(r"Key not found in map : (.*)", re.DOTALL)
 _NO_INDEX = re.compile(r"Index error: index=(-?\d+) size=(\d+)")
+
+
+class CelScope:
+    """The values of some names as CEL takes them, made once for any number of conditions."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        """Copy nothing yet: most conditions read one name of several."""
+        self._values = values
+        self._plain: dict[str, tuple[object, _Measure]] = {}
+
+    def taken(self, names: Sequence[str]) -> tuple[dict[str, object], _Measure]:
+        """Give the values of `names`, an empty mapping for one that is not there, and how much that is.
+
+        Raises `UsageError` for what is no JSON value.
+        """
+        whole = _Measure()
+        for name in names:
+            if name not in self._plain:
+                measure = _Measure()
+                self._plain[name] = _plain(self._values.get(name, {}), measure, 0), measure
+            whole.add(self._plain[name][1])
+        return {name: self._plain[name][0] for name in names}, whole
 
 
 @value
@@ -46,7 +69,7 @@ class Condition:
     variables: tuple[str, ...]
     _compiled: cel.Expression
 
-    def evaluate(self, scope: Mapping[str, object]) -> bool:
+    def evaluate(self, scope: Mapping[str, object] | CelScope) -> bool:
         """Say whether the condition holds; variables that `scope` lacks are empty mappings.
 
         Raises `FieldMissingError` if it reads what is not there, `ExpressionError` if it gives
@@ -54,8 +77,7 @@ class Condition:
         """
         from tako.expressions.cel_functions import begin_evaluation
 
-        used = [name for name in self.variables if name in self.source.names]
-        data = self._measured({name: scope.get(name, {}) for name in used})
+        data = self._bounded(scope if isinstance(scope, CelScope) else CelScope(scope))
         begin_evaluation()
         try:
             result = self._compiled.eval(data=data)
@@ -68,12 +90,23 @@ class Condition:
             raise error_at(self.source.original, 0, f"the condition gives {kind.lower()}, not true or false")
         return value
 
-    def _measured(self, scope: Mapping[str, object]) -> dict[str, object]:
-        measure = _Measure()
+    def cost(self, scope: CelScope) -> int:
+        """Estimate how many characters evaluation looks at, at worst; a pattern looks many times.
+
+        Raises `ExpressionError` for values that CEL cannot have.
+        """
+        return self._work(self._taken(scope)[1]) * (_PATTERN_COST if "matches" in self.source.text else 1)
+
+    def _taken(self, scope: CelScope) -> tuple[dict[str, object], _Measure]:
+        """What it reads of a scope, and how much that is."""
+        used = [name for name in self.variables if name in self.source.names]
         try:
-            data = {name: _plain(value, measure, 0) for name, value in scope.items()}
+            return scope.taken(used)
         except UsageError as error:
             raise error_at(self.source.original, 0, error.message) from error
+
+    def _bounded(self, scope: CelScope) -> dict[str, object]:
+        data, measure = self._taken(scope)
         if self._work(measure) > _WORK_MAX or self._additions(measure) > _ADDED_MAX:
             message = f"the condition could take too long on {measure.size} characters of data"
             raise error_at(self.source.original, 0, message)
@@ -157,6 +190,11 @@ class _Measure:
 
     size: int = 0
     longest: int = 0
+
+    def add(self, other: _Measure) -> None:
+        """Count what `other` has counted, too."""
+        self.size += other.size
+        self.longest = max(self.longest, other.longest)
 
 
 def _plain(value: object, measure: _Measure, depth: int) -> object:

@@ -15,6 +15,8 @@ from tako.expressions.filters import FILTERS, as_text, checked_length, kind_of
 from tako.values import value
 
 Result = TypeVar("Result")
+#: Called before each filter: may raise what ends an evaluation that takes too long.
+Pause = Callable[[], None]
 LITERAL_BRACES_HINT = 'a literal `{{` is written {{ "{{" }}'
 
 
@@ -73,25 +75,29 @@ class Joined:
 Node = Literal | Reference | Filtered | Joined
 
 
-def value_of(node: Node, scope: Mapping[str, object]) -> object:
-    """Give the node's value. Raises `FlawError`."""
+def no_pause() -> None:
+    """Let an evaluation take its time."""
+
+
+def value_of(node: Node, scope: Mapping[str, object], pause: Pause = no_pause) -> object:
+    """Give the node's value. Raises `FlawError`, and what `pause` raises."""
     match node:
         case Literal():
             return node.value
         case Reference():
             return _looked_up(node, scope)
         case Joined():
-            return text_of_all(node, scope)
+            return text_of_all(node, scope, pause)
         case Filtered():
-            return _filtered(node, scope)
+            return _filtered(node, scope, pause)
 
 
-def text_of_all(node: Joined, scope: Mapping[str, object]) -> str:
+def text_of_all(node: Joined, scope: Mapping[str, object], pause: Pause = no_pause) -> str:
     """Put the texts of all parts together."""
     texts = []
     length = 0
     for part in node.parts:
-        text = _guarded(part, as_text, value_of(part, scope))
+        text = _guarded(part, as_text, value_of(part, scope, pause))
         length += len(text)
         _guarded(part, checked_length, length)
         texts.append(text)
@@ -123,14 +129,15 @@ def unquoted_references(node: Node) -> Iterator[Reference]:
             yield from references(node)
 
 
-def _filtered(node: Filtered, scope: Mapping[str, object]) -> object:
+def _filtered(node: Filtered, scope: Mapping[str, object], pause: Pause) -> object:
+    pause()
     try:
-        value = value_of(node.value, scope)
+        value = value_of(node.value, scope, pause)
     except MissingFlawError:
         if node.name != "default":
             raise
         value = None
-    arguments = [value_of(argument, scope) for argument in node.arguments]
+    arguments = [value_of(argument, scope, pause) for argument in node.arguments]
     result = _guarded(node, FILTERS[node.name].apply, value, *arguments)
     if isinstance(result, str):
         _guarded(node, checked_length, len(result))

@@ -24,7 +24,9 @@ from tako.expressions.syntax_tree import (
     LITERAL_BRACES_HINT,
     FlawError,
     Node,
+    Pause,
     Reference,
+    no_pause,
     references,
     unquoted_references,
     value_of,
@@ -66,8 +68,8 @@ class Template:
     def _nodes(self) -> Iterator[Node]:
         return (piece.node for piece in self.pieces if isinstance(piece, _Expression))
 
-    def render(self, scope: Mapping[str, object]) -> str:
-        """Give the text with every expression replaced by its value.
+    def render(self, scope: Mapping[str, object], pause: Pause = no_pause) -> str:
+        """Give the text with every expression replaced by its value; `pause` is called now and then.
 
         Raises `ExpressionError` for a reference that is not in `scope`, a filter that refuses
         its value, or a result of more than 1 MiB.
@@ -75,16 +77,17 @@ class Template:
         texts = []
         length = 0
         for piece in self.pieces:
-            text = piece if isinstance(piece, str) else self._rendered(piece, scope)
+            text = piece if isinstance(piece, str) else self._rendered(piece, scope, pause)
             length += len(text)
             if length > TEXT_MAX:
                 raise error_at(self.text, 0, f"the text would become longer than {TEXT_MAX} characters")
             texts.append(text)
         return "".join(texts)
 
-    def _rendered(self, piece: _Expression, scope: Mapping[str, object]) -> str:
+    def _rendered(self, piece: _Expression, scope: Mapping[str, object], pause: Pause) -> str:
+        pause()
         try:
-            return as_text(value_of(piece.node, scope))
+            return as_text(value_of(piece.node, scope, pause))
         except FlawError as flaw:
             raise error_at(self.text, piece.offset + flaw.offset, flaw.reason, hint=flaw.hint) from flaw
         except UsageError as error:
@@ -113,12 +116,12 @@ def parse_template(text: str) -> Template:
     return Template(text, tuple(piece for piece in pieces if piece != ""))
 
 
-def render(text: str, scope: Mapping[str, object]) -> str:
+def render(text: str, scope: Mapping[str, object], pause: Pause = no_pause) -> str:
     """Render `text`; one without `{{` is given back as it is. Raises `ExpressionError`."""
-    return parse_template(text).render(scope) if "{{" in text else text
+    return parse_template(text).render(scope, pause) if "{{" in text else text
 
 
-def render_value(value: object, scope: Mapping[str, object]) -> object:
+def render_value(value: object, scope: Mapping[str, object], pause: Pause = no_pause) -> object:
     """Render every text inside lists and mappings; keys and other values stay. Raises `ExpressionError`.
 
     A text that is one single expression gives a text too: `true`, nothing for null, JSON for
@@ -126,11 +129,11 @@ def render_value(value: object, scope: Mapping[str, object]) -> object:
     """
     match value:
         case str():
-            return render(value, scope)
+            return render(value, scope, pause)
         case Mapping():
-            return {key: render_value(item, scope) for key, item in value.items()}
+            return {key: render_value(item, scope, pause) for key, item in value.items()}
         case list() | tuple():
-            return [render_value(item, scope) for item in value]
+            return [render_value(item, scope, pause) for item in value]
         case _:
             return value
 

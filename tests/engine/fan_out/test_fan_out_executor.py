@@ -375,7 +375,7 @@ def test_a_bug_that_one_repository_brings_out_fails_that_child_alone(
         return True
 
     if where == "matched":
-        monkeypatch.setattr("tako.engine.fan_out.fan_out_executor.evaluate_condition", broken)
+        monkeypatch.setattr("tako.engine.fan_out.judge.Judge.holds", lambda _self, _name, text: broken(text))
         odd = _candidates("acme/odd", _subscription(filters=("true",)))
         executor, _ = _executor(*odd, *_candidates("acme/app", _subscription(filters=("1 == 1",))))
     else:

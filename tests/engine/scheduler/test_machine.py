@@ -13,6 +13,7 @@ from tako.engine.scheduler.instructions import (
     ReportChild,
     SettleTree,
     StartSegment,
+    StopPlanning,
     Tally,
 )
 from tako.engine.scheduler.machine import Machine
@@ -419,13 +420,24 @@ def test_a_run_that_was_told_to_stop_and_reached_a_fan_out_instead_is_ended_ther
 def test_a_stop_while_planning_waits_for_the_plan_and_starts_none_of_it() -> None:
     machine = _begun()
     machine.handle(SegmentEnded("root", step="fan"))
-    assert machine.handle(StopAsked()) == []
+    assert machine.handle(StopAsked()) == [StopPlanning("root")]
     assert machine.handle(_planned("root", "a", "b")) == [
         FinishRun("a", "cancelled", "cancelled"),
         _report("a", "cancelled"),
         FinishRun("b", "cancelled", "cancelled"),
         _report("b", "cancelled"),
         _close("cancelled", cancelled=2),
+        FinishRun("root", "cancelled", "cancelled"),
+        SettleTree("cancelled", late_failure=False),
+    ]
+
+
+def test_planning_that_was_stopped_ends_the_run_and_its_step_can_be_taken_up() -> None:
+    machine = _begun()
+    machine.handle(SegmentEnded("root", step="fan"))
+    machine.handle(StopAsked())
+    assert machine.handle(FanOutFailed("root", "fan", stopped=True)) == [
+        _close("cancelled"),
         FinishRun("root", "cancelled", "cancelled"),
         SettleTree("cancelled", late_failure=False),
     ]
@@ -650,7 +662,7 @@ def test_a_fan_out_out_of_time_waits_for_what_is_being_planned_in_it() -> None:
     _fan_out(machine, _planned("root", "a", "b", timeout_s=9.0))
     machine.handle(SegmentEnded("a", step="fan"))
     machine.handle(SegmentEnded("b", "succeeded"))
-    assert machine.handle(TimePassed(110.0)) == []
+    assert machine.handle(TimePassed(110.0)) == [StopPlanning("a")]
     assert machine.handle(_planned("a", "a.a")) == [
         FinishRun("a.a", "timed_out", "timed_out"),
         _report("a.a", "timed_out", "a"),

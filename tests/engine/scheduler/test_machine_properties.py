@@ -121,6 +121,10 @@ class RandomTrees(RuleBasedStateMachine):
                 assert self.runs[run_id].phase == "reached a fan-out"
                 self.runs[run_id].phase = f"plans {step}"
                 self.runs[run_id].reached.add(step)
+            case i.StopPlanning(run_id):
+                run = self.runs[run_id]
+                assert run.phase.startswith("plans") or run.reopening, "only what is planned is stopped"
+                run.cancelled = run.cancelled or run.phase.startswith("plans")
             case i.CloseFanOut():
                 self.close(instruction)
             case i.ReportChild():
@@ -217,6 +221,9 @@ class RandomTrees(RuleBasedStateMachine):
     def planning(self) -> list[SimulatedRun]:
         return [run for run in self.runs.values() if run.phase.startswith("plans")]
 
+    def stopping(self) -> list[SimulatedRun]:
+        return [run for run in self.planning() if run.cancelled]
+
     def resting(self) -> list[SimulatedRun]:
         return [run for run in self.runs.values() if run.phase == "rests"]
 
@@ -252,6 +259,14 @@ class RandomTrees(RuleBasedStateMachine):
         run = data.draw(st.sampled_from(self.running()))
         run.phase, run.starts_over = "goes on", True
         self.tell(h.SegmentEnded(run.new.run_id, restarted=True))
+
+    @precondition(lambda self: self.stopping())
+    @rule(data=st.data())
+    def planning_stops(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.stopping()))
+        step = run.phase.removeprefix("plans ")
+        run.phase = "stopped planning"
+        self.tell(h.FanOutFailed(run.new.run_id, step, stopped=True))
 
     @precondition(lambda self: self.reopening())
     @rule(data=st.data(), planned=PLANS)

@@ -184,12 +184,14 @@ def factory(context: ExecContext, isolation: Isolation, *, keep: bool) -> ChildR
 def planner(context: ExecContext, deliveries: Deliveries | None = None) -> FanOutExecutor:
     """What plans fan-outs; made when the first is reached."""
     from tako.engine.fan_out.fan_out_executor import FanOutExecutor
+    from tako.engine.fan_out.judge import Judge
 
     return FanOutExecutor(
         context.cache,
         context.run_ids,
         mounts=partial(mounts, context),
         secrets=context.secrets.for_repository,
+        judge=partial(Judge, context.settings.filter_time),
         deliveries=deliveries,
     )
 

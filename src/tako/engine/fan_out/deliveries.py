@@ -45,6 +45,12 @@ class Deliveries:
             self._seen.add(key)
         return True
 
+    def forget(self, event: str, plans: Iterable[ChildPlanned]) -> None:
+        """Undo what `is_first` noted: these children will not be started."""
+        keys = [_key(event, plan) for plan in plans]
+        with self._lock:
+            self._seen.difference_update(keys)
+
     def count(self, children: int) -> None:
         """Take so many more children into account; raises `UsageError` if that is too many."""
         with self._lock:

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from tako.config.inputs import resolve_inputs
 from tako.config.loader import load_config_file
 from tako.config.schema import Config, Subscription, Workflow
 from tako.engine.fan_out.deliveries import Deliveries
+from tako.engine.fan_out.judge import Judge, PlanningStoppedError, TooExpensiveError
 from tako.engine.run.events import from_value
 from tako.engine.run.run_ids import RunIds
 from tako.engine.run.runnable import runnable
@@ -34,8 +34,6 @@ from tako.errors import (
 from tako.events.event import Event, fingerprint
 from tako.events.matching import Filtered, match
 from tako.events.scope import event_scope
-from tako.expressions.cel import evaluate_condition
-from tako.expressions.templates import render_value
 from tako.journal.fold import FanOutState
 from tako.journal.log import JournalDamagedError, read_ends
 from tako.journal.records import (
@@ -112,13 +110,15 @@ class FanOutExecutor:
         *,
         mounts: Callable[[Repository, Workflow], tuple[Mount, ...]] = lambda _repository, _workflow: (),
         secrets: Callable[[Repository, Workflow], object] = lambda _repository, _workflow: None,
+        judge: Callable[[], Judge] = Judge,
         clock: Callable[[], float] = time.time,
         deliveries: Deliveries | None = None,
     ) -> None:
         """`mounts` says what a run sees beyond its workspace; raises `TakoError` for what is not granted.
 
         `secrets` raises it for a secret that the run may or can not have; what it gives is not looked at.
-        `deliveries` holds what a tree that is taken up again has planned before.
+        `judge` makes what evaluates the filters of one plan. `deliveries` holds what a tree that is taken up
+        again has planned before.
         """
         self._repositories = repositories
         self._mounts = mounts
@@ -126,14 +126,26 @@ class FanOutExecutor:
         self._run_ids = run_ids
         self._clock = clock
         self._deliveries = deliveries or Deliveries()
+        self._make_judge = judge
 
-    def plan(self, parent: RunSpec, emitted: EventEmitted) -> FanOutPlan:
+    def new_judge(self) -> Judge:
+        """What evaluates filters for one plan, and can stop it."""
+        return self._make_judge()
+
+    def plan(self, parent: RunSpec, emitted: EventEmitted, judge: Judge | None = None) -> FanOutPlan:
         """Decide who runs; may be called from any thread.
 
-        Raises `TakoError` when nothing can be planned at all: depth, number of children, the cache.
+        Raises `TakoError` when nothing can be planned at all: depth, number of children, the cache; or
+        because the `judge` was stopped.
         """
-        warnings = self._check_depth(parent)
-        heard = _heard(parent, emitted)
+        judge = judge or self._make_judge()
+        try:
+            warnings = self._check_depth(parent)
+            return self._plan(parent, emitted, _heard(parent, emitted, judge), warnings)
+        finally:
+            judge.close()
+
+    def _plan(self, parent: RunSpec, emitted: EventEmitted, heard: _Heard, warnings: list[str]) -> FanOutPlan:
         event = heard.event
         children: list[PlannedChild] = []
         filtered: list[SubscriptionFiltered] = []
@@ -141,7 +153,11 @@ class FanOutExecutor:
         for candidate in self._repositories.discover(event.source, event.artifact, event.type):
             found += 1
             record = self._record(emitted.step, candidate, self._run_ids.new())
-            outcome = self._consider(parent, heard, candidate, record)
+            try:
+                outcome = self._consider(parent, heard, candidate, record)
+            except PlanningStoppedError:
+                self._deliveries.forget(heard.fingerprint, [child.record for child in children])
+                raise
             if isinstance(outcome, PlannedChild):
                 children.append(outcome)
             else:
@@ -151,11 +167,18 @@ class FanOutExecutor:
         self._deliveries.count(len(children))
         return FanOutPlan(found, tuple(children), tuple(filtered), tuple(warnings))
 
-    def plan_again(self, parent: RunSpec, fan_out: FanOutState) -> FanOutPlan:
+    def plan_again(self, parent: RunSpec, fan_out: FanOutState, judge: Judge | None = None) -> FanOutPlan:
         """Give the children of an earlier plan that have not ended, at the commits they were pinned to.
 
         Those that could not be pinned then are now. Raises `TakoError` as `plan` does.
         """
+        judge = judge or self._make_judge()
+        try:
+            return self._plan_again(parent, fan_out, judge)
+        finally:
+            judge.close()
+
+    def _plan_again(self, parent: RunSpec, fan_out: FanOutState, judge: Judge) -> FanOutPlan:
         assert fan_out.planned is not None
         left = [
             _as_begun(parent, child.plan) for child in fan_out.children.values() if child.finished is None
@@ -164,12 +187,13 @@ class FanOutExecutor:
         heard = None
         # Those that are pinned need nothing of the event: their inputs are recorded.
         if any(not plan.commit for plan in left):
-            heard = _heard(parent, fan_out.emitted)
+            heard = _heard(parent, fan_out.emitted, judge)
             event = heard.event
             found = list(self._repositories.discover(event.source, event.artifact, event.type))
         children: list[PlannedChild] = []
         gone: list[ChildPlanned] = []
         for plan in left:
+            judge.check()
             again = (
                 [self._guarded(plan, partial(self._pin_again, plan))]
                 if heard is None or plan.commit
@@ -227,22 +251,33 @@ class FanOutExecutor:
         *,
         again: bool = False,
     ) -> PlannedChild | SubscriptionFiltered:
+        heard.judge.check()
         subscription = candidate.subscription
         if candidate.error or candidate.config is None or subscription is None:
             error = candidate.error or NotFoundError("its tako.yml cannot be read")
             return PlannedChild(record, error=self._error(record, error))
-        refused = self._guarded(record, partial(self._match, heard.event, subscription, record))
+        refused = self._guarded(record, partial(self._match, heard, subscription, record))
         if refused is not None:
             return refused
         if not again and not self._deliveries.is_first(heard.fingerprint, record):
             return self._filtered(record, "the same event reached it already in this run", skipped=True)
-        return self._guarded(record, partial(self._prepare, parent, heard, candidate, subscription, record))
+        try:
+            return self._guarded(
+                record, partial(self._prepare, parent, heard, candidate, subscription, record)
+            )
+        except PlanningStoppedError:
+            self._deliveries.forget(heard.fingerprint, () if again else (record,))
+            raise
 
     def _match(
-        self, event: Event, subscription: Subscription, record: ChildPlanned
+        self, heard: _Heard, subscription: Subscription, record: ChildPlanned
     ) -> PlannedChild | SubscriptionFiltered | None:
         """Say what stands in its way; None if nothing does."""
-        matched = match(event, subscription, evaluate_condition)
+
+        def holds(text: str, _scope: object) -> bool:
+            return heard.judge.holds(record.repository, text)
+
+        matched = match(heard.event, subscription, holds)
         if not isinstance(matched, Filtered):
             return None
         if matched.failed:
@@ -253,6 +288,8 @@ class FanOutExecutor:
         """Turn what goes wrong for one child into a child that failed."""
         try:
             return work()
+        except PlanningStoppedError:
+            raise
         except Exception as error:  # noqa: BLE001 - one repository's data must not fail the others
             return PlannedChild(record, error=self._error(record, own_failure(error)))
 
@@ -286,11 +323,7 @@ class FanOutExecutor:
         assert config is not None
         _refuse_cycle(parent, candidate.repository.key, subscription.workflow)
         workflow = runnable(config, subscription.workflow, "event")
-        given = {
-            name: render_value(value, {"event": event_scope(heard.event)})
-            for name, value in subscription.inputs.items()
-        }
-        inputs = heard.values.keep(resolve_inputs(workflow, given))
+        inputs = heard.values.keep(heard.judge.inputs(record.repository, workflow, subscription.inputs))
         mounts = self._mounts(candidate.repository, workflow)
         self._secrets(candidate.repository, workflow)
         resolved = self._repositories.resolve(Reference(candidate.repository, candidate.branch))
@@ -310,17 +343,19 @@ class FanOutExecutor:
 
 @value
 class _Heard:
-    """An event that is being answered: whole, as what two of them are compared by, and its tree's values."""
+    """An event that is being answered: whole, as what two of them are compared by, its values, a judge."""
 
     event: Event
     fingerprint: str
     values: Values
+    judge: Judge
 
 
-def _heard(parent: RunSpec, emitted: EventEmitted) -> _Heard:
+def _heard(parent: RunSpec, emitted: EventEmitted, judge: Judge) -> _Heard:
     values = Values(parent.paths)
     event = from_value(emitted.event, values)
-    return _Heard(event, fingerprint(event), values)
+    judge.see({"event": event_scope(event)})
+    return _Heard(event, fingerprint(event), values, judge)
 
 
 def _planned(
@@ -373,7 +408,7 @@ def kind_of(error: TakoError) -> str:
             return "inputs_invalid"
         case NotFoundError():
             return "not_found"
-        case DoesNotFitError():
+        case DoesNotFitError() | TooExpensiveError():
             return "limit_exceeded"
         case ConfigError() | UsageError():
             return "config_invalid"

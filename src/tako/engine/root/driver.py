@@ -226,6 +226,8 @@ class Driver:
                 self._kill_at[run_id] = time.monotonic() + GRACE_S + _KILL_SLACK_S
             case i.PlanFanOut():
                 self._planning.plan(instruction)
+            case i.StopPlanning():
+                self._planning.stop(instruction)
             case i.CloseFanOut():
                 self._planning.close_fan_out(instruction)
             case i.ReportChild():

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
     from tako.engine.fan_out.fan_out_executor import FanOutExecutor, FanOutPlan, PlannedChild
+    from tako.engine.fan_out.judge import Judge
     from tako.engine.root.observer import Observer
 
 PostToLoop = Callable[[Callable[[], h.Stimulus | None]], None]
@@ -94,6 +95,8 @@ class Planning:
         self._post = post
         self._on_error = on_error
         self._reached: dict[tuple[str, str], PendingFanOut] = {}
+        #: What is being planned, or waits for it.
+        self._judges: dict[tuple[str, str], Judge] = {}
         self._thread: ThreadPoolExecutor | None = None
 
     def reached(self, spec: RunSpec, step: str, state: RunState, *, closed: bool = False) -> None:
@@ -116,11 +119,18 @@ class Planning:
         spec, reached = self._tree.specs[order.run_id], self._reached[order.run_id, order.step]
         if spec.in_place:
             self._look_at_checkout(spec)
+        judge = self._judges[order.run_id, order.step] = self._planner.new_judge()
         if reached.fan_out.planned is not None:
-            plan = self._thread.submit(self._planner.plan_again, spec, reached.fan_out)
+            plan = self._thread.submit(self._planner.plan_again, spec, reached.fan_out, judge)
         else:
-            plan = self._thread.submit(self._planner.plan, spec, reached.emitted)
+            plan = self._thread.submit(self._planner.plan, spec, reached.emitted, judge)
         plan.add_done_callback(lambda done: self._post(partial(self._planned, spec, order.step, done)))
+
+    def stop(self, order: i.StopPlanning) -> None:
+        """End the planning of a run's fan-outs; `FanOutFailed` follows, unless it was done before."""
+        for (run_id, _), judge in self._judges.items():
+            if run_id == order.run_id:
+                judge.stop()
 
     def close(self, *, at_once: bool) -> None:
         """Stop planning; waits for what is under way unless it is to end `at_once`."""
@@ -160,6 +170,7 @@ class Planning:
 
     def _planned(self, spec: RunSpec, step: str, done: Future[FanOutPlan]) -> h.Stimulus:
         reached = self._reached[spec.run_id, step]
+        del self._judges[spec.run_id, step]
         error = done.exception()
         if error is not None:
             return self._not_planned(spec, step, reached, error)
@@ -187,6 +198,10 @@ class Planning:
     def _not_planned(
         self, spec: RunSpec, step: str, reached: PendingFanOut, error: BaseException
     ) -> h.Stimulus:
+        from tako.engine.fan_out.judge import PlanningStoppedError
+
+        if isinstance(error, PlanningStoppedError):
+            return h.FanOutFailed(spec.run_id, step, closed=reached.closed, stopped=True)
         self._on_error(error)
         error = fault_of(error) or error
         tolerated = _step_of(spec, step).continue_on_error

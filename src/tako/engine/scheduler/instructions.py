@@ -51,6 +51,13 @@ class PlanFanOut:
 
 
 @value
+class StopPlanning:
+    """Let nothing more be planned for the run, which is to end; one that is not is no error."""
+
+    run_id: str
+
+
+@value
 class CloseFanOut:
     """Record how the fan-out step ended; no child of it is open."""
 
@@ -87,4 +94,13 @@ class SettleTree:
     late_failure: bool
 
 
-Instruction = StartSegment | CancelSegment | PlanFanOut | CloseFanOut | ReportChild | FinishRun | SettleTree
+Instruction = (
+    StartSegment
+    | CancelSegment
+    | PlanFanOut
+    | StopPlanning
+    | CloseFanOut
+    | ReportChild
+    | FinishRun
+    | SettleTree
+)

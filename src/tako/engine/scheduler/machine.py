@@ -21,6 +21,7 @@ from tako.engine.scheduler.instructions import (
     ReportChild,
     SettleTree,
     StartSegment,
+    StopPlanning,
     Tally,
 )
 from tako.engine.scheduler.resources import BOUNDLESS, Amounts, Claim, ResourceManager
@@ -243,6 +244,8 @@ class Machine:
     def _fan_out_failed(self, stimulus: FanOutFailed) -> None:
         run = self._runs[stimulus.run_id]
         if not stimulus.closed:
+            if stimulus.stopped:
+                self._out.append(CloseFanOut(run.run_id, stimulus.step, run.doomed, Tally()))
             self._go_on(run)
             return
         run.reopening.discard(stimulus.step)
@@ -334,6 +337,8 @@ class Machine:
         """End a run and its subtree: by the ladder what runs, at once what has not started."""
         for fan_out in list(run.fan_outs.values()):
             self._doom_all(fan_out.open.values(), status)
+        if run.phase == "planning" or run.reopening:
+            self._out.append(StopPlanning(run.run_id))
         if run.phase == "finished" and run.reopening:
             # For the children that are being found.
             run.doomed = run.doomed or status

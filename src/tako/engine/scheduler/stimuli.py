@@ -83,11 +83,15 @@ class FanOutPlanned:
 
 @value
 class FanOutFailed:
-    """The fan-out could not be planned; its step is recorded as failed, unless it was `closed` already."""
+    """The fan-out could not be planned; its step is recorded as failed, unless it was `closed` already.
+
+    If it was `stopped`, as the run is to end, nothing is recorded.
+    """
 
     run_id: str
     step: str
     closed: bool = False
+    stopped: bool = False
 
 
 @value
