@@ -58,11 +58,15 @@ def test_no_variable_of_a_step_reaches_a_program_outside(scene: Scene, level: st
     added = scene.tako("cache", "add", "acme/app", "--from", app)
     assert added.code == 0, added.stderr
     path = {"PATH": f"{here}:{os.environ['PATH']}"}
-    done = scene.tako("exec", "release", "--isolation", level, cwd=scene.library(FAN_OUT), env=path)
+    release = ("exec", "release", "--keep", "--isolation", level)
+    done = scene.tako(*release, cwd=scene.library(FAN_OUT), env=path)
     assert done.code == 0, done.stderr
     child = children(scene.status())["acme/web"]["run_id"]
     said = scene.tako("logs", child, "second").stdout.splitlines()
-    assert {f"{name}={_MARK}" for name in (*names, "PS4")} <= set(said)
+    shell = scene.tako("shell", child, "--step", "second", "--", "env", env=path)
+    assert shell.code == 0, shell.stderr
+    for seen in (said, shell.stdout.splitlines()):
+        assert {f"{name}={_MARK}" for name in (*names, "PS4")} <= set(seen)
     noted = {record.name: record.read_text() for record in records.iterdir()}
     assert {name.split(".")[0] for name in noted} == programs.keys()
     assert [name for name, text in noted.items() if _MARK in text] == []

@@ -60,7 +60,7 @@ def network_environment() -> dict[str, str]:
     Nothing asks on a terminal. A program that asks elsewhere may do so if the user named one.
     """
     kept = {name: value for name, value in user_environment().items() if name not in _LEFT_OUT}
-    if "SSH_ASKPASS" not in kept:
+    if not kept.keys() & {"SSH_ASKPASS", "SSH_ASKPASS_REQUIRE"}:
         # Without a terminal ssh would look for one by itself.
         kept["SSH_ASKPASS_REQUIRE"] = "never"
     return with_absolute_paths(kept) | _SAFETY | {_ALLOWED: _allowed(kept)}
