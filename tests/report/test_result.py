@@ -82,6 +82,7 @@ def test_every_step_with_all_that_is_known_of_it(told: RunDirectory) -> None:
         "outputs": {"v": "1.2.3 ✓"},
         "usage": {"cpu_s": 0.1, "max_rss": 2048, "memory": 0, "tasks": 0, "disk": 0},
         "artifacts": {"wheel": [{"path": "lib.whl", "sha256": "ab12", "size": 4096}]},
+        "artifact_details": {"wheel": {"links": {}, "empty_directories": [], "left_out": []}},
     }
     assert steps["lint"]["tolerated"]
     assert (steps["after"]["exit_code"], steps["after"]["usage"], steps["after"]["attempts"]) == (

@@ -105,11 +105,12 @@ def test_a_machine_without_a_known_filter_is_told(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("machine", seccomp.ABIS)
 @pytest.mark.parametrize("network", ["default", "none"])
 @pytest.mark.parametrize("among_others", [False, True])
+@pytest.mark.parametrize("pinned", [False, True])
 def test_a_filter_only_jumps_forward_and_within_itself(
-    monkeypatch: pytest.MonkeyPatch, machine: str, network: str, *, among_others: bool
+    monkeypatch: pytest.MonkeyPatch, machine: str, network: str, *, among_others: bool, pinned: bool
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    program = seccomp.program(network=network, among_others=among_others)
+    program = seccomp.program(network=network, among_others=among_others, pinned=pinned)
     count, rest = divmod(len(program), 8)
     assert rest == 0
     for place in range(count):

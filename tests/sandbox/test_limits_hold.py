@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tako.config.schema import Resources, Step
+from tako.config.schema import Produces, Resources, Step
 from tako.journal.records import StepFinished
-from tako.sandbox.policy import Limits
+from tako.sandbox.policy import NAMESPACE, Limits
 from tako.system.cgroups import NO_GROUPS, make_groups, remove
 from tako.system.identity import start_time_of
 from tako.system.usage import disk_use
@@ -148,7 +148,7 @@ def test_a_step_that_fails_before_anybody_looked_is_judged_by_what_it_left(
     """As for an ordinary user, who has no group."""
     # The worker is forked from this process and finds it so.
     monkeypatch.setattr("tako.sandbox.watchdog._FIRST_S", 3600.0)
-    monkeypatch.setattr("tako.engine.steps.sandbox.make_groups", lambda *_: NO_GROUPS)
+    monkeypatch.setattr("tako.engine.steps.sandbox.make_groups", lambda *_, **__: NO_GROUPS)
     script = "for i in $(seq 80); do sleep 600 & done; exit 3"
     ended = _ended(tmp_path, LEVELS[0], script, process_limit=60)
     assert (ended.limit, ended.limit_value) == ("processes", 60)
@@ -181,6 +181,40 @@ def test_the_temporary_directory_counts_too(tmp_path: Path, level: str) -> None:
     assert _ended(tmp_path, level, script, disk_limit=20 * MIB).limit == "disk"
 
 
+def test_what_is_written_through_a_tool_cache_counts(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    spec = isolation(NAMESPACE)
+    if not spec.overlays:
+        pytest.skip("workers cannot mount overlays here")
+    script = "cd ~/.cache/pip; i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > f$i; done"
+    step = Step(id="bomb", run=script, resources=Resources(disk_limit=20 * MIB), timeout_s=40)
+    ran = run(run_spec(tmp_path, step, isolation=spec, tool_caches=((cache, ".cache/pip"),)))
+    assert ran.step("bomb").limit == "disk"
+    assert list(cache.iterdir()) == []
+
+
+def test_a_file_removed_while_it_is_open_in_the_overlay_counts(tmp_path: Path) -> None:
+    script = "exec 3>big; rm big; head -c 15000000 /dev/zero >&3; exec 4>big; rm big;"
+    ended = _ended(
+        tmp_path, NAMESPACE, f"{script} head -c 15000000 /dev/zero >&4; sleep 600", disk_limit=20 * MIB
+    )
+    assert ended.limit == "disk"
+
+
+def test_what_tako_keeps_of_earlier_steps_counts_with_what_a_later_one_writes(tmp_path: Path) -> None:
+    few = Resources(disk_limit=20 * MIB)
+    produces = Produces(artifacts={"dist": ("made",)})
+    steps = (
+        Step(id="log", run="head -c 8000000 /dev/zero | tr '\\0' x", resources=few),
+        Step(id="artifact", run="head -c 8000000 /dev/zero > made", resources=few, produces=produces),
+        Step(id="more", run="rm made; head -c 8000000 /dev/zero > other; sleep 5", resources=few),
+    )
+    ran = run(run_spec(tmp_path, *steps))
+    assert [ran.state.step(step.id).status for step in steps] == ["succeeded", "succeeded", "failed"]
+    assert ran.step("more").limit == "disk"
+
+
 @every_level
 def test_what_a_step_used_is_recorded(tmp_path: Path, level: str) -> None:
     script = "python3 -c \"import time; x = b'x' * (50 << 20); sum(range(3 * 10**6)); time.sleep(1)\""
@@ -196,6 +230,20 @@ def test_a_step_that_declares_its_cpus_gets_no_more(tmp_path: Path, level: str) 
     step = Step(id="a", run="nproc", resources=Resources(cpu_limit=0.5))
     ran = run(run_spec(tmp_path, step, isolation=isolation(level)))
     assert ran.log("a") == "1\n"
+
+
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_a_step_that_declares_its_cpus_may_not_ask_for_others(tmp_path: Path, level: str) -> None:
+    script = "python3 -c 'import os; os.sched_setaffinity(0, range(os.cpu_count()))' 2>&1 | tail -1"
+    steps = (Step(id="a", run=script, resources=Resources(cpu_limit=1.0)), Step(id="b", run=script))
+    ran = run(run_spec(tmp_path, *steps, isolation=isolation(level)))
+    assert (ran.log("a"), ran.log("b")) == ("PermissionError: [Errno 1] Operation not permitted\n", "")
+
+
+def test_a_step_that_declares_no_cpus_has_all_again_after_one_that_did(tmp_path: Path) -> None:
+    steps = (Step(id="a", run="nproc", resources=Resources(cpu_limit=1.0)), Step(id="b", run="nproc"))
+    ran = run(run_spec(tmp_path, *steps))
+    assert (ran.log("a"), ran.log("b")) == ("1\n", f"{len(os.sched_getaffinity(0))}\n")
 
 
 @every_level

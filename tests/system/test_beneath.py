@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.system import beneath, libc
-from tako.system.beneath import BeneathError, copy_beneath, glob_beneath, open_beneath, read_beneath
+from tako.system.beneath import BeneathError, copy_beneath, open_beneath, read_beneath
 from tako.system.openat2_fallback import open_by_hand
-from tako.system.removal import remove_tree
-from tests.support.trees import make_deep
 
 LIMIT = 1000
-# More than the usual limit of open files, and than PATH_MAX holds.
-DEPTH = 3000
 
 
 @pytest.fixture(params=["kernel", "by hand"])
@@ -178,77 +173,6 @@ def test_a_copy_can_be_bounded(root: Path, tmp_path: Path) -> None:
 def test_opening_gives_a_descriptor_for_reading(root: Path) -> None:
     with os.fdopen(open_beneath(root, "sub/file"), "rb") as file:
         assert file.read() == b"inside"
-
-
-@pytest.fixture
-def deep_tree(tmp_path: Path) -> Iterator[Path]:
-    """Give a tree so deep that only tako itself can remove it."""
-    top = tmp_path / "deep"
-    make_deep(top, DEPTH)
-    yield top
-    remove_tree(top)
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Give a tree to search in."""
-    for name in (
-        "a.txt",
-        "b.bin",
-        ".hidden",
-        "d/a.txt",
-        "d/e/a.txt",
-        "d/e/f/b.bin",
-        "d/.g/a.txt",
-        "z[1].txt",
-    ):
-        path = tmp_path / "tree" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-    (tmp_path / "tree" / "link.txt").symlink_to("a.txt")
-    (tmp_path / "tree" / "loop").symlink_to(".")
-    os.mkfifo(tmp_path / "tree" / "fifo.txt")
-    return tmp_path / "tree"
-
-
-@pytest.mark.parametrize(
-    ("pattern", "found"),
-    [
-        ("a.txt", ["a.txt"]),
-        ("*.txt", ["a.txt", "z[1].txt"]),
-        ("z[[]1].txt", ["z[1].txt"]),
-        ("[ab].*", ["a.txt", "b.bin"]),
-        ("?.bin", ["b.bin"]),
-        ("*/a.txt", ["d/a.txt"]),
-        ("**/a.txt", ["a.txt", "d/a.txt", "d/e/a.txt"]),
-        ("**/**/a.txt", ["a.txt", "d/a.txt", "d/e/a.txt"]),
-        ("d/**", ["d/a.txt", "d/e/a.txt", "d/e/f/b.bin"]),
-        ("d/", ["d/a.txt", "d/e/a.txt", "d/e/f/b.bin"]),
-        ("./d/./*.txt", ["d/a.txt"]),
-        ("d/**/*.bin", ["d/e/f/b.bin"]),
-        ("d/*/f/*", ["d/e/f/b.bin"]),
-        (".*", [".hidden"]),
-        ("d/.g/*", ["d/.g/a.txt"]),
-        ("d", []),
-        ("nothing/*", []),
-        ("A.txt", []),
-    ],
-)
-def test_a_pattern_finds_regular_files_only(tree: Path, pattern: str, found: list[str]) -> None:
-    assert glob_beneath(tree, pattern) == found
-
-
-def test_a_pattern_may_not_lead_out_nor_match_too_much(tree: Path) -> None:
-    with pytest.raises(BeneathError, match="may not be read"):
-        glob_beneath(tree, "../*")
-    with pytest.raises(BeneathError, match="matches more than 2 files"):
-        glob_beneath(tree, "**", max_files=2)
-    with pytest.raises(BeneathError, match="is missing"):
-        glob_beneath(tree / "gone", "*")
-
-
-def test_searching_a_very_deep_tree_needs_few_descriptors(deep_tree: Path) -> None:
-    assert glob_beneath(deep_tree, "**/deep.txt") == ["d/" * DEPTH + "deep.txt"]
 
 
 _PART = st.sampled_from(["a", "b", "d", "..", ".", "up", "out", "abs"])

@@ -15,7 +15,9 @@ from tako.system.cgroups import (
     NO_GROUPS,
     Groups,
     _bounds,
+    _check_kind,
     _parent,
+    cpu_s,
     enter,
     make_groups,
     memory_kills,
@@ -105,6 +107,53 @@ def test_nothing_is_made_for_what_is_not_bounded() -> None:
     assert (most_tasks(NO_GROUPS), memory_kills(NO_GROUPS)) == (0, 0)
 
 
+def test_cpu_time_counts_although_nobody_collects_it() -> None:
+    made = make_groups(None, None, cpu=True)
+    if not made.cpu:
+        pytest.skip("control groups that count CPU time cannot be made here")
+    try:
+        burn = "import signal, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        burn += "import os\nif not os.fork():\n while time.process_time() < 0.3: pass\n os._exit(0)\n"
+        burn += "try: os.wait()\nexcept OSError: pass"
+        assert _in_child(made, f"exec python3 -c '{burn}'") == 0
+        used = cpu_s(made)
+        assert used is not None
+        assert used >= 0.3
+    finally:
+        remove(made)
+
+
+@pytest.mark.parametrize(
+    ("files", "used"),
+    [
+        ({"cpuacct.usage": "1500000000\n"}, 1.5),
+        ({"cpu.stat": "usage_usec 2500000\nuser_usec 1\n"}, 2.5),
+    ],
+)
+def test_cpu_time_of_a_group_is_read_in_both_versions(
+    tmp_path: Path, files: dict[str, str], used: float
+) -> None:
+    _tree(tmp_path, files)
+    assert cpu_s(Groups(cpu=str(tmp_path))) == used
+    assert cpu_s(NO_GROUPS) is None
+
+
+def test_a_group_that_bounds_something_counts_cpu_time_too_where_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With version 2 a process that entered another group would leave the bound."""
+    monkeypatch.setattr("tako.system.cgroups._parents", lambda: {"pids": tmp_path, "cpuacct": tmp_path})
+    made = _tree(tmp_path / "made", {"cpu.stat": "usage_usec 0\n"})
+    monkeypatch.setattr("tako.system.cgroups._made", lambda *_: str(made))
+    assert make_groups(30, None, cpu=True) == Groups(pids=str(made), cpu=str(made))
+
+
+def test_a_group_that_no_process_can_enter_is_not_made(tmp_path: Path) -> None:
+    _check_kind(_tree(tmp_path, {"cgroup.type": "domain\n"}))
+    with pytest.raises(OSError, match="not a domain"):
+        _check_kind(_tree(tmp_path, {"cgroup.type": "domain invalid\n"}))
+
+
 @pytest.mark.parametrize(
     ("files", "most"),
     [
@@ -184,6 +233,14 @@ def test_groups_are_made_where_no_bound_of_the_own_group_is_left(
     top = _tree(tmp_path / "top", files | {"own": own})
     found = _parent("memory", top, top / "own")
     assert found == (None if expected is None else top / expected)
+
+
+def test_cpu_time_is_counted_below_the_own_group_of_either_version(tmp_path: Path) -> None:
+    top = _tree(tmp_path, {"own": "0::/user/session\n", "user/session/cgroup.procs": ""})
+    assert _parent("cpuacct", top, top / "own") == top / "user" / "session"
+    _tree(top, {"own": "2:cpu,cpuacct:/a\n0::/\n", "cpuacct/a/cgroup.procs": ""})
+    assert _parent("cpuacct", top, top / "own") == top / "cpuacct" / "a"
+    assert list(_bounds(top, "cpuacct", 0)) == []
 
 
 def test_swap_is_bounded_too_where_it_is_counted(tmp_path: Path) -> None:

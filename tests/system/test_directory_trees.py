@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import socket
 from collections.abc import Callable
@@ -54,6 +55,59 @@ def test_a_copy_has_the_same_files_modes_times_and_links(source: Path, tmp_path:
     assert (target / "tool").stat().st_mode & 0o7777 == 0o755
     assert (target / "hard").stat().st_ino != (target / "file").stat().st_ino
     remove_tree(target)
+
+
+def test_a_copy_keeps_hard_links_where_they_are_asked_for(source: Path, tmp_path: Path) -> None:
+    os.link(source / "file", source / "dir" / "third")
+    copy_tree(source, tmp_path / "target", hard_links=True)
+    copies = [tmp_path / "target" / name for name in ("file", "hard", "dir/third")]
+    assert len({copy.stat().st_ino for copy in copies}) == 1
+    assert copies[0].read_bytes() == b"content"
+    assert (tmp_path / "target" / "large").stat().st_nlink == 1
+    remove_tree(tmp_path / "target")
+
+
+@pytest.mark.parametrize("error", [36, 31])
+def test_a_hard_link_that_cannot_be_made_is_a_copy(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(error, "too long, or too many")
+
+    monkeypatch.setattr(os, "link", refuse)
+    copy_tree(source, tmp_path / "target", hard_links=True)
+    assert (tmp_path / "target" / "hard").read_bytes() == b"content"
+    remove_tree(tmp_path / "target")
+
+
+@pytest.mark.parametrize("range_works", [True, False])
+def test_holes_stay_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, range_works: bool) -> None:
+    if not range_works:
+
+        def unable(*_: object) -> int:
+            raise OSError(18, "Invalid cross-device link")
+
+        monkeypatch.setattr(os, "copy_file_range", unable)
+    top = tmp_path / "source"
+    top.mkdir()
+    with (top / "sparse").open("wb") as file:
+        file.seek(5 << 20)
+        file.write(b"data" * 1_000_000)
+        file.seek(40 << 20)
+        file.write(b"end")
+        file.truncate(64 << 20)
+    (top / "hole").touch()
+    os.truncate(top / "hole", 1 << 30)
+    copy_tree(top, tmp_path / "plain")
+    with (top / "sparse").open("rb") as source, (tmp_path / "hashed").open("w+b") as target:
+        hashed = Copier().copy_and_hash(source.fileno(), target.fileno())
+    content = (top / "sparse").read_bytes()
+    assert hashed == (hashlib.sha256(content).hexdigest(), len(content))
+    for copy in (tmp_path / "plain" / "sparse", tmp_path / "hashed"):
+        assert copy.read_bytes() == content
+        assert copy.stat().st_blocks * 512 < 5 << 20
+    hole = (tmp_path / "plain" / "hole").stat()
+    assert (hole.st_size, hole.st_blocks) == (1 << 30, 0)
 
 
 def test_a_hashed_copy_is_the_same_copy(source: Path, tmp_path: Path) -> None:

@@ -128,6 +128,14 @@ class CollectedFile:
 
 
 @value
+class LeftOut:
+    """What an artifact's patterns match and is not kept; `reason` completes the sentence "PATH ..."."""
+
+    path: str
+    reason: str
+
+
+@value
 class RunStarted:
     """A run began; all that is needed to run it again stands here."""
 
@@ -261,6 +269,10 @@ class ArtifactCollected:
     step: str
     artifact: str
     files: tuple[CollectedFile, ...]
+    #: What each link points to.
+    links: Mapping[str, str] = field(factory=dict)
+    empty_directories: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @value

@@ -108,6 +108,15 @@ def _step(view: RunView, step: StepState, values: Values) -> Iterator[str]:
                 for name, record in view.state.artifacts.items()
                 if record.step == step.id
             },
+            "artifact_details": {
+                name: {
+                    "links": dict(record.links),
+                    "empty_directories": list(record.empty_directories),
+                    "left_out": [asdict(left) for left in record.left_out],
+                }
+                for name, record in view.state.artifacts.items()
+                if record.step == step.id
+            },
         }
     )
     if step.id in view.state.fan_outs:

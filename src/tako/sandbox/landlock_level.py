@@ -48,7 +48,8 @@ def launch(
     allowed = tuple(rules(policy))
     writable = [mount.source for mount in policy.mounts if mount.writable]
     covered = [mount.target for mount in policy.mounts if mount.source == str(NOTHING)]
-    filters = program(network=policy.network, among_others=not own_processes)
+    pinned = policy.limits.cpus is not None
+    filters = program(network=policy.network, among_others=not own_processes, pinned=pinned)
     preparations: list[_Preparation] = [
         die_with_parent,
         *([partial(hold_read_only, writable)] if read_only else []),

@@ -53,7 +53,7 @@ def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
     """Start `command` in a sandbox; raises `SandboxFailedError` if bubblewrap cannot be started."""
     encoded = _encoded(policy, command)
     listen, say = os.pipe2(os.O_CLOEXEC)
-    filters = memory_file("seccomp", program())
+    filters = memory_file("seccomp", program(pinned=policy.limits.cpus is not None))
     arguments = memory_file("arguments", encoded)
     given = {"--json-status-fd": say, "--seccomp": filters, "--args": arguments}
     options = [word for name, descriptor in given.items() for word in (name, str(descriptor))]

@@ -76,10 +76,11 @@ _AARCH64 = Abi(
 ABIS = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64, _ARM)}
 
 
-def program(*, network: str = "default", among_others: bool = False) -> bytes:
+def program(*, network: str = "default", among_others: bool = False, pinned: bool = False) -> bytes:
     """The filter for this machine; `network` none leaves only sockets that do not leave it.
 
-    `among_others`: the step can name processes and files that are not its own.
+    `among_others`: the step can name processes and files that are not its own. `pinned`: it declared how many
+    CPUs it needs, and may not give itself others.
     Raises `SandboxFailedError` on an architecture whose numbers are not known here.
     """
     machine = platform.machine()
@@ -89,6 +90,7 @@ def program(*, network: str = "default", among_others: bool = False) -> bytes:
     instructions = []
     for abi in ABIS[machine]:
         rules = _rules(abi, network) + (_rules_among_others(abi) if among_others else [])
+        rules += [_denied(abi.scheduling[-1], errno.EPERM)] if pinned else []
         instructions += _block(abi, rules)
     # A call of any other ABI.
     instructions.append(_fail(errno.ENOSYS))

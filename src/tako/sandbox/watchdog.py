@@ -10,20 +10,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from tako.sandbox.policy import Limits
-from tako.system.cgroups import NO_GROUPS, Groups, memory_kills, most_tasks
-from tako.system.usage import (
-    children_cpu_s,
-    disk_use,
-    filled,
-    processes,
-    proportional,
-    running_cpu_s,
-    used_on,
-)
+from tako.system.affinity import hold_to
+from tako.system.cgroups import NO_GROUPS, Groups, cpu_s, memory_kills, most_tasks
+from tako.system.cpu_time import CpuTime
+from tako.system.held import nameless_files, nameless_mappings
+from tako.system.usage import disk_use, filled, processes, proportional, used_on
 from tako.values import value
 
 _FIRST_S, _LAST_S = 0.02, 0.25
@@ -35,9 +30,13 @@ _SIGNAL_S = 0.5
 
 @value
 class Watched:
-    """Where a step can fill something: directories on disk, its shared memory, its control groups."""
+    """Where a step can fill something: directories on disk, its shared memory, its control groups.
+
+    `mounts` show these directories to the step under devices of their own (an overlay's is not its upper's).
+    """
 
     directories: tuple[Path, ...] = ()
+    mounts: tuple[Path, ...] = ()
     shared_memory: Path | None = None
     groups: Groups = NO_GROUPS
     #: Processes below the worker that are no part of the step.
@@ -74,10 +73,14 @@ class Watchdog:
         self._interval_s = _FIRST_S
         self._next = clock() + _FIRST_S
         self._memory = self._tasks = self._disk = 0
-        self._cpu_before_s = children_cpu_s()
+        self._cpu = CpuTime()
+        #: Of a step that declared them; of whoever makes this too.
+        self._cpus = frozenset(os.sched_getaffinity(0)) if limits.cpus is not None else frozenset()
+        self._pids: tuple[int, ...] = ()
         self._next_walk = clock() + _WALK_EVERY_S
         #: What the file system held at the last walk, so that only what was added since can matter.
         self._filled = self._used_of_disk()
+        self._filled_before = self._filled
 
     @property
     def peaks(self) -> Peaks:
@@ -106,6 +109,7 @@ class Watchdog:
 
     def last_look(self) -> Breach | None:
         """What the kernel remembers when the step has ended, and what lies on the disk if it may matter."""
+        self._pids = ()
         return (
             self._told_by_kernel()
             or self._over_cpu_time(())
@@ -117,7 +121,9 @@ class Watchdog:
         most = self._limits.cpu_s
         if most is None:
             return None
-        used = children_cpu_s() - self._cpu_before_s + running_cpu_s(pids)
+        counted = cpu_s(self._watched.groups)
+        # What the step left behind has gone to one of the others, if there are any.
+        used = self._cpu.look((*pids, *self._watched.others)) if counted is None else counted
         # One process is told by a signal that names the limit, if it is given the time to take it.
         return Breach("CPU time", most, int(used)) if used >= most + (_SIGNAL_S if pids else 0) else None
 
@@ -138,6 +144,9 @@ class Watchdog:
     def _look_at_processes(self) -> Breach | None:
         most = self._limits.tasks
         found = processes(most=most if most is not None else 1 << 20, but_not=self._watched.others)
+        self._pids = found.pids
+        if self._cpus:
+            hold_to(self._cpus, found.pids)
         breach = self._over_tasks(found.tasks) or self._over_cpu_time(found.pids) or self._told_by_kernel()
         if breach is not None:
             return breach
@@ -160,23 +169,35 @@ class Watchdog:
         if not at_end and may_matter and now < self._next_walk - _WALK_EVERY_S:
             # The last walk was a long one: rest.
             return None
-        held = disk_use(self._watched.directories)
+        held = self._held_on_disk(used)
         took = self._clock() - now
         self._next_walk = self._clock() + _WALK_EVERY_S + _REST * took
         self._filled, self._disk = used, max(self._disk, held)
         return Breach("disk", limit, held) if limit is not None and held > limit else None
 
+    def _held_on_disk(self, used: int) -> int:
+        """What lies in the directories, and what lies in none but is still open or mapped."""
+        places = (*self._watched.directories, *self._watched.mounts)
+        devices = {os.stat(place).st_dev for place in places if place.exists()} if self._pids else set()
+        held = disk_use(self._watched.directories) + nameless_files(self._pids, devices)
+        unexplained = used - self._filled_before - held
+        most = self._limits.disk
+        if most is None or held > most or held + unexplained <= most:
+            return held
+        # Mappings tell only how much they span: never count more than what the file system has grown by.
+        return held + min(unexplained, nameless_mappings(self._pids, devices))
+
     def _used_of_disk(self) -> int:
         return filled(self._watched.directories[0]) if self._watched.directories else 0
 
 
-def cpus_for(limits: Limits, serial: int) -> frozenset[int] | None:
-    """The CPUs a step may run on if it declared how many, rounded up; None leaves it all.
+def cpus_for(limits: Limits, serial: int, there_are: Collection[int]) -> frozenset[int]:
+    """The CPUs a step may run on: all that there are, or as many as it declared, rounded up.
 
     `serial` spreads steps over the machine.
     """
     if limits.cpus is None:
-        return None
-    present = sorted(os.sched_getaffinity(0))
+        return frozenset(there_are)
+    present = sorted(there_are)
     count = min(len(present), max(1, int(-(-limits.cpus // 1))))
     return frozenset(present[(serial + offset) % len(present)] for offset in range(count))

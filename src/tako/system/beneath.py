@@ -9,25 +9,22 @@ so that a FIFO cannot hang it, and nothing read is larger than the caller allows
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tako.errors import TakoError
 from tako.layout import path_problem
 from tako.system.copying import Copier
-from tako.system.descent import Descent
 from tako.system.files import make_private
 from tako.system.openat2_fallback import FLAGS, open_by_hand
 
 _TRIES = 100
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILES_MAX = 10_000
-_KINDS = {
+#: What is said of each kind that is no regular file.
+KINDS = {
     stat.S_IFDIR: "is a directory",
     stat.S_IFIFO: "is a FIFO",
     stat.S_IFSOCK: "is a socket",
@@ -62,7 +59,8 @@ class BeneathError(TakoError):
         return self.reason == _REASONS[errno.ENOENT]
 
 
-def _refusal(relative: str, error: OSError) -> BeneathError:
+def refusal(relative: str, error: OSError) -> BeneathError:
+    """What to raise for an error of the kernel's."""
     code = error.errno or 0
     return BeneathError(relative, _REASONS.get(code, f"cannot be read ({error.strerror})"))
 
@@ -78,7 +76,8 @@ def _open_by_kernel(root: int, relative: str, *, links: bool) -> int:
 
 
 @contextmanager
-def _directory(root: Path | int) -> Iterator[int]:
+def opened_directory(root: Path | int) -> Iterator[int]:
+    """Give a descriptor of the directory; closed at the end if it was opened here."""
     if isinstance(root, int):
         yield root
         return
@@ -101,7 +100,7 @@ def _open_either(root: int, relative: str, *, links: bool) -> int:
 
 def _checked(descriptor: int, relative: str, max_bytes: int | None) -> int:
     status = os.fstat(descriptor)
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    kind = KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None and max_bytes is not None and status.st_size > max_bytes:
         kind = f"is larger than {max_bytes} bytes ({status.st_size})"
     if kind is not None:
@@ -120,10 +119,10 @@ def open_beneath(root: Path | int, relative: str, *, max_bytes: int | None = Non
     if problem:
         raise BeneathError(relative, f"may not be read: {problem}")
     try:
-        with _directory(root) as directory:
+        with opened_directory(root) as directory:
             descriptor = _open_either(directory, relative, links=links)
     except OSError as error:
-        raise _refusal(relative, error) from error
+        raise refusal(relative, error) from error
     return _checked(descriptor, relative, max_bytes)
 
 
@@ -139,125 +138,35 @@ def read_beneath(root: Path | int, relative: str, max_bytes: int, *, links: bool
 
 
 def copy_beneath(
-    root: Path | int, relative: str, target: Path, *, max_bytes: int | None = None
+    root: Path | int,
+    relative: str,
+    target: Path,
+    *,
+    max_bytes: int | None = None,
+    on_source: Callable[[os.stat_result], None] = lambda _status: None,
+    on_chunk: Callable[[], None] = lambda: None,
 ) -> tuple[str, int]:
     """Copy a regular file below `root` to the new file `target`; give its SHA-256 (hex) and size in bytes.
 
-    Missing directories above `target` are made. Shares blocks where the file system can (FICLONE). The copy
-    is on the disk when this returns, its name once its directory is synced.
+    Missing directories above `target` are made. Shares blocks where the file system can (FICLONE), and keeps
+    holes. The copy is on the disk when this returns, its name once its directory is synced. `on_source` and,
+    every so many bytes, `on_chunk` may stop it by raising.
     Raises `BeneathError` for the source and `OSError` for the target.
     """
     source = open_beneath(root, relative, max_bytes=max_bytes)
     try:
+        status = os.fstat(source)
+        on_source(status)
         make_private(target.parent)
         # What could be executed before can be executed after; nothing else of the mode is kept.
-        mode = 0o600 | (os.fstat(source).st_mode & stat.S_IXUSR)
+        mode = 0o600 | (status.st_mode & stat.S_IXUSR)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         made = os.open(target, flags, mode)
         try:
-            copied = Copier().copy_and_hash(source, made)
+            copied = Copier(on_chunk).copy_and_hash(source, made)
             os.fdatasync(made)
             return copied
         finally:
             os.close(made)
     finally:
         os.close(source)
-
-
-def _component(part: str) -> re.Pattern[str] | None:
-    """The expression for one component of a pattern; None stands for `**`."""
-    if part == "**":
-        return None
-    expression = fnmatch.translate(part)
-    return re.compile(expression if part.startswith(".") else rf"(?!\.){expression}")
-
-
-def _components(pattern: str) -> list[re.Pattern[str] | None]:
-    parts = [part for part in pattern.split("/") if part not in {"", "."}]
-    if pattern.endswith("/"):
-        parts.append("**")
-    if not parts or parts[-1] == "**":
-        parts.append("*")
-    return [_component(part) for part in parts]
-
-
-class _Glob:
-    """One search. A state is the index of the component that the next name must match."""
-
-    def __init__(self, pattern: str, max_files: int) -> None:
-        self.pattern = pattern
-        self.components = _components(pattern)
-        self.max_files = max_files
-        self.files: list[str] = []
-
-    def _closed(self, states: Iterable[int]) -> frozenset[int]:
-        """`**` may also stand for no directory at all."""
-        found = set()
-        for state in states:
-            following = state
-            found.add(following)
-            while self.components[following] is None:
-                following += 1
-                found.add(following)
-        return frozenset(found)
-
-    def _below(self, states: frozenset[int], name: str) -> frozenset[int]:
-        found = []
-        for state in states:
-            component = self.components[state]
-            if component is None and not name.startswith("."):
-                found.append(state)
-            elif component is not None and state + 1 < len(self.components) and component.match(name):
-                found.append(state + 1)
-        return self._closed(found)
-
-    def _is_match(self, states: frozenset[int], name: str) -> bool:
-        last = self.components[-1]
-        return len(self.components) - 1 in states and last is not None and last.match(name) is not None
-
-    def _look(
-        self, descent: Descent, prefix: str, states: frozenset[int]
-    ) -> list[tuple[str, frozenset[int]]]:
-        directories = []
-        with os.scandir(descent.fd) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    below = self._below(states, entry.name)
-                    directories += [(entry.name, below)] if below else []
-                elif entry.is_file(follow_symlinks=False) and self._is_match(states, entry.name):
-                    self.files.append(prefix + entry.name)
-        if len(self.files) > self.max_files:
-            raise BeneathError(self.pattern, f"matches more than {self.max_files} files")
-        return directories
-
-    def run(self, descent: Descent) -> list[str]:
-        start = self._closed([0])
-        levels = [("", self._look(descent, "", start))]
-        while levels:
-            prefix, waiting = levels[-1]
-            if waiting:
-                name, states = waiting.pop()
-                descent.enter(name)
-                levels.append((f"{prefix}{name}/", self._look(descent, f"{prefix}{name}/", states)))
-                continue
-            levels.pop()
-            if levels:
-                os.close(descent.leave())
-        return sorted(self.files)
-
-
-def glob_beneath(root: Path | int, pattern: str, *, max_files: int = _FILES_MAX) -> list[str]:
-    """Give the regular files below `root` that a pattern matches, relative and sorted.
-
-    `*`, `?` and `[...]` match within one component and, like a shell, no leading dot; `**` matches any
-    number of directories; a trailing slash means everything below. Links are neither followed nor given.
-    Raises `BeneathError` if the pattern leads outside or matches more than `max_files`.
-    """
-    problem = path_problem(pattern)
-    if problem:
-        raise BeneathError(pattern, f"may not be read: {problem}")
-    try:
-        with _directory(root) as directory, Descent(os.open(".", _DIRECTORY, dir_fd=directory)) as descent:
-            return _Glob(pattern, max_files).run(descent)
-    except OSError as error:
-        raise _refusal(pattern, error) from error

@@ -1,4 +1,4 @@
-"""Bounds the tasks and the memory of a process tree by control groups, where the calling user may make some.
+"""Bounds tasks and memory of a process tree by control groups, counts its CPU time, where that is possible.
 
 RLIMIT_NPROC does not bind root (setrlimit(2)), so that a fork bomb of root's could use up the machine's pids
 before anybody looks; and memory is taken faster than anybody looks. What is in a group stays under the bound
@@ -10,6 +10,7 @@ a group, and by the reaper.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -21,38 +22,50 @@ from tako.values import value
 
 _TOP = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
-_CONTROLLERS = ("pids", "memory")
+_CONTROLLERS = ("pids", "memory", "cpuacct")
 _PREFIX = "tako-"
 _PID_NAMESPACE = "/proc/self/ns/pid"
 _GONE_WITHIN_S = 1.0
+_NS, _US = 1e-9, 1e-6
 
 
 @value
 class Groups:
-    """The group that bounds each resource, which may be one and the same; empty for none."""
+    """The group that bounds each resource, and the one that counts CPU time; empty for none.
+
+    They may be one and the same.
+    """
 
     pids: str = ""
     memory: str = ""
+    cpu: str = ""
 
     @property
     def directories(self) -> tuple[str, ...]:
         """All of them."""
-        return tuple({group: None for group in (self.pids, self.memory) if group})
+        return tuple({group: None for group in (self.pids, self.memory, self.cpu) if group})
 
 
 NO_GROUPS = Groups()
 
 
-def make_groups(tasks: int | None, memory: int | None) -> Groups:
-    """Make groups that hold at most so many tasks and bytes; None is unbounded, and makes none."""
+def make_groups(tasks: int | None, memory: int | None, *, cpu: bool = False) -> Groups:
+    """Make groups that hold at most so many tasks and bytes; None is unbounded, and makes none.
+
+    With `cpu` there is one that counts CPU time.
+    """
     parents = _parents()
     _remove_stale(parents.values())
     bounds = {"pids": tasks, "memory": memory}
     made = {
         name: group
         for name, parent in parents.items()
-        if (bound := bounds[name]) is not None and (group := _made(parent, name, bound))
+        if (bound := bounds.get(name)) is not None and (group := _made(parent, name, bound))
     }
+    if cpu:
+        # With version 2 a process is in one group: to enter another would leave the bounds.
+        counting = next(filter(_counts_cpu, made.values()), "")
+        made["cpu"] = counting or ("cpuacct" in parents and _made(parents["cpuacct"], "cpuacct", 0)) or ""
     return Groups(**made)
 
 
@@ -106,6 +119,20 @@ def memory_kills(groups: Groups) -> int:
     )
 
 
+def cpu_s(groups: Groups) -> float | None:
+    """CPU seconds of all that was ever in the group, whoever has collected it; None where nobody counts."""
+    if not groups.cpu:
+        return None
+    nanoseconds = _number(groups.cpu, "cpuacct.usage")
+    if nanoseconds is not None:
+        return nanoseconds * _NS
+    return _counted(groups.cpu, "cpu.stat", "usage_usec") * _US
+
+
+def _counts_cpu(group: str) -> bool:
+    return _counted(group, "cpu.stat", "usage_usec", missing=-1) >= 0
+
+
 def remove(groups: Groups) -> None:
     """Remove groups whose processes have ended; one that stays is removed by a later run."""
     deadline = time.monotonic() + _GONE_WITHIN_S
@@ -138,6 +165,9 @@ def _parent(controller: str, top: Path = _TOP, own: Path = _OWN) -> Path | None:
             # Only a part of the hierarchy may be mounted, as in a container: then what is seen is its own.
             below = top / controller / path.lstrip("/")
             parent = below if below.is_dir() else top / controller
+        elif not names and controller == "cpuacct":
+            # Version 2 counts it for each group, whatever controllers are on.
+            parent = top / path.lstrip("/")
         elif not names:
             parent = _beside(controller, top, path.lstrip("/"))
         else:
@@ -165,16 +195,26 @@ def _made(parent: Path, controller: str, bound: int) -> str:
         for name, value, needed in _bounds(group, controller, bound):
             with suppress(*(() if needed else (OSError,))):
                 (group / name).write_text(str(value))
+        _check_kind(group)
     except OSError:
         _removed(str(group))
         return ""
     return str(group)
 
 
+def _check_kind(group: Path) -> None:
+    """Raise `OSError` for a group of version 2 that processes cannot enter (cgroups(7), thread mode)."""
+    with suppress(FileNotFoundError):
+        if (group / "cgroup.type").read_text().strip() != "domain":
+            raise OSError(errno.EOPNOTSUPP, "not a domain")
+
+
 def _bounds(group: Path, controller: str, bound: int) -> Iterator[tuple[str, int, bool]]:
     """What to write into which file, in order, and whether it must be possible; swap may not be counted."""
     if controller == "pids":
         yield "pids.max", bound, True
+    elif controller == "cpuacct":
+        return
     elif (group / "memory.limit_in_bytes").exists():
         yield "memory.limit_in_bytes", bound, True
         yield "memory.memsw.limit_in_bytes", bound, False
@@ -190,14 +230,14 @@ def _number(group: str, name: str) -> int | None:
     return None
 
 
-def _counted(group: str, name: str, word: str) -> int:
+def _counted(group: str, name: str, word: str, *, missing: int = 0) -> int:
     """The number behind a word in a file of such lines."""
     with suppress(OSError), open(os.path.join(group, name)) as file:
         for line in file:
             found, _, value = line.partition(" ")
             if found == word:
                 return int(value)
-    return 0
+    return missing
 
 
 def _removed(group: str) -> bool:

@@ -6,11 +6,14 @@ import errno
 import fcntl
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 # linux/fs.h: FICLONE is _IOW(0x94, 9, int).
 _FICLONE = 0x40049409
 _CHUNK = 1 << 20
+#: The unit of st_blocks: stat(2).
+_BLOCK = 512
 _NO_COPY_RANGE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 _NEVER_CLONES = {errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS}
 
@@ -18,8 +21,10 @@ _NEVER_CLONES = {errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS}
 class Copier:
     """Copies files between two file systems and remembers what these cannot do."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_chunk: Callable[[], None] = lambda: None) -> None:
+        """`on_chunk` is called every MiB, and may stop a copy that is hashed by raising."""
         self._clones = True
+        self._on_chunk = on_chunk
 
     def _clone(self, source: int, target: int) -> bool:
         if not self._clones:
@@ -35,29 +40,50 @@ class Copier:
         """Copy an open file, `size` bytes long when it was looked at, into an empty one; raises `OSError`.
 
         Shares blocks if the file system can (ioctl_ficlone(2)), else lets the kernel copy
-        (copy_file_range(2)), else reads and writes; a file that grew meanwhile is copied to its end.
+        (copy_file_range(2)), else reads and writes; a file that grew meanwhile is copied to its end. Holes
+        stay holes.
         """
-        if size > _CHUNK or self._clones:
-            if self._clone(source, target):
-                return
+        if (size > _CHUNK or self._clones) and self._clone(source, target):
+            return
+        if _has_holes(source):
+            _copy_data(source, target)
+        elif size > _CHUNK:
             _copy_range(source, target, size)
-        _copy_by_hand(source, target, None)
+        self._by_hand(source, target, None)
 
     def copy_and_hash(self, source: int, target: int) -> tuple[str, int]:
         """Copy an open file into an empty one and give what was copied: SHA-256 (hex) and size in bytes.
 
-        The hash is that of the copy: of a clone it is read from the clone. Raises `OSError`.
+        The hash is that of the copy: of a clone, and of a file with holes, which stay holes, it is read from
+        there. Raises `OSError`.
         """
         digest = hashlib.sha256()
-        if not self._clone(source, target):
-            size = _copy_by_hand(source, target, digest)
+        if self._clone(source, target):
+            pass
+        elif _has_holes(source):
+            _copy_data(source, target)
+        else:
+            size = self._by_hand(source, target, digest)
             return digest.hexdigest(), size
         size = 0
         os.lseek(target, 0, os.SEEK_SET)
         while chunk := os.read(target, _CHUNK):
+            self._on_chunk()
             digest.update(chunk)
             size += len(chunk)
         return digest.hexdigest(), size
+
+    def _by_hand(self, source: int, target: int, digest: hashlib._Hash | None) -> int:
+        size = 0
+        while chunk := os.read(source, _CHUNK):
+            self._on_chunk()
+            if digest:
+                digest.update(chunk)
+            size += len(chunk)
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(target, view) :]
+        return size
 
 
 def can_share_blocks(source: Path, directory: Path) -> bool:
@@ -76,6 +102,37 @@ def can_share_blocks(source: Path, directory: Path) -> bool:
     return True
 
 
+def _has_holes(source: int) -> bool:
+    status = os.fstat(source)
+    return status.st_blocks * _BLOCK < status.st_size
+
+
+def _copy_data(source: int, target: int) -> None:
+    """Copy what is no hole; both files stand at the end of it then (lseek(2), SEEK_DATA)."""
+    size = os.fstat(source).st_size
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            break
+        at = os.lseek(source, start, os.SEEK_HOLE)
+        os.lseek(target, start, os.SEEK_SET)
+        _copy_range(source, target, at - os.lseek(source, start, os.SEEK_SET))
+        # Where the kernel does not copy, or not all.
+        while (left := at - os.lseek(source, 0, os.SEEK_CUR)) > 0:
+            chunk = memoryview(os.read(source, min(left, _CHUNK)))
+            if not chunk:
+                break
+            while chunk:
+                chunk = chunk[os.write(target, chunk) :]
+    os.ftruncate(target, size)
+    os.lseek(source, size, os.SEEK_SET)
+    os.lseek(target, size, os.SEEK_SET)
+
+
 def _copy_range(source: int, target: int, size: int) -> None:
     copied = 0
     try:
@@ -87,15 +144,3 @@ def _copy_range(source: int, target: int, size: int) -> None:
     except OSError as error:
         if error.errno not in _NO_COPY_RANGE:
             raise
-
-
-def _copy_by_hand(source: int, target: int, digest: hashlib._Hash | None) -> int:
-    size = 0
-    while chunk := os.read(source, _CHUNK):
-        if digest:
-            digest.update(chunk)
-        size += len(chunk)
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(target, view) :]
-    return size

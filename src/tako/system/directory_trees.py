@@ -73,14 +73,23 @@ def _failure(error: OSError, root: Path, relative: str, what: str) -> MachineErr
 class _Copy:
     """One copy under way; with a `digest` names come in order and everything copied goes into it."""
 
-    def __init__(self, on_skipped: Callable[[str, str], None], digest: hashlib._Hash | None) -> None:
+    def __init__(
+        self,
+        on_skipped: Callable[[str, str], None],
+        digest: hashlib._Hash | None,
+        linked: dict[tuple[int, int], str] | None,
+    ) -> None:
         self.on_skipped = on_skipped
         self.digest = digest
+        #: The first copy of each file that has several names, if they are to be one file again.
+        self.linked = linked
+        self.top = -1
         self.copier = Copier()
         # Where the copy stands, for the message if it fails.
         self.at = ""
 
-    def run(self, source: Descent, target: Descent) -> None:
+    def run(self, source: Descent, target: Descent, top: int) -> None:
+        self.top = top
         levels = [("", self._entries(source, target, ""))]
         while levels:
             prefix, waiting = levels[-1]
@@ -138,6 +147,8 @@ class _Copy:
             status = os.fstat(read)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.ESTALE, "no longer a regular file")
+            if self._is_linked(target, name, status):
+                return
             written = os.open(name, _WRITE, 0o600, dir_fd=target)
             try:
                 self._content(read, written, status)
@@ -147,6 +158,22 @@ class _Copy:
                 os.close(written)
         finally:
             os.close(read)
+
+    def _is_linked(self, target: int, name: str, status: os.stat_result) -> bool:
+        """Give a file that was copied already under another name this one too."""
+        if self.linked is None or status.st_nlink == 1:
+            return False
+        first = self.linked.setdefault((status.st_dev, status.st_ino), self.at)
+        if first == self.at:
+            return False
+        try:
+            os.link(first, name, src_dir_fd=self.top, dst_dir_fd=target, follow_symlinks=False)
+        except OSError as error:
+            # A path that is too long for one call, or a file with as many names as it can have.
+            if error.errno not in (errno.ENAMETOOLONG, errno.EMLINK):
+                raise
+            return False
+        return True
 
     def _content(self, read: int, written: int, status: os.stat_result) -> None:
         if self.digest:
@@ -167,15 +194,23 @@ def _finish_directory(source: int, target: int) -> None:
 
 
 def _copy(
-    source: Path, target: Path, on_skipped: Callable[[str, str], None], digest: hashlib._Hash | None
+    source: Path,
+    target: Path,
+    on_skipped: Callable[[str, str], None],
+    digest: hashlib._Hash | None = None,
+    linked: dict[tuple[int, int], str] | None = None,
 ) -> None:
-    copy = _Copy(on_skipped, digest)
+    copy = _Copy(on_skipped, digest, linked)
     try:
         with Descent(os.open(source, _DIRECTORY)) as below:
             os.makedirs(target, 0o700, exist_ok=True)
-            with Descent(os.open(target, _DIRECTORY)) as into:
-                copy.run(below, into)
-                _finish_directory(os.dup(below.fd), os.dup(into.fd))
+            top = os.open(target, _DIRECTORY)
+            try:
+                with Descent(os.dup(top)) as into:
+                    copy.run(below, into, top)
+                    _finish_directory(os.dup(below.fd), os.dup(into.fd))
+            finally:
+                os.close(top)
     except OSError as error:
         raise _failure(error, source, copy.at, "copied") from error
 
@@ -184,14 +219,21 @@ def _not_told(_relative: str, _kind: str) -> None:
     """What is left out interests nobody."""
 
 
-def copy_tree(source: Path, target: Path, *, on_skipped: Callable[[str, str], None] = _not_told) -> None:
+def copy_tree(
+    source: Path,
+    target: Path,
+    *,
+    on_skipped: Callable[[str, str], None] = _not_told,
+    hard_links: bool = False,
+) -> None:
     """Copy a directory to `target`, which is made or empty: files, modes (rwx bits), mtimes, links as links.
 
-    Hard links become copies. FIFOs, sockets and devices are left out: `on_skipped(relative, kind)`.
+    Holes stay holes. Hard links become copies, unless they are asked for. FIFOs, sockets and devices are left
+    out: `on_skipped(relative, kind)`.
     Raises `MachineError` naming what cannot be read, `DiskFullError`, and `TreeChangedError` when
     something vanished meanwhile; then `target` is incomplete.
     """
-    _copy(source, target, on_skipped, None)
+    _copy(source, target, on_skipped, linked={} if hard_links else None)
 
 
 def copy_tree_hashed(source: Path, target: Path, *, on_skipped: Callable[[str, str], None]) -> str:

@@ -98,6 +98,11 @@ def filled(mount: Path) -> int:
     return (held.f_blocks - held.f_bfree) * held.f_frsize + (held.f_files - held.f_ffree) * _INODE
 
 
+def size_on_disk(status: os.stat_result) -> int:
+    """What a file takes: its blocks, and something for itself (stat(2))."""
+    return status.st_blocks * _BLOCK + _INODE
+
+
 def disk_use(directories: Iterable[Path]) -> int:
     """Blocks below directories: hard links once, no link followed, other file systems left out.
 
@@ -127,7 +132,7 @@ def _below(top: str, device: int, seen: set[int]) -> int:
                         waiting.append(entry.path)
                     elif held.st_nlink > 1:
                         seen.add(held.st_ino)
-                    total += held.st_blocks * _BLOCK + _INODE
+                    total += size_on_disk(held)
     return total
 
 
@@ -144,15 +149,6 @@ def oom_kills() -> int:
             if name == "oom_kill":
                 return int(value)
     return 0
-
-
-def running_cpu_s(pids: Iterable[int]) -> float:
-    """CPU seconds of processes, with what they have collected of their children."""
-    ticks = 0
-    for pid in pids:
-        with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-            ticks += sum(map(int, file.read().rpartition(b")")[2].split()[_CPU_FIELDS]))
-    return ticks / _TICKS
 
 
 def children_cpu_s() -> float:

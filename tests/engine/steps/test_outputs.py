@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 from tako.config.schema import Produces, Step
 from tako.engine.run.run_directory import make_directory
 from tako.engine.run.spec import secrets_of
-from tests.support.records import event
 from tests.support.segments import Ran, run, run_spec
 
 
@@ -166,99 +164,8 @@ def test_the_outputs_of_a_run_have_a_limit_together(tmp_path: Path) -> None:
     assert ran.end.message == "the run's outputs are larger than 1 MiB"
 
 
-def _artifacts(tmp_path: Path, script: str, *globs: str) -> Ran:
-    return run(
-        run_spec(tmp_path, Step(id="step-1", run=script, produces=Produces(artifacts={"dist": globs})))
-    )
-
-
-def test_artifacts_are_collected_with_their_hashes(tmp_path: Path) -> None:
-    ran = _artifacts(
-        tmp_path,
-        "mkdir -p dist/sub; echo one > dist/a.whl; chmod +x dist/a.whl; echo two > dist/sub/b.whl; touch c",
-        "dist/**/*.whl",
-    )
-    [one, two] = ran.state.artifacts["dist"].files
-    assert (one.path, one.size, two.path) == ("dist/a.whl", 4, "dist/sub/b.whl")
-    assert one.sha256 == "2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806"
-    kept = ran.spec.paths.artifacts / "dist" / "dist" / "a.whl"
-    assert kept.read_text() == "one\n"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
-
-
-@pytest.mark.parametrize(
-    ("script", "glob", "said"),
-    [
-        ("true", "dist/*", "artifact 'dist': no regular file matches 'dist/*'"),
-        ("mkdir dist; ln -s /etc/passwd dist/p", "dist/*", "no regular file matches"),
-        ("mkdir dist; mkfifo dist/p", "dist/*", "no regular file matches"),
-        ("mkdir -p dist/d", "dist/*", "no regular file matches"),
-        ("ln -s /etc dist", "dist/passwd", "no regular file matches"),
-    ],
-)
-def test_what_is_no_regular_file_of_the_workspace_is_no_artifact(
-    tmp_path: Path, script: str, glob: str, said: str
-) -> None:
-    ran = _artifacts(tmp_path, script, glob)
-    assert said in ran.step().message
-    assert ran.state.artifacts == {}
-
-
-def test_too_many_files_are_refused(tmp_path: Path) -> None:
-    ran = _artifacts(tmp_path, "mkdir d; cd d; seq 10001 | xargs touch", "d/*")
-    assert "artifact 'dist': d/* matches more than 10000 files" in ran.step().message
-
-
-def test_a_file_that_an_attempt_left_when_it_died_is_collected_again(tmp_path: Path) -> None:
-    spec = run_spec(
-        tmp_path, Step(id="step-1", run="echo new > f", produces=Produces(artifacts={"dist": ("f",)}))
-    )
-    make_directory(spec.paths)
-    (spec.paths.artifacts / "dist").mkdir(parents=True)
-    (spec.paths.artifacts / "dist" / "f").write_text("old, and longer\n")
-    assert run(spec).state.artifacts["dist"].files[0].size == 4
-
-
-def test_two_steps_may_add_to_one_artifact(tmp_path: Path) -> None:
-    produces = Produces(artifacts={"dist": ("*.txt",)})
-    steps = (
-        Step(id="a", run="echo 1 > a.txt", produces=produces),
-        Step(id="b", run="echo 2 > b.txt", produces=produces),
-    )
-    ran = run(run_spec(tmp_path, *steps))
-    assert ran.end.status == "succeeded", ran.end.message
-    assert [file.path for file in ran.state.artifacts["dist"].files] == ["a.txt", "b.txt"]
-
-
-def test_an_artifact_whose_place_is_taken_by_another_fails_the_step_alone(tmp_path: Path) -> None:
-    steps = (
-        Step(id="a", run="echo 1 > x", produces=Produces(artifacts={"dist": ("x",)})),
-        Step(id="b", run="rm x; mkdir x; echo 2 > x/y", produces=Produces(artifacts={"dist": ("x/y",)})),
-    )
-    ran = run(run_spec(tmp_path, *steps))
-    assert "its artifacts cannot be kept" in ran.step("b").message
-    assert not ran.end.machine_fault
-
-
-def test_a_childs_steps_find_the_artifacts_of_the_event(tmp_path: Path) -> None:
-    (tmp_path / "made" / "wheel").mkdir(parents=True)
-    (tmp_path / "made" / "wheel" / "lib.whl").write_text("a wheel\n")
-    spec = run_spec(
-        tmp_path, "cat $TAKO_ARTIFACTS/wheel/lib.whl", event=event(), received_from=tmp_path / "made"
-    )
-    assert run(spec).log() == "a wheel\n"
-
-
 def test_a_name_that_tako_keeps_for_itself_is_not_exported(tmp_path: Path) -> None:
     assert "$TAKO_ENV: " in _refusal(tmp_path, "echo TAKO_RUN_ID=mine >> $TAKO_ENV")
-
-
-def test_a_file_that_vanishes_while_it_is_collected_fails_the_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tako.engine.steps.outputs.glob_beneath", lambda *_: ["gone"])
-    ran = _artifacts(tmp_path, "true", "*")
-    assert ran.step().message == "artifact file 'gone': gone is missing"
 
 
 def _with_secrets(tmp_path: Path, script: str, produces: Produces, **values: str) -> Ran:
@@ -286,17 +193,3 @@ def test_no_output_of_any_form_holds_a_secret(tmp_path: Path) -> None:
 def test_a_line_that_cannot_be_read_is_told_without_the_secret_in_it(tmp_path: Path) -> None:
     finished = _with_secrets(tmp_path, 'echo "$A" >> $TAKO_OUTPUT', Produces(), A="value-of-it").step()
     assert (finished.status, finished.message) == ("failed", "$TAKO_OUTPUT: expected name=value, got '***'")
-
-
-def test_an_artifact_that_holds_a_secret_is_not_kept(tmp_path: Path) -> None:
-    script = 'head -c 1048570 /dev/zero > file; printf %s "$A" >> file; echo fine > other'
-    produces = Produces(artifacts={"all": ("file", "other")})
-    ran = _with_secrets(tmp_path, script, produces, A="value-of-it")
-    assert ran.step().status == "failed"
-    assert ran.step().message.startswith("artifact file 'file' holds the value of a secret of this run")
-    assert not list(ran.spec.paths.artifacts.rglob("*"))
-
-
-def test_a_directory_in_place_of_an_artifact_file_is_refused_with_secrets_too(tmp_path: Path) -> None:
-    ran = _with_secrets(tmp_path, "mkdir file", Produces(artifacts={"all": ("file",)}), A="value-of-it")
-    assert ran.step().message == "artifact 'all': no regular file matches 'file'"

@@ -180,7 +180,7 @@ def test_an_environment_that_cannot_be_rendered_fails_the_run_and_leaves_no_step
 def test_a_log_that_cannot_grow_ends_the_run_as_the_machines_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     # The worker is forked from this process and finds it so.
@@ -321,11 +321,11 @@ def test_a_step_that_cannot_be_prepared_fails_alone(tmp_path: Path) -> None:
 def test_artifacts_that_find_no_room_are_the_machines_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     # The worker is forked from this process and finds it so.
-    monkeypatch.setattr("tako.engine.steps.shell.collect_artifacts", full)
+    monkeypatch.setattr("tako.engine.steps.shell.collect_outputs", full)
     ran = run(run_spec(tmp_path, "true"))
     assert (ran.end.status, ran.end.machine_fault) == ("failed", True)
     assert ran.step().status == "failed"

@@ -7,6 +7,7 @@ from tests.sandbox.attacks import (
     on_channels,
     on_environment,
     on_files,
+    on_limits,
     on_metadata,
     on_processes,
     on_settings,
@@ -22,4 +23,5 @@ ATTACKS = (
     *on_settings.ATTACKS,
     *on_shown.ATTACKS,
     *on_metadata.ATTACKS,
+    *on_limits.ATTACKS,
 )

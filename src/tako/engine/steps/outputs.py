@@ -1,16 +1,15 @@
-"""What a step gives: outputs and artifacts, read only after its processes are gone.
+"""The outputs of a step, read only after its processes are gone.
 
-In: the step, what its streams said, its workspace. Out: plain JSON outputs and collected files.
+In: the step, what its streams said, its workspace. Out: plain JSON outputs.
 Everything is opened beneath the workspace, without following links out, regular files only, and
-with a cap (64 KiB an output, 1 MiB a run's). Secrets in outputs are replaced; artifacts, which may be
-binary, are refused if they hold one. Fails with `StepRefusedError`, which fails the step.
+with a cap (64 KiB an output, 1 MiB a run's). Secrets in outputs are replaced. Fails with `StepRefusedError`,
+which fails the step.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,8 @@ from tako.config.schema import Step
 from tako.engine.run.spec import RunSpec
 from tako.errors import TakoError, UsageError
 from tako.expressions.text import render
-from tako.journal.records import CollectedFile
 from tako.journal.redaction import NOTHING, Scrubber
-from tako.layout import checked_name
-from tako.system.beneath import BeneathError, copy_beneath, glob_beneath, open_beneath, read_beneath
-from tako.system.files import sync_directory
+from tako.system.beneath import BeneathError, read_beneath
 from tako.values import value
 
 if TYPE_CHECKING:
@@ -33,7 +29,6 @@ OUTPUT_MAX = 64 * 1024
 RUN_OUTPUTS_MAX = 1024 * 1024
 #: How much of stdout a regular expression sees: the end of it.
 REGEX_WINDOW = 1024 * 1024
-_CHUNK = 1 << 20
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.*)", re.DOTALL)
 
 
@@ -178,73 +173,3 @@ def read_environment(spec: RunSpec, step: Step, scrubber: Scrubber = NOTHING) ->
         message = f"$TAKO_ENV: {problem}"
         raise StepRefusedError(message)
     return wrote
-
-
-def collect_artifacts(
-    spec: RunSpec, step: Step, scrubber: Scrubber = NOTHING
-) -> dict[str, tuple[CollectedFile, ...]]:
-    """Copy the files that `produces.artifacts` names into the run's `artifacts/<artifact>/`."""
-    collected = {}
-    for artifact, globs in step.produces.artifacts.items():
-        target = spec.paths.artifacts / checked_name(artifact, "artifact")
-        paths = sorted({path for pattern in globs for path in _matches(spec, artifact, pattern)})
-        for path in paths if scrubber else ():
-            _refuse_secret(root_of(spec), path, scrubber)
-        collected[artifact] = tuple(_collect(root_of(spec), path, target) for path in paths)
-        _sync_names(spec.paths.artifacts, [target / path for path in paths])
-    return collected
-
-
-def _sync_names(top: Path, files: list[Path]) -> None:
-    """Have the names of these files on the disk: what is recorded next will say that they are there."""
-    directories = {parent for file in files for parent in file.parents if parent.is_relative_to(top)}
-    for directory in (*directories, top.parent):
-        sync_directory(directory)
-
-
-def _matches(spec: RunSpec, artifact: str, pattern: str) -> list[str]:
-    try:
-        found = glob_beneath(root_of(spec), pattern)
-    except BeneathError as error:
-        message = f"artifact {artifact!r}: {error}"
-        raise StepRefusedError(message) from error
-    if not found:
-        message = f"artifact {artifact!r}: no regular file matches {pattern!r}"
-        raise StepRefusedError(message)
-    return found
-
-
-def _refuse_secret(root: Path, path: str, scrubber: Scrubber) -> None:
-    """Raise `StepRefusedError` if a file, which nobody writes to any more, holds a secret."""
-    shown = scrubber.scrub_text(path)
-    try:
-        if shown == path and not scrubber.carried_by(_pieces(root, path)):
-            return
-    except BeneathError as error:
-        message = f"artifact file {shown!r}: {error}"
-        raise StepRefusedError(message) from error
-    where = "holds" if shown == path else "has in its name"
-    message = (
-        f"artifact file {shown!r} {where} the value of a secret of this run;"
-        " artifacts are kept and handed on: leave it out of the file"
-    )
-    raise StepRefusedError(message)
-
-
-def _pieces(root: Path, path: str) -> Iterator[bytes]:
-    with os.fdopen(open_beneath(root, path), "rb", buffering=0) as file:
-        while piece := file.read(_CHUNK):
-            yield piece
-
-
-def _collect(root: Path, path: str, target: Path) -> CollectedFile:
-    place = target / path
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # An attempt that died while it collected, or an earlier step with the same artifact, may have left one.
-    place.unlink(missing_ok=True)
-    try:
-        sha256, size = copy_beneath(root, path, place)
-    except BeneathError as error:
-        message = f"artifact file {path!r}: {error}"
-        raise StepRefusedError(message) from error
-    return CollectedFile(path, sha256, size)

@@ -224,8 +224,9 @@ class Runner:
         )
         scope = run_scope(self._spec, self._state, self._values)
         result = shell.run(step, attempt, scope, {**self._base, **scope["env"]})
-        for artifact, files in result.artifacts.items():
-            self._record(ArtifactCollected(self._clock(), step.id, artifact, files))
+        for artifact, made in result.artifacts.items():
+            kept = made.files, made.links, made.empty_directories, made.left_out
+            self._record(ArtifactCollected(self._clock(), step.id, artifact, *kept))
         finished = result.finished
         left = retries.has_attempts_left(step, self._state.step(step.id), finished)
         if finished.tolerated and left and not retries.refusal(step, self._spec, self._state):

@@ -38,6 +38,8 @@ class StepSandbox:
         self._temporary = segment.temporary
         # Another for each segment of the tree, so that not all sit on the same CPU.
         self._serial = int(Path(segment.temporary).name) if Path(segment.temporary).name.isdigit() else 0
+        #: Before any step was given fewer.
+        self._cpus = os.sched_getaffinity(0)
         inside = self._level == NAMESPACE
         #: The run's directory as its steps see it.
         self.seen: RunDirectory = _seen(self._spec) if inside else self._spec.paths
@@ -80,8 +82,12 @@ class StepSandbox:
             return Watched(groups=self._groups, others=self._others)
         changed = paths.upper if spec.overlaid else paths.repo
         shared = paths.shared_memory if self._level == NAMESPACE else DEV_SHM
+        caches = [(paths.cache_view(place)[0], paths.home / place) for _, place in spec.tool_caches]
+        own = (changed, paths.home, paths.exchange, Path(self._temporary), *(upper for upper, _ in caches))
         return Watched(
-            (changed, paths.home, paths.exchange, Path(self._temporary)),
+            # What tako itself keeps of the run's steps counts with what they write.
+            (*own, paths.logs, paths.artifacts),
+            (paths.repo, *(shown for _, shown in caches)),
             shared if spec.in_namespaces else None,
             self._groups,
             self._others,
@@ -130,10 +136,8 @@ class StepSandbox:
             terminal=terminal,
             reads=reads,
         )
-        cpus = cpus_for(limits, self._serial)
-        if cpus is not None:
-            # The worker's own too: it only waits for its steps.
-            os.sched_setaffinity(0, cpus)
+        # The worker's own too: it only waits for its steps.
+        os.sched_setaffinity(0, cpus_for(limits, self._serial, self._cpus))
         if self._level == NAMESPACE:
             from tako.sandbox import namespace_level
 
@@ -159,7 +163,8 @@ class StepSandbox:
         """
         tasks = 2 * limits.tasks + _ROOM if os.getuid() == 0 and limits.tasks is not None else None
         memory = limits.memory if limits.memory_declared else None
-        return make_groups(tasks, memory) if tasks or memory else NO_GROUPS
+        counted = limits.cpu_s is not None
+        return make_groups(tasks, memory, cpu=counted) if tasks or memory or counted else NO_GROUPS
 
     def ended(self) -> None:
         """The last step that was started is gone, and all it started."""

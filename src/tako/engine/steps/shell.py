@@ -19,11 +19,18 @@ from tako.config.schema import Step
 from tako.engine.run.environment import step_variables, with_own_agent
 from tako.engine.run.spec import Segment
 from tako.engine.scheduler.limits import step_limits
+from tako.engine.steps.artifacts import (
+    ArtifactsTooLargeError,
+    Collected,
+    CollectionStoppedError,
+    Collector,
+    lines_of,
+    stopping,
+)
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.outputs import (
     StepRefusedError,
     Streams,
-    collect_artifacts,
     collect_outputs,
     output_kinds,
     read_environment,
@@ -38,7 +45,6 @@ from tako.journal.records import (
     FAILED,
     SUCCEEDED,
     TIMED_OUT,
-    CollectedFile,
     StepFinished,
 )
 from tako.journal.redaction import NOTHING, Scrubber
@@ -48,6 +54,7 @@ from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watchdog
 from tako.system.files import disk_full, is_full, write_whole
 from tako.system.signals import name_of
+from tako.system.usage import disk_use
 from tako.units import format_bytes, format_duration
 from tako.values import evolve, value
 
@@ -62,7 +69,7 @@ class ShellResult:
     """The step's record and the artifacts it produced."""
 
     finished: StepFinished
-    artifacts: Mapping[str, tuple[CollectedFile, ...]]
+    artifacts: Mapping[str, Collected]
 
 
 class ShellStep:
@@ -111,7 +118,7 @@ class ShellStep:
 
     def _run(
         self, step: Step, blank: StepFinished, scope: Mapping[str, Any], environment: Mapping[str, str]
-    ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
+    ) -> tuple[StepFinished, Mapping[str, Collected]]:
         own = rendered_all(step.env, scope)
         script = self._write_script(step, render(step.run, scope))
         limits = step_limits(self._spec.limits, self._spec.quota, self._spec.workflow, step)
@@ -143,7 +150,7 @@ class ShellStep:
         )
         if finished.status != SUCCEEDED:
             return finished, {}
-        return self._collect(step, finished, Streams(out.kept, err.kept, out.end), scope)
+        return self._collect(step, finished, Streams(out.kept, err.kept, out.end), scope, limits)
 
     def _with_secrets(self, step: Step, variables: Mapping[str, str]) -> dict[str, str]:
         return with_own_agent(self._spec, variables) | self._segment.secrets.of(self._spec.workflow, step)
@@ -183,20 +190,40 @@ class ShellStep:
         return out, err
 
     def _collect(
-        self, step: Step, finished: StepFinished, streams: Streams, scope: Mapping[str, Any]
-    ) -> tuple[StepFinished, Mapping[str, tuple[CollectedFile, ...]]]:
+        self, step: Step, finished: StepFinished, streams: Streams, scope: Mapping[str, Any], limits: Limits
+    ) -> tuple[StepFinished, Mapping[str, Collected]]:
         spec = self._spec
         try:
             wrote = read_environment(spec, step, self._scrubber)
             outputs = collect_outputs(spec, step, streams, scope, wrote, scrubber=self._scrubber)
-            artifacts = collect_artifacts(spec, step, self._scrubber)
+            artifacts = self._artifacts(step, limits)
             return evolve(finished, outputs=outputs, environment=wrote, last_lines=()), artifacts
+        except ArtifactsTooLargeError as error:
+            refused = evolve(finished, status=FAILED, message=str(error))
+            return evolve(refused, limit="disk", limit_value=limits.disk), {}
+        except CollectionStoppedError as error:
+            return evolve(finished, status=error.status, message=str(error)), {}
         except StepRefusedError as error:
             return evolve(finished, status=FAILED, message=str(error)), {}
         except OSError as error:
             if is_full(error):
                 raise disk_full(error, spec.paths.artifacts) from error
             return evolve(finished, status=FAILED, message=f"its artifacts cannot be kept: {error}"), {}
+
+    def _artifacts(self, step: Step, limits: Limits) -> Mapping[str, Collected]:
+        if not step.produces.artifacts:
+            return {}
+        directories = self._sandbox.watched().directories
+        room = None if limits.disk is None or not directories else max(0, limits.disk - disk_use(directories))
+        collector = Collector(
+            self._spec, step, scrubber=self._scrubber, room=room, check=stopping(self._orders)
+        )
+        artifacts = collector.collect()
+        if lines := lines_of(artifacts):
+            log = Log(self._spec.paths.log(step.id))
+            log.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+            log.close()
+        return artifacts
 
 
 def _check(started: Started, ended: Ended, log: Log) -> None:

@@ -93,7 +93,7 @@ def _make(spec: RunSpec, draft: RunDirectory) -> None:
     for directory in (draft.work, draft.exchange, draft.received_children):
         directory.mkdir(mode=0o700)
     if spec.received_from is not None and spec.received_from.is_dir():
-        copy_tree(spec.received_from, draft.received_artifacts)
+        copy_tree(spec.received_from, draft.received_artifacts, hard_links=True)
     if spec.in_place:
         return
     draft.home.mkdir(mode=0o700)
@@ -171,7 +171,8 @@ def _take(child: RunDirectory, repository: str, draft: RunDirectory) -> None:
     for artifact in produced:
         # A second run of the same repository must not hide what the first one produced, nor lose its own.
         taken = (target / artifact.name).exists()
-        copy_tree(artifact, target / (f"{artifact.name}.{child.run_id}" if taken else artifact.name))
+        place = target / (f"{artifact.name}.{child.run_id}" if taken else artifact.name)
+        copy_tree(artifact, place, hard_links=True)
 
 
 def unmount(spec: RunSpec) -> None:

@@ -1,0 +1,16 @@
+"""Keeps processes on the CPUs that they were given, whatever they ask for (sched_setaffinity(2))."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+
+
+def hold_to(cpus: frozenset[int], pids: Iterable[int]) -> None:
+    """Bring every thread of the processes back to these CPUs that was given others; fewer are left alone."""
+    for pid in pids:
+        with suppress(OSError):
+            for task in map(int, os.listdir(f"/proc/{pid}/task")):
+                if not os.sched_getaffinity(task) <= cpus:
+                    os.sched_setaffinity(task, cpus)
