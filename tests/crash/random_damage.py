@@ -197,13 +197,22 @@ def problem(ended: Finished) -> str:
     return "" if ended.code == 0 or ended.stderr.strip() or ended.stdout.strip() else "no word"
 
 
+def chosen(files: list[Path], chance: random.Random) -> Path:
+    """Give one of the files, each kind as likely as another: a cache has many of some kinds."""
+    kinds: dict[tuple[str, bool], list[Path]] = {}
+    for file in files:
+        name = file.parent.name if file.name.startswith("exec-") else file.name
+        kinds.setdefault((name, file.parent.parent.name == "children"), []).append(file)
+    return chance.choice(chance.choice(list(kinds.values())))
+
+
 def one_case(world: World, chance: random.Random) -> Iterator[str]:
     """Damage one file, run all commands, and put everything back; gives what went wrong."""
     home = world.tako.home
     saved = home.with_name("saved-home")
     shutil.copytree(home, saved, symlinks=True)
     try:
-        path = chance.choice(world.files())
+        path = chosen(world.files(), chance)
         how = damage(path, chance)
         for words in COMMANDS:
             arguments = [world.run if word == "RUN" else word for word in words]

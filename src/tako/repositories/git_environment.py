@@ -51,6 +51,9 @@ def closed_environment(config: Path | None = None) -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": str(config or NOTHING),
         "GIT_ATTR_NOSYSTEM": "1",
+        # What is pinned is a commit's own tree, never one that a replace ref or a graft puts in its place.
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_GRAFT_FILE": str(NOTHING),
     }
 
 

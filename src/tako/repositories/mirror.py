@@ -30,7 +30,7 @@ _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _SYMREF = re.compile(r"^ref: refs/heads/(.+)\tHEAD$", re.MULTILINE)
 _COMMIT = re.compile(rb"^[0-9a-f]{40,64}\t", re.MULTILINE)
 # Local sources may belong to somebody else, as a checkout does that root reads inside a container.
-_READING_CONFIG = b"[safe]\n\tdirectory = *\n"
+_READING_CONFIG = b"[safe]\n\tdirectory = *\n[core]\n\tuseReplaceRefs = false\n"
 
 
 @value
@@ -112,9 +112,12 @@ def _ensure_mirror(mirror: Path) -> None:
 
 def _reading_config(layout: CacheLayout) -> Path:
     path = layout.git_config
-    if not path.exists():
-        make_private(path.parent)
-        write_whole(path, _READING_CONFIG)
+    with suppress(OSError):
+        # Another version may have written another one.
+        if read_plain(path) == _READING_CONFIG:
+            return path
+    make_private(path.parent)
+    write_whole(path, _READING_CONFIG)
     return path
 
 
