@@ -281,7 +281,7 @@ def test_every_option_of_a_command_is_documented_and_no_other(path: str) -> None
         name
         for parameter in ALL[path].params
         if isinstance(parameter, click.Option)
-        for name in parameter.opts
+        for name in (*parameter.opts, *parameter.secondary_opts)
     }
     assert documented == options
 

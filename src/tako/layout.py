@@ -411,6 +411,11 @@ class CacheLayout:
         """The tako.yml of a commit."""
         return self.index / "configs" / owner / name / commit
 
+    @property
+    def sound_configs(self) -> Path:
+        """The digests of tako.yml files without mistakes."""
+        return self.index / "sound-configs"
+
     def remembered_content(self, owner: str, name: str, branch: str) -> Path:
         """The signature of a checkout put there by hand, and the content that it had."""
         return self.index / "contents" / owner / name / branch

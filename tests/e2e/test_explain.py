@@ -279,6 +279,7 @@ def test_of_a_tako_yml_that_was_mended_each_subscription_is_told(scene: Scene) -
         "  ▶ acme/app  runs: its tako.yml could not be read before, and has this subscription too",
     ]
     (broken / "tako.yml").write_text("version: 0.1.0\nworkflows: {}\n")
+    assert _resume(scene, "--explain").code == 0
     assert _explained(scene)[1:] == ["  - acme/app  ID  left out: it does not subscribe any more"]
 
 

@@ -145,6 +145,17 @@ def test_of_version_2_only_records_that_refer_to_a_value_are_marked() -> None:
     assert marked == [line for line in lines if line.split(b",")[0].endswith(b'/2"')]
 
 
+def test_of_version_2_warnings_are_read() -> None:
+    state = fold(read_records(SAVED / "v2" / "warned.jsonl"))
+    assert state.started is not None
+    assert state.started.strict
+    assert [(found.about, found.repository, found.step) for found in state.warnings] == [
+        ("stale", "acme/app", "dependents"),
+        ("no_subscribers", "", "dependents"),
+    ]
+    assert state.warnings[0].reason.startswith("acme/app cannot be fetched")
+
+
 def test_of_version_1_the_ends_are_read() -> None:
     first, last = read_ends(ROOT)
     assert isinstance(first, RunStarted)

@@ -21,6 +21,7 @@ from tako.journal.records import (
     StepStarted,
 )
 from tako.report.live import LiveText, _Follower
+from tako.repositories.caveats import STALE, Caveat
 from tako.values import evolve
 from tests.support.records import IDENTITY, T0, event, run_id, run_started
 from tests.support.segments import run_spec
@@ -193,10 +194,11 @@ def test_a_segment_that_is_not_followed_may_end(live: LiveText, spec: RunSpec, s
 def test_a_plan_says_whom_the_event_reaches(live: LiveText, spec: RunSpec, screen: _Screen) -> None:
     record = ChildPlanned(T0, "fan", run_id(2), "acme/dep", "main", "c", "check", {})
     broken = PlannedChild(record, error=evolve(WHY, message=f"bad {HOSTILE}"))
-    live.planned(spec, "fan", FanOutPlan(5, (PlannedChild(record), broken), (), ("look out",)))
+    live.warned(spec, "fan", Caveat(STALE, "acme/dep", f"acme/dep is {HOSTILE}"))
+    live.planned(spec, "fan", FanOutPlan(5, (PlannedChild(record), broken), ()))
     assert screen.new() == [
+        "[acme/app fan] ! acme/dep is redover",
         "[acme/app fan] → 1 of 5 subscriptions run",
-        "[acme/app fan] ! look out",
         "[acme/app fan] ✗ acme/dep: bad redover",
     ]
 

@@ -55,6 +55,7 @@ def test_the_head_of_a_result(told: RunDirectory) -> None:
         "exit_code": 1,
         "interrupted_at": None,
         "was_running": [],
+        "warnings": [],
     }
 
 

@@ -452,13 +452,18 @@ def test_an_unreadable_file_in_a_checkout_is_named_and_nothing_is_left(tmp_path:
     assert said == "repo/key cannot be copied: Permission denied []"
 
 
-def test_a_damaged_registration_is_named(open_cache: OpenCache, git_repo: Repositories) -> None:
+def test_a_damaged_registration_is_named_and_the_others_are_known(
+    open_cache: OpenCache, git_repo: Repositories
+) -> None:
     opened = open_cache()
-    opened.cache.add(DEP, str(git_repo("acme/dep", {"tako.yml": CONFIG})))
+    for reference, name in ((DEP, "acme/dep"), (parse_reference("acme/other"), "acme/other")):
+        opened.cache.add(reference, str(git_repo(name, {"tako.yml": CONFIG})))
     file = opened.layout.registration("acme", "dep")
-    file.write_text("{")
-    with pytest.raises(MachineError, match=r"dep\.json cannot be read"):
-        open_cache().cache.known()
+    file.write_text("no JSON")
+    why = "Expecting value: line 1 column 1 (char 0)"
+    again = open_cache()
+    assert [known.repository.key for known in again.cache.known()] == ["acme/other"]
+    assert again.notes == [f"a repository is left out: {file} cannot be read: {why}"]
 
 
 def test_submodules_stay_empty_with_a_note(open_cache: OpenCache, git_repo: Repositories) -> None:

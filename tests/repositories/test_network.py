@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tako.errors import MachineError
 from tako.layout import Home
 from tako.repositories.cache import Cache
 from tako.repositories.locks import LockManager
-from tako.repositories.network import is_passing
+from tako.repositories.network import is_passing, told_if_slow
 from tako.repositories.reference import parse_reference
 from tests.support.git import Repositories
 from tests.support.servers import Server, serving
@@ -47,17 +48,44 @@ def cache(tako_home: Path, notes: list[str], monkeypatch: pytest.MonkeyPatch) ->
     return Cache(home, Settings(), locks, local=False, on_note=notes.append)
 
 
+def _of_attempts(notes: list[str]) -> list[str]:
+    """Leave out that it takes its time, which is said of a busy machine too."""
+    return [note for note in notes if not note.startswith("still ")]
+
+
+def test_who_waits_longer_hears_once_for_what() -> None:
+    told: list[str] = []
+    heard = threading.Event()
+
+    def note(message: str) -> None:
+        told.append(message)
+        heard.set()
+
+    what = "fetching acme/app from https://example.org/app.git"
+    assert told_if_slow(lambda: heard.wait(30), what, note, after_s=0.0)
+    assert told == [f"still {what}"]
+
+
+def test_what_is_done_soon_is_not_told(notes: list[str]) -> None:
+    assert told_if_slow(lambda: "done", "fetching", notes.append, after_s=3600) == "done"
+    with pytest.raises(ZeroDivisionError):
+        told_if_slow(lambda: 1 // 0, "fetching", notes.append, after_s=3600)
+    waiting = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    assert all(timer.finished.is_set() for timer in waiting)
+    assert notes == []
+
+
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(
     cache: Cache, server: Server, notes: list[str]
 ) -> None:
     server.failing = 2
     registration = cache.add(parse_reference("acme/app"), _url(server))
     assert registration.default_branch == "main"
-    assert [note.split(" failed")[0] for note in notes] == [
+    assert [note.split(" failed")[0] for note in _of_attempts(notes)] == [
         "fetching acme/app: attempt 1 of 3",
         "fetching acme/app: attempt 2 of 3",
     ]
-    assert "503" in notes[0]
+    assert "503" in _of_attempts(notes)[0]
 
 
 def test_after_three_attempts_it_is_told_how_many_there_were(
@@ -66,7 +94,7 @@ def test_after_three_attempts_it_is_told_how_many_there_were(
     server.failing = 1000
     with pytest.raises(MachineError, match=r"503.*\(3 attempts\)"):
         cache.add(parse_reference("acme/app"), _url(server))
-    assert len(notes) == 2
+    assert len(_of_attempts(notes)) == 2
 
 
 def test_a_server_that_is_not_there_is_network_trouble(cache: Cache, server: Server) -> None:

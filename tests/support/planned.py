@@ -23,6 +23,7 @@ from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate, discover
 from tako.repositories.known import KnownRepository
 from tako.repositories.reference import Reference, Repository, parse_repository
+from tako.repositories.sound_configs import SoundConfigs
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits, Mount
 from tests.support.records import T0, event
@@ -56,8 +57,13 @@ class Shelf:
     def default_config_bytes(self, known: KnownRepository) -> bytes:
         return self.files[known.repository.text]
 
-    def note(self, message: str) -> None:
-        self.notes.append(message)
+    @property
+    def sound(self) -> SoundConfigs:
+        return SoundConfigs(Path("/nowhere/sound-configs"))
+
+    def leave_out(self, repository: str, reason: str) -> None:
+        assert repository in reason
+        self.notes.append(reason)
 
     def discover(self, source: str, artifact: str, event_type: str) -> list[Candidate]:
         return list(discover(self, source, artifact, event_type))

@@ -237,3 +237,5 @@ class Settings:
     keep_workspaces: KeptWorkspaces = field(factory=KeptWorkspaces)
     #: How long journals and logs stay, in seconds.
     keep_runs_s: float = 90 * 24 * 3600.0
+    #: Whether a stale source, a repository left out or an event without subscribers fails a fan-out.
+    strict: bool = False

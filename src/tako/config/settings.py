@@ -27,7 +27,7 @@ QUOTA_KEYS = ("cpu_limit", "mem_limit", "disk_limit", "process_limit", "cpu_time
 URL_FIELDS = ("host", "owner", "name")
 _KEYS = (
     "jobs", "isolation", "lock_timeout", "url_template", "repositories", "environment", "cache_dir",
-    "sandbox", "secrets", "quotas", "filter_time", "keep_workspaces", "keep_runs",
+    "sandbox", "secrets", "quotas", "filter_time", "keep_workspaces", "keep_runs", "strict",
 )  # fmt: skip
 
 
@@ -61,6 +61,7 @@ def _settings(root: Value) -> Settings:
         quotas=table.get("quotas", _quotas, {}),
         filter_time=table.get("filter_time", _filter_time, default.filter_time),
         keep_workspaces=table.get("keep_workspaces", _kept, default.keep_workspaces),
+        strict=table.get("strict", lambda found: found.boolean(), default.strict),
         keep_runs_s=table.get("keep_runs", duration, default.keep_runs_s),
         cache_dir=os.path.expanduser(table.get("cache_dir", outer_path, "")),  # noqa: PTH111  "" stays ""
     )

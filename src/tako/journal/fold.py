@@ -36,6 +36,7 @@ from tako.journal.records import (
     StopRequested,
     SubscriptionFiltered,
     Usage,
+    Warned,
     WorkerDied,
     WorkspaceRebuilt,
 )
@@ -146,6 +147,7 @@ class RunState:
     artifacts: dict[str, ArtifactCollected] = field(factory=dict)
     sandbox: SandboxEntered | None = None
     notes: list[Noted] = field(factory=list)
+    warnings: list[Warned] = field(factory=list)
     stop: StopRequested | None = None
     finished: RunFinished | None = None
     settled: RunSettled | None = None
@@ -383,6 +385,10 @@ def _noted(state: RunState, record: Noted) -> None:
     state.notes.append(record)
 
 
+def _warned(state: RunState, record: Warned) -> None:
+    state.warnings.append(record)
+
+
 _APPLIERS: dict[type[Any], Callable[[RunState, Any], None]] = {
     RunStarted: _run_started,
     RunResumed: _run_resumed,
@@ -404,4 +410,5 @@ _APPLIERS: dict[type[Any], Callable[[RunState, Any], None]] = {
     RunSettled: _run_settled,
     SandboxEntered: _sandbox_entered,
     Noted: _noted,
+    Warned: _warned,
 }

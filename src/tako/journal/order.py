@@ -19,11 +19,21 @@ from tako.journal.records import (
     RunStarted,
     StopRequested,
     SubscriptionFiltered,
+    Warned,
     WorkerDied,
 )
 
 #: What others than the run's own worker write: a worker may have died before it wrote anything.
-_BEFORE_THE_START = (RunStarted, WorkerDied, StopRequested, RunFinished, RunSettled, RunResumed, Noted)
+_BEFORE_THE_START = (
+    RunStarted,
+    WorkerDied,
+    StopRequested,
+    RunFinished,
+    RunSettled,
+    RunResumed,
+    Noted,
+    Warned,
+)
 
 
 class OutOfOrderError(ValueError):

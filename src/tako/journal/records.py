@@ -165,6 +165,8 @@ class RunStarted:
     keep: bool = False
     #: Of a root run: the isolation level that was asked for on the command line.
     isolation_asked: str = ""
+    #: Of a root run: a warning of some kinds fails its fan-outs.
+    strict: bool = False
 
 
 @value
@@ -397,6 +399,20 @@ class Noted:
     step: str = ""
 
 
+@value
+class Warned:
+    """What a result has to be read with, found while the run's fan-out was planned; changes no state.
+
+    `about` is one of `repositories/caveats.py`; `reason` is a sentence, `repository` may be empty.
+    """
+
+    at: Moment
+    about: str
+    reason: str
+    repository: str = ""
+    step: str = ""
+
+
 Record = (
     RunStarted
     | RunResumed
@@ -418,9 +434,10 @@ Record = (
     | RunSettled
     | SandboxEntered
     | Noted
+    | Warned
 )
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Record)}
-_INERT = (SandboxEntered, Noted)
+_INERT = (SandboxEntered, Noted, Warned)
 #: What the kind of a record ends in that refers to a stored value.
 _FORMAT_2 = "/2"
 _STORED = re.compile("sha256:([0-9a-f]{64}):([0-9]{1,12})")

@@ -32,6 +32,7 @@ from tako.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from tako.engine.fan_out.fan_out_executor import FanOutPlan
+    from tako.repositories.caveats import Caveat
 
 #: Bytes of a log that are held at once.
 _PIECE = 64 * 1024
@@ -72,13 +73,16 @@ class LiveText:
             f"children left to run: {ready}" if plan.again else f"{ready} of {plan.found} subscriptions run"
         )
         lines = [f"{prefix}→ {again}"]
-        lines += [f"{prefix}! {plain(warning)}" for warning in plan.warnings]
         lines += [
             f"{prefix}{self._style.sign('failed')} {child.record.repository}: {plain(child.error.message)}"
             for child in plan.children
             if child.error is not None
         ]
         self._write(lines)
+
+    def warned(self, spec: RunSpec, step: str, caveat: Caveat) -> None:
+        """Say what the result has to be read with."""
+        self._write([f"{_prefix(spec, step)}! {plain(caveat.reason)}"])
 
     def worker_lost(self, spec: RunSpec, message: str) -> None:
         """Say that a worker died."""

@@ -19,28 +19,54 @@ from tako.journal.stored import StoredValueError, Values
 from tako.report.interruption import interruption
 from tako.report.reading import RunView, moment
 from tako.report.tree_view import failures
-from tako.values import asdict, evolve
+from tako.repositories.caveats import DAMAGED, Caveat
+from tako.values import asdict, evolve, field, mutable
+
+
+@mutable
+class _Reading:
+    """What is known of a whole tree while its runs are written one after the other."""
+
+    values: Values
+    warnings: list[dict[str, Any]] = field(factory=list)
+
+    def held(self, view: RunView, held: Held) -> Mapping[str, Any] | None:
+        """A value that may be stored; None and a warning where that is gone: all else is told."""
+        try:
+            return self.values.read(held)
+        except StoredValueError as error:
+            self.warn(view, Caveat(DAMAGED, "", error.message))
+            return None
+
+    def warn(self, view: RunView, caveat: Caveat, step: str = "") -> None:
+        """Add one to what is written at the end."""
+        told = {"kind": caveat.kind, "repository": caveat.repository, "reason": caveat.reason}
+        self.warnings.append({"run_id": view.paths.run_id, "step": step, **told})
 
 
 def write_result(view: RunView, stream: TextIO, *, exit_code: int | None = None) -> None:
     """Write one JSON object and a newline."""
-    stream.writelines(_run(view, Values(view.paths), top=True, exit_code=exit_code))
+    stream.writelines(_run(view, _Reading(Values(view.paths)), top=True, exit_code=exit_code))
     stream.write("\n")
 
 
-def _run(view: RunView, values: Values, *, top: bool = False, exit_code: int | None = None) -> Iterator[str]:
-    yield _open(_head(view, values))
+def _run(
+    view: RunView, reading: _Reading, *, top: bool = False, exit_code: int | None = None
+) -> Iterator[str]:
+    for warned in view.state.warnings:
+        reading.warn(view, Caveat(warned.about, warned.repository, warned.reason), warned.step)
+    yield _open(_head(view, reading))
     yield ',"steps":['
     for number, step in enumerate(view.state.steps.values()):
         yield "," if number else ""
-        yield from _step(view, step, values)
+        yield from _step(view, step, reading)
     yield "]"
     if top:
         settled = view.state.settled
         code = settled.exit_code if settled and exit_code is None else exit_code
         yield f',"exit_code":{json.dumps(code)}{_interruption(view)},"failures":['
         yield from _joined(json.dumps(_failure(error)) for error in failures(view))
-        yield "]"
+        yield f'],"warnings":{json.dumps(reading.warnings)}'
     yield "}"
 
 
@@ -66,7 +92,7 @@ def _joined(pieces: Iterable[str]) -> Iterator[str]:
         yield f",{piece}" if number else piece
 
 
-def _head(view: RunView, values: Values) -> dict[str, Any]:
+def _head(view: RunView, reading: _Reading) -> dict[str, Any]:
     started, finished = view.state.started, view.state.finished
     return {
         "run_id": view.paths.run_id,
@@ -75,7 +101,7 @@ def _head(view: RunView, values: Values) -> dict[str, Any]:
         "branch": started.branch if started else None,
         "commit": started.commit if started else None,
         "workflow": started.workflow if started else None,
-        "inputs": _held(values, started.inputs) if started else {},
+        "inputs": reading.held(view, started.inputs) if started else {},
         "isolation": started.isolation if started else None,
         "started": moment(started.at) if started else None,
         "duration_s": finished.duration_s if finished else None,
@@ -86,7 +112,7 @@ def _head(view: RunView, values: Values) -> dict[str, Any]:
     }
 
 
-def _step(view: RunView, step: StepState, values: Values) -> Iterator[str]:
+def _step(view: RunView, step: StepState, reading: _Reading) -> Iterator[str]:
     finished = step.finished
     yield _open(
         {
@@ -120,14 +146,14 @@ def _step(view: RunView, step: StepState, values: Values) -> Iterator[str]:
         }
     )
     if step.id in view.state.fan_outs:
-        yield from _fan_out(view, step.id, values)
+        yield from _fan_out(view, step.id, reading)
     yield "}"
 
 
-def _fan_out(view: RunView, step_id: str, values: Values) -> Iterator[str]:
+def _fan_out(view: RunView, step_id: str, reading: _Reading) -> Iterator[str]:
     told = fan_out_result(view.state, step_id)
     result = asdict(told) | {
-        "event": _event(values, told.event),
+        "event": _event(view, told.event, reading),
         "errors": [_failure(error) for error in told.errors],
     }
     fan_out = view.state.fan_outs[step_id]
@@ -140,27 +166,19 @@ def _fan_out(view: RunView, step_id: str, values: Values) -> Iterator[str]:
     yield ',"children":['
     for number, child in enumerate(fan_out.children.values()):
         yield "," if number else ""
-        yield from _child(view, child, values)
+        yield from _child(view, child, reading)
     yield "]}"
 
 
-def _event(values: Values, event: EventValue) -> dict[str, Any]:
-    return asdict(evolve(event, payload={})) | {"payload": _held(values, event.payload)}
+def _event(view: RunView, event: EventValue, reading: _Reading) -> dict[str, Any]:
+    return asdict(evolve(event, payload={})) | {"payload": reading.held(view, event.payload)}
 
 
-def _held(values: Values, held: Held) -> Mapping[str, Any] | None:
-    """A value that may be stored; None where that is gone: all else of the run is told nevertheless."""
-    try:
-        return values.read(held)
-    except StoredValueError:
-        return None
-
-
-def _child(view: RunView, child: ChildState, values: Values) -> Iterator[str]:
+def _child(view: RunView, child: ChildState, reading: _Reading) -> Iterator[str]:
     own = view.child(child.plan.run_id)
     # One that was ended before its worker wrote a line has a journal that does not say what it is.
     if own is not None and own.state.started is not None:
-        yield from _run(own, values)
+        yield from _run(own, reading)
         return
     plan, finished = child.plan, child.finished
     yield json.dumps(
@@ -171,7 +189,7 @@ def _child(view: RunView, child: ChildState, values: Values) -> Iterator[str]:
             "branch": plan.branch,
             "commit": plan.commit,
             "workflow": plan.workflow,
-            "inputs": _held(values, plan.inputs),
+            "inputs": reading.held(view, plan.inputs),
             "message": finished.error.message if finished and finished.error else "",
             "steps": [],
         }

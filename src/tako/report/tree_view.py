@@ -38,7 +38,8 @@ def _run_line(view: RunView) -> str:
 
 def _below(view: RunView, style: Style, indent: str) -> Iterator[str]:
     steps = list(view.state.steps.values())
-    messages = [note.message for note in view.state.notes]
+    messages = [warned.reason for warned in view.state.warnings]
+    messages += [note.message for note in view.state.notes]
     for position, step in enumerate(steps):
         last = position == len(steps) - 1 and not messages
         yield from _step_lines(view, step, style, indent, last=last)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tako.config.schema import Settings
 from tako.errors import MachineError, NotFoundError, TakoError, UsageError
 from tako.layout import CacheLayout, Home, encoded
 from tako.repositories import mirror, snapshots
+from tako.repositories.caveats import INCOMPLETE, LEFT_OUT
 from tako.repositories.checkouts import find_checkouts
 from tako.repositories.configs import committed_config, config_in
 from tako.repositories.discovery import Candidate, discover
@@ -23,6 +25,7 @@ from tako.repositories.known import Directory, KnownRepository
 from tako.repositories.locks import LockManager
 from tako.repositories.mirror import Registration
 from tako.repositories.reference import Reference, Repository, parse_reference
+from tako.repositories.sound_configs import SoundConfigs
 from tako.repositories.urls import checked_url, is_local, url_of, without_credentials
 from tako.system.directory_trees import tree_signature
 from tako.system.files import make_private, read_plain, write_whole
@@ -56,7 +59,8 @@ class Resolved:
 class Cache:
     """The cache of one TAKO_HOME. With `local` nothing is fetched over a network.
 
-    `on_note` is told what a person may want to know and no caller has to act on.
+    `on_note` is told what a person may want to know and no caller has to act on, `on_caveat` what the result
+    has to be read with; without it `on_note` is told that too.
     """
 
     def __init__(
@@ -67,44 +71,63 @@ class Cache:
         *,
         local: bool,
         on_note: Callable[[str], None],
+        on_caveat: Callable[[str, str, str], None] | None = None,
     ) -> None:
+        self._on_caveat = on_caveat or (lambda _kind, _repository, reason: on_note(reason))
         self._layout: CacheLayout = home.cache
         self._settings = settings
         self._locks = locks
         self._local = local
         self._on_note = on_note
         self._directory: Directory | None = None
+        self._sound: SoundConfigs | None = None
+        #: Repositories of the settings that could not be had.
+        self._missing: set[str] = set()
+
+    @property
+    def sound(self) -> SoundConfigs:
+        """The tako.yml files that are known to have no mistake."""
+        self._sound = self._sound or SoundConfigs(self._layout.sound_configs)
+        return self._sound
+
+    def leave_out(self, repository: str, reason: str) -> None:
+        """Tell that a repository that may subscribe is not looked at."""
+        self._on_caveat(LEFT_OUT, repository, reason)
 
     def known(self) -> list[KnownRepository]:
         """Give all repositories, sorted by name; those of the settings are fetched if they are missing.
 
-        One of the settings that cannot be fetched is told to `on_note`.
+        One of the settings that cannot be fetched is left out, and not tried again.
         """
         directory = self._look()
         missing = []
         for text in self._settings.repositories:
             reference = parse_reference(text)
-            if directory.find(reference.repository) is None:
+            if directory.find(reference.repository) is None and text not in self._missing:
                 missing.append(reference)
         for reference in missing:
             try:
                 self.add(reference, None)
             except TakoError as error:
-                self._on_note(f"{reference.text} of the settings is left out: {error.message}")
+                self._missing.add(reference.text)
+                reason = f"{reference.text} of the settings is left out: {error.message}"
+                self.leave_out(reference.repository.text, reason)
         return list((self._look() if missing else directory).by_key.values())
 
     def _look(self) -> Directory:
         registrations = []
         for file in mirror.registration_files(self._layout):
-            registration = mirror.read_registration(file)
+            try:
+                registration = mirror.read_registration(file)
+            except MachineError as error:
+                # One that cannot be read must not keep the others from being looked at.
+                self.leave_out("", f"a repository is left out: {error.message}")
+                continue
             if registration:
                 registrations.append((registration, self._mirror(registration.repository)))
-        self._directory = Directory(find_checkouts(self._layout, self._on_note), registrations)
+        checkouts = find_checkouts(self._layout, partial(self.leave_out, ""))
+        self._directory = Directory(checkouts, registrations)
         return self._directory
-
-    def note(self, message: str) -> None:
-        """Tell what a person may want to know."""
-        self._on_note(message)
 
     def find(self, reference: Reference) -> KnownRepository | None:
         """Look a repository up as it is now on the disk; None if it is unknown. Fetches nothing."""
@@ -253,8 +276,8 @@ class Cache:
         return resolved
 
     def _skipped(self, repository: Repository) -> Callable[[str, str], None]:
-        return lambda relative, kind: self._on_note(
-            f"{repository.text}: {relative} is a {kind} and is left out"
+        return lambda relative, kind: self._on_caveat(
+            INCOMPLETE, repository.text, f"{repository.text}: {relative} is a {kind} and is left out"
         )
 
     def read_config_bytes(self, resolved: Resolved) -> bytes:
@@ -319,7 +342,12 @@ class Cache:
         origin = without_credentials(registration.url) if registration else str(where)
         try:
             snapshots.make_commit_snapshot(
-                where, path, resolved.commit, branch=resolved.branch, origin=origin, on_note=self._on_note
+                where,
+                path,
+                resolved.commit,
+                branch=resolved.branch,
+                origin=origin,
+                on_note=partial(self._on_caveat, INCOMPLETE, repository.text),
             )
         except MachineError as error:
             if where.is_dir() and mirror.has_commit(where, resolved.commit):

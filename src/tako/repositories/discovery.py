@@ -1,10 +1,10 @@
 """Finds who subscribes to an event: reads the tako.yml of every known repository's default branch.
 
 In flow the cache and the event's source, artifact and type; out flow candidates in a fixed order. A
-file that does not name the source is not parsed: 10,000 repositories are looked through for one event.
-A tako.yml that cannot be used but names the source is a candidate with an error, so that nobody
-who meant to subscribe is left out in silence; others are told as notes. Whatever goes wrong with one
-repository stays with it.
+file that does not name the source is not parsed again once it was found to have no mistake: 10,000
+repositories are looked through for one event. A tako.yml that cannot be used but names the source is a
+candidate with an error, so that nobody who meant to subscribe is left out in silence; of others there is a
+caveat. Whatever goes wrong with one repository stays with it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tako.layout import CONFIG_NAME
 from tako.repositories.faults import own_failure
 from tako.repositories.known import KnownRepository
 from tako.repositories.reference import Repository, parse_repository
+from tako.repositories.sound_configs import SoundConfigs
 from tako.values import value
 
 _KEYWORD = b"subscriptions"
@@ -48,8 +49,12 @@ class Known(Protocol):
     def default_config_bytes(self, known: KnownRepository) -> bytes:
         """The tako.yml of the default branch."""
 
-    def note(self, message: str) -> None:
-        """Tell what a person may want to know."""
+    @property
+    def sound(self) -> SoundConfigs:
+        """The tako.yml files that are known to have no mistake."""
+
+    def leave_out(self, repository: str, reason: str) -> None:
+        """Tell that a repository that may subscribe is not looked at."""
 
 
 def subscribes(subscription: Subscription, source: Repository, artifact: str, event_type: str) -> bool:
@@ -81,10 +86,13 @@ def discover(cache: Known, source: str, artifact: str, event_type: str) -> Itera
     is no repository, `MachineError` if the cache cannot be used.
     """
     repository = parse_repository(source)
-    for known in cache.known():
-        data = _read(cache, known)
-        if data is not None and _may_subscribe(repository, data):
-            yield from _candidates(cache, known, data, repository, (artifact, event_type))
+    try:
+        for known in cache.known():
+            data = _read(cache, known)
+            if data is not None and (_may_subscribe(repository, data) or not cache.sound.holds(data)):
+                yield from _candidates(cache, known, data, repository, (artifact, event_type))
+    finally:
+        cache.sound.save()
 
 
 def _read(cache: Known, known: KnownRepository) -> bytes | None:
@@ -95,7 +103,9 @@ def _read(cache: Known, known: KnownRepository) -> bytes | None:
         return None
     except Exception as error:  # noqa: BLE001 - whatever it is, the others must not suffer
         # Whether it subscribes cannot be known.
-        cache.note(f"{known.repository.text} is left out: {own_failure(error).message}")
+        cache.leave_out(
+            known.repository.text, f"{known.repository.text} is left out: {own_failure(error).message}"
+        )
         return None
 
 
@@ -105,6 +115,7 @@ def _candidates(
     where = f"{known.repository.text}:{known.default_branch}"
     try:
         config = load_config(data, f"{where}/{CONFIG_NAME}")
+        cache.sound.add(data)
         found = [each for each in config.subscriptions if subscribes(each, source, *wanted)]
         _check_number(found)
     except Exception as error:  # noqa: BLE001 - a broken tako.yml is that repository's failure, not the fan-out's
@@ -112,7 +123,7 @@ def _candidates(
         if _names(source, data):
             yield Candidate(known.repository, known.default_branch, error=failure)
         else:
-            cache.note(f"{known.repository.text} is left out: {failure.message}")
+            cache.leave_out(known.repository.text, f"{known.repository.text} is left out: {failure.message}")
         return
     for subscription in found:
         yield Candidate(known.repository, known.default_branch, config, None, subscription)

@@ -17,7 +17,7 @@ from pathlib import Path
 from tako.errors import MachineError, NotFoundError
 from tako.layout import PACKS, TEMPORARY_PREFIX, CacheLayout
 from tako.repositories.git import fetch_git, run_git
-from tako.repositories.network import persistently
+from tako.repositories.network import persistently, told_if_slow
 from tako.repositories.reference import Repository, branch_problem, parse_repository
 from tako.repositories.urls import without_credentials
 from tako.system.files import make_private, move, read_plain, write_whole
@@ -158,8 +158,11 @@ def fetch(
     mirror, file = layout.mirror(owner, name), layout.registration(owner, name)
     wanted = Registration(repository, url, "", {}, pinned_branch)
     try:
-        registration = persistently(
-            lambda: _fetch(layout, mirror, wanted), f"fetching {repository.text}", on_note
+        what = f"fetching {repository.text}"
+        registration = told_if_slow(
+            lambda: persistently(lambda: _fetch(layout, mirror, wanted), what, on_note),
+            f"{what} from {without_credentials(url)}",
+            on_note,
         )
     except BaseException:
         if not file.exists():

@@ -30,6 +30,9 @@ _LASTING = re.compile(
     re.IGNORECASE,
 )
 
+#: After so long people want to know why nothing happens.
+SLOW_S = 1.0
+
 _T = TypeVar("_T")
 
 
@@ -40,6 +43,21 @@ class NetworkError(MachineError):
 def is_passing(said: bytes) -> bool:
     """Whether git's own words are of a network that is not there right now."""
     return bool(_PASSING.search(said)) and not _LASTING.search(said)
+
+
+def told_if_slow(
+    action: Callable[[], _T], what: str, on_note: Callable[[str], None], *, after_s: float = SLOW_S
+) -> _T:
+    """Give what `action` gives; while it takes longer than `after_s`, `on_note` hears once what goes on."""
+    from threading import Timer
+
+    timer = Timer(after_s, on_note, [f"still {what}"])
+    timer.daemon = True
+    timer.start()
+    try:
+        return action()
+    finally:
+        timer.cancel()
 
 
 def persistently(action: Callable[[], _T], what: str, on_note: Callable[[str], None]) -> _T:

@@ -11,7 +11,13 @@ from attrs import field, frozen
 
 from tako.config.schema import Artifact, Config, Input, Step, Subscription, Workflow
 from tako.engine.fan_out.deliveries import CHILDREN_MAX
-from tako.engine.fan_out.fan_out_executor import FanOutExecutor, FanOutPlan, PlannedChild, kind_of
+from tako.engine.fan_out.fan_out_executor import (
+    FanOutExecutor,
+    FanOutPlan,
+    PlannedChild,
+    StrictError,
+    kind_of,
+)
 from tako.engine.run.run_ids import RunIds
 from tako.engine.run.spec import RunSpec
 from tako.errors import (
@@ -27,6 +33,7 @@ from tako.errors import (
 )
 from tako.journal.records import EventEmitted
 from tako.repositories.cache import Resolved
+from tako.repositories.caveats import INCOMPLETE, LEFT_OUT, NESTED, NO_SUBSCRIBERS, STALE, Caveat, Caveats
 from tako.repositories.discovery import Candidate
 from tako.repositories.reference import Reference, Repository, parse_repository
 from tako.values import evolve
@@ -101,6 +108,9 @@ def _plan(parent: RunSpec, *candidates: Candidate, **changes: Any) -> FanOutPlan
     return executor.plan(parent, EventEmitted(T0, "fan", event(**changes)))
 
 
+EMITTED = EventEmitted(T0, "fan", event())
+
+
 def _only(plan: FanOutPlan) -> PlannedChild:
     [child] = plan.children
     return child
@@ -131,7 +141,7 @@ def test_a_subscriber_becomes_a_child_with_everything_pinned(parent: RunSpec) ->
     )
     plan = _plan(parent, *candidates)
     child = _only(plan)
-    assert (plan.found, plan.filtered, plan.warnings, child.error) == (1, (), (), None)
+    assert (plan.found, plan.filtered, child.error) == (1, (), None)
     assert (child.record.repository, child.record.branch, child.record.commit) == ("acme/app", "main", "beef")
     assert child.record.inputs == {"version": "1.2.3", "from": "acme/lib"}
     assert (child.record.step, child.record.workflow, child.record.at) == ("fan", "check", T0)
@@ -146,9 +156,59 @@ def test_it_asks_for_the_subscribers_of_exactly_this_event(parent: RunSpec) -> N
 
 
 def test_nobody_who_listens_is_worth_a_warning(parent: RunSpec) -> None:
-    plan = _plan(parent)
+    caveats = Caveats()
+    plan = FanOutExecutor(FakeRepositories([], {}), _ids(), caveats=caveats).plan(parent, EMITTED)
     assert (plan.found, plan.children) == (0, ())
-    assert plan.warnings == ("nobody subscribes to built of acme/lib:default",)
+    reason = "nobody subscribes to built of acme/lib:default"
+    assert caveats.new() == (Caveat(NO_SUBSCRIBERS, "", reason),)
+
+
+def _strict(kind: str, *candidates: Candidate) -> FanOutExecutor:
+    caveats = Caveats()
+    caveats.add(kind, "acme/other", "acme/other is not as it should be")
+    repositories = FakeRepositories(list(candidates), {})
+    return FanOutExecutor(repositories, _ids(), caveats=caveats, strict=True)
+
+
+@pytest.mark.parametrize("kind", [STALE, LEFT_OUT])
+def test_strictly_there_is_no_plan_while_somebody_may_have_been_missed(parent: RunSpec, kind: str) -> None:
+    executor = _strict(kind, *_candidates("acme/app", _subscription()))
+    with pytest.raises(StrictError, match=r"^--strict: acme/other is not as it should be$"):
+        executor.plan(parent, EMITTED)
+    # Also for the next event, although this was told before.
+    with pytest.raises(StrictError):
+        executor.plan(parent, evolve(EMITTED, event=event(type="released")))
+
+
+def test_strictly_somebody_has_to_listen_to_each_event(parent: RunSpec) -> None:
+    repositories = FakeRepositories([], {})
+    executor = FanOutExecutor(repositories, _ids(), strict=True)
+    with pytest.raises(StrictError, match="nobody subscribes to built"):
+        executor.plan(parent, EMITTED)
+    # To another event somebody does.
+    repositories.candidates[:] = _candidates("acme/app", _subscription())
+    assert executor.plan(parent, EMITTED).found == 1
+
+
+def test_what_was_refused_strictly_does_not_count_as_delivered(parent: RunSpec) -> None:
+    executor = _strict(STALE, *_candidates("acme/app", _subscription()))
+    with pytest.raises(StrictError):
+        executor.plan(parent, EMITTED)
+    executor._strict = False
+    assert _only(executor.plan(parent, EMITTED)).error is None
+
+
+@pytest.mark.parametrize("kind", [INCOMPLETE, NESTED])
+def test_other_warnings_are_in_nobodys_way(parent: RunSpec, kind: str) -> None:
+    assert _strict(kind, *_candidates("acme/app", _subscription())).plan(parent, EMITTED).found == 1
+
+
+def test_of_many_reasons_the_first_are_told(parent: RunSpec) -> None:
+    caveats = Caveats()
+    for number in range(9):
+        caveats.add(STALE, "", f"number {number}")
+    with pytest.raises(StrictError, match=r"number 3; and 5 more$"):
+        FanOutExecutor(FakeRepositories([], {}), _ids(), caveats=caveats, strict=True).plan(parent, EMITTED)
 
 
 def test_every_child_has_an_id_of_its_own(parent: RunSpec) -> None:
@@ -305,8 +365,11 @@ def _deep(parent: RunSpec, depth: int) -> RunSpec:
 
 @pytest.mark.parametrize(("depth", "warned"), [(5, False), (6, True), (9, True)])
 def test_depth_is_warned_about_before_it_ends(parent: RunSpec, depth: int, warned: bool) -> None:
-    plan = _plan(_deep(parent, depth), *_candidates("acme/app", _subscription()))
-    assert plan.warnings == ((f"fan-outs are nested {depth + 1} deep; 10 is the most",) if warned else ())
+    caveats = Caveats()
+    repositories = FakeRepositories(_candidates("acme/app", _subscription()), {})
+    FanOutExecutor(repositories, _ids(), caveats=caveats).plan(_deep(parent, depth), EMITTED)
+    found = [caveat.reason for caveat in caveats.new()]
+    assert found == [f"fan-outs are nested {depth + 1} deep; 10 is the most"] * warned
 
 
 def test_beyond_the_depth_nothing_is_planned(parent: RunSpec) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from tako.cli.options import check_cache
+from tako.cli.options import check_cache, check_cache_dir
 from tako.config.settings import load_settings
 from tako.layout import CacheLayout, home_from
 from tako.repositories.cache import Cache
@@ -65,6 +65,8 @@ def _open(cache_dir: str, lock_timeout: float | None, *, local: bool) -> _Opened
 @click.pass_context
 def command(context: click.Context, cache_dir: str, lock_timeout: float | None, *, local: bool) -> None:
     """Fill, show, check and clean the shared cache of repositories."""
+    if context.invoked_subcommand != "add":
+        check_cache_dir(home_from(dict(os.environ), cache_dir))
     context.obj = _open(cache_dir, lock_timeout, local=local)
 
 

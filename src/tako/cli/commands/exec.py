@@ -76,7 +76,11 @@ class ExecCommand(click.Command):
     "--output", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="What is written to stdout at the end.",
 )  # fmt: skip
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings unless something fails.")
+@click.option(
+    "--strict/--no-strict", default=None,
+    help="Fail a fan-out with a stale source, a repository left out, or no subscriber.",
+)  # fmt: skip
 @click.option("--keep", is_flag=True, help="Keep the workspaces of runs that succeeded.")
 @click.option(
     "--resume", metavar="RUN_ID", help="Take up a run that broke off or failed, after its last step."
@@ -113,6 +117,7 @@ def command(context: click.Context, /, workflow: str | None, **options: Any) -> 
         output=options["output"],
         quiet=options["quiet"],
         keep=options["keep"],
+        strict=options["strict"],
         resume=options["resume"] or "",
         failed_only=options["failed_only"],
         explain=options["explain"],

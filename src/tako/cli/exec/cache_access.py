@@ -11,6 +11,7 @@ from tako.cli.stderr_notes import Notes
 from tako.config.schema import Config, Settings
 from tako.errors import MachineError
 from tako.layout import CONFIG_NAME, Home
+from tako.repositories.caveats import STALE, Caveats
 
 if TYPE_CHECKING:
     from tako.repositories.cache import Cache, Resolved
@@ -22,9 +23,17 @@ class LazyCache:
     """What planning and `--repo` need of the cache; may be used from any thread."""
 
     def __init__(
-        self, home: Home, settings: Settings, notes: Notes, *, local: bool, lock_timeout_s: float
+        self,
+        home: Home,
+        settings: Settings,
+        notes: Notes,
+        *,
+        local: bool,
+        lock_timeout_s: float,
+        caveats: Caveats,
     ) -> None:
-        """With `local` nothing is fetched."""
+        """With `local` nothing is fetched. `caveats` gets what the results have to be read with."""
+        self._caveats = caveats
         self._home = home
         self._settings = settings
         self._notes = notes
@@ -84,8 +93,16 @@ class LazyCache:
         from tako.repositories.locks import LockManager
 
         locks = LockManager(self._home.cache, self._lock_timeout_s, self._notes.say)
-        cache = Cache(self._home, self._settings, locks, local=self._local, on_note=self._notes.say)
+        cache = Cache(
+            self._home,
+            self._settings,
+            locks,
+            local=self._local,
+            on_note=self._notes.say,
+            on_caveat=self._caveats.add,
+        )
         for repository, error in [] if self._local else cache.sync():
             if error is not None:
-                self._notes.say(f"{repository.text} cannot be fetched, its last known state is used: {error}")
+                reason = f"{repository.text} cannot be fetched, its last known state is used: {error}"
+                self._caveats.add(STALE, repository.text, reason)
         return cache

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tako.cli.exec.cache_access import LazyCache
 from tako.cli.exec.request import Request
-from tako.cli.options import open_home
+from tako.cli.options import check_cache_dir, open_home
 from tako.cli.stderr_notes import Notes
 from tako.config.schema import Resources, Settings, Workflow
 from tako.engine.root.open_files import jobs_within, too_few
@@ -20,8 +20,9 @@ from tako.engine.run.run_directory import machine_limits, whole_machine
 from tako.engine.run.run_ids import RunIds
 from tako.engine.run.secrets import SecretKeeper, read_grants
 from tako.engine.run.spec import RunSpec
-from tako.errors import UsageError
+from tako.errors import MachineError, UsageError
 from tako.layout import Home
+from tako.repositories.caveats import STALE, Caveats
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import AUTO, PROCESS, Limits, Mount
@@ -49,27 +50,42 @@ class ExecContext:
     passed_on: Mapping[str, str]
     jobs: int
     secrets: SecretKeeper
+    #: What the cache and planning come upon: warnings.
+    caveats: Caveats
+
+    @property
+    def strict(self) -> bool:
+        """Whether some kinds of warnings fail a fan-out."""
+        return self.settings.strict if self.request.strict is None else self.request.strict
 
 
 def make_context(request: Request, take: Callable[[Iterable[str]], Mapping[str, str]]) -> ExecContext:
     """Read the settings and prepare the rest; `take` gives the values of secrets, as `SecretKeeper` wants."""
     environment = user_environment()
+    check_cache_dir(request.home)
     home, settings = open_home(request.home)
     # Before anything else is started, which would inherit them.
     secrets = SecretKeeper(read_grants(settings, request.grants), take)
     notes = Notes(quiet=request.quiet)
+    caveats = Caveats()
     return ExecContext(
         request=request,
         home=home,
         settings=settings,
         notes=notes,
         cache=LazyCache(
-            home, settings, notes, local=request.local, lock_timeout_s=_lock_timeout_s(request, settings)
+            home,
+            settings,
+            notes,
+            local=request.local,
+            lock_timeout_s=_lock_timeout_s(request, settings),
+            caveats=caveats,
         ),
         run_ids=RunIds(lambda: os.urandom(4).hex()),
         passed_on=scrubbed(environment, settings.environment),
         jobs=jobs_within(_jobs(request, settings)),
         secrets=secrets,
+        caveats=caveats,
     )
 
 
@@ -82,6 +98,16 @@ def tell_jobs(context: ExecContext) -> None:
     wanted = _jobs(context.request, context.settings)
     if context.jobs < wanted:
         context.notes.say(too_few(wanted, context.jobs))
+
+
+def check_root_is_current(context: ExecContext, source: RootSource) -> None:
+    """Raise `MachineError` where it is to be strict and what `--repo` names cannot be fetched."""
+    if source.in_place or not context.strict:
+        return
+    for caveat in context.caveats.all():
+        if caveat.kind == STALE and caveat.repository == source.repository:
+            message = f"--strict: {caveat.reason}"
+            raise MachineError(message, hint="--no-strict uses it as it is")
 
 
 def check_secrets(context: ExecContext, source: RootSource) -> None:
@@ -114,6 +140,7 @@ def root_spec(context: ExecContext, source: RootSource, isolation: Isolation) ->
         in_place=source.in_place,
         keep=context.request.keep,
         isolation_asked=context.request.isolation,
+        strict=context.strict,
         tracked_changes=source.tracked_changes,
         git_identity=("", "") if source.in_place else context.cache.git_identity(),
         mounts=()
@@ -193,6 +220,8 @@ def planner(context: ExecContext, deliveries: Deliveries | None = None) -> FanOu
         secrets=context.secrets.for_repository,
         judge=partial(Judge, context.settings.filter_time),
         deliveries=deliveries,
+        caveats=context.caveats,
+        strict=context.strict,
     )
 
 

@@ -29,6 +29,8 @@ class Request:
     output: str = "text"
     quiet: bool = False
     keep: bool = False
+    #: Whether some kinds of warnings fail a fan-out; None leaves it to the settings.
+    strict: bool | None = None
     #: The run that is to be taken up again, with what follows.
     resume: str = ""
     failed_only: bool = False

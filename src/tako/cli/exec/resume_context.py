@@ -55,7 +55,8 @@ def make_again(context: ExecContext, paths: RunDirectory, state: RunState) -> Re
         raise UsageError(message, hint=hint)
     # As it was asked for at the beginning: a workspace made at another level could not be gone on with.
     asked = context.request.isolation or started.isolation_asked
-    context = evolve(context, request=evolve(context.request, isolation=asked))
+    strict = started.strict if context.request.strict is None else context.request.strict
+    context = evolve(context, request=evolve(context.request, isolation=asked, strict=strict))
     isolation = choose_isolation(context, source)
     spec = root_spec(context, source, isolation)
     spec = evolve(

@@ -120,7 +120,7 @@ def resume(ready: Ready, post: WardenLink, cell: ForkedCell) -> int:
         # Before anything goes on, also to take them out of what others inherit.
         context.secrets.for_run(again.spec)
         return run_tree(
-            context,
+            again.context,
             post,
             again.spec,
             again.isolation,

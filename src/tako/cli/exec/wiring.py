@@ -44,6 +44,7 @@ def execute(request: Request, post: WardenLink, cell: ForkedCell) -> int:
     """
     context = made.make_context(request, partial(withhold, spare=(SSH_AGENT,)))
     source = find_source(request, context.cache)
+    made.check_root_is_current(context, source)
     made.check_secrets(context, source)
     isolation = made.choose_isolation(context, source)
     sweep(context.home, context.settings, context.notes.say)
@@ -106,6 +107,7 @@ def run_tree(
         observers=_observers(context.request),
         capacity=amounts(whole_machine(context.home.path)),
         resumption=resumption,
+        caveats=context.caveats,
     )
     result = driver.run((segment, runner.adopt(segment, cell)) if cell and segment else None)
     # What is left is to read and to print, as `tako status` does it.
@@ -118,7 +120,9 @@ def run_tree(
 
 def _observers(request: Request) -> list[Observer]:
     if request.quiet or request.output == "json":
-        return []
+        from tako.report.only_warnings import OnlyWarnings
+
+        return [OnlyWarnings(sys.stderr)]
     from tako.report.live import LiveText
 
     return [LiveText(sys.stderr)]

@@ -46,6 +46,7 @@ from tako.journal.records import (
 from tako.journal.stored import Values
 from tako.layout import CONFIG_NAME
 from tako.repositories.cache import Resolved
+from tako.repositories.caveats import NESTED, NO_SUBSCRIBERS, STRICT, Caveats
 from tako.repositories.discovery import Candidate
 from tako.repositories.faults import own_failure
 from tako.repositories.reference import Reference, Repository, parse_repository
@@ -54,7 +55,13 @@ from tako.values import evolve, value
 
 DEPTH_MAX = 10
 DEPTH_WARNING = 7
+#: So many reasons say enough.
+_TOLD_MAX = 5
 T = TypeVar("T")
+
+
+class StrictError(TakoError):
+    """What was asked for cannot be tested as strictly as it was asked for."""
 
 
 class Repositories(Protocol):
@@ -93,7 +100,6 @@ class FanOutPlan:
     found: int
     children: tuple[PlannedChild, ...]
     filtered: tuple[SubscriptionFiltered, ...]
-    warnings: tuple[str, ...] = ()
     #: Only the children of an earlier plan that have not ended.
     again: bool = False
     #: Of these, those that nobody wants to run any more.
@@ -103,7 +109,7 @@ class FanOutPlan:
 class FanOutExecutor:
     """Plans the fan-outs of one execution tree."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that planning asks
         self,
         repositories: Repositories,
         run_ids: RunIds,
@@ -113,12 +119,15 @@ class FanOutExecutor:
         judge: Callable[[], Judge] = Judge,
         clock: Callable[[], float] = time.time,
         deliveries: Deliveries | None = None,
+        caveats: Caveats | None = None,
+        strict: bool = False,
     ) -> None:
         """`mounts` says what a run sees beyond its workspace; raises `TakoError` for what is not granted.
 
         `secrets` raises it for a secret that the run may or can not have; what it gives is not looked at.
         `judge` makes what evaluates the filters of one plan. `deliveries` holds what a tree that is taken up
-        again has planned before.
+        again has planned before, `caveats` what its results have to be read with. With `strict` there is no
+        plan while one of these says that somebody was missed.
         """
         self._repositories = repositories
         self._mounts = mounts
@@ -127,6 +136,8 @@ class FanOutExecutor:
         self._clock = clock
         self._deliveries = deliveries or Deliveries()
         self._make_judge = judge
+        self._caveats = caveats or Caveats()
+        self._strict = strict
 
     def new_judge(self) -> Judge:
         """What evaluates filters for one plan, and can stop it."""
@@ -140,18 +151,22 @@ class FanOutExecutor:
         """
         judge = judge or self._make_judge()
         try:
-            warnings = self._check_depth(parent)
-            return self._plan(parent, emitted, _heard(parent, emitted, judge), warnings)
+            self._check_depth(parent)
+            return self._plan(parent, emitted, _heard(parent, emitted, judge))
         finally:
             judge.close()
 
-    def _plan(self, parent: RunSpec, emitted: EventEmitted, heard: _Heard, warnings: list[str]) -> FanOutPlan:
+    def _plan(self, parent: RunSpec, emitted: EventEmitted, heard: _Heard) -> FanOutPlan:
         event = heard.event
         children: list[PlannedChild] = []
         filtered: list[SubscriptionFiltered] = []
-        found = 0
-        for candidate in self._repositories.discover(event.source, event.artifact, event.type):
-            found += 1
+        found = self._discovered(heard)
+        nobody = "" if found else f"nobody subscribes to {event.type} of {event.source}:{event.artifact}"
+        if nobody:
+            self._caveats.add(NO_SUBSCRIBERS, "", nobody)
+        # Before any of them counts as delivered.
+        self._check_caveats(nobody)
+        for candidate in found:
             record = self._record(emitted.step, candidate, self._run_ids.new())
             try:
                 outcome = self._consider(parent, heard, candidate, record)
@@ -162,10 +177,8 @@ class FanOutExecutor:
                 children.append(outcome)
             else:
                 filtered.append(outcome)
-        if not found:
-            warnings.append(f"nobody subscribes to {event.type} of {event.source}:{event.artifact}")
         self._deliveries.count(len(children))
-        return FanOutPlan(found, tuple(children), tuple(filtered), tuple(warnings))
+        return FanOutPlan(len(found), tuple(children), tuple(filtered))
 
     def plan_again(self, parent: RunSpec, fan_out: FanOutState, judge: Judge | None = None) -> FanOutPlan:
         """Give the children of an earlier plan that have not ended, at the commits they were pinned to.
@@ -188,8 +201,8 @@ class FanOutExecutor:
         # Those that are pinned need nothing of the event: their inputs are recorded.
         if any(not plan.commit for plan in left):
             heard = _heard(parent, fan_out.emitted, judge)
-            event = heard.event
-            found = list(self._repositories.discover(event.source, event.artifact, event.type))
+            found = self._discovered(heard)
+            self._check_caveats()
         children: list[PlannedChild] = []
         gone: list[ChildPlanned] = []
         for plan in left:
@@ -233,14 +246,31 @@ class FanOutExecutor:
             children += [outcome] if isinstance(outcome, PlannedChild) else []
         return children
 
-    def _check_depth(self, parent: RunSpec) -> list[str]:
+    def _discovered(self, heard: _Heard) -> list[Candidate]:
+        event = heard.event
+        found = []
+        for candidate in self._repositories.discover(event.source, event.artifact, event.type):
+            heard.judge.check()
+            found.append(candidate)
+        return found
+
+    def _check_caveats(self, nobody: str = "") -> None:
+        """Raise `StrictError` if it is wanted and somebody may have been missed, or there is `nobody`."""
+        found = [nobody] if nobody else []
+        found += [caveat.reason for caveat in self._caveats.all() if caveat.kind in STRICT]
+        if self._strict and found:
+            more = f"; and {len(found) - _TOLD_MAX} more" if len(found) > _TOLD_MAX else ""
+            message = f"--strict: {'; '.join(found[:_TOLD_MAX])}{more}"
+            raise StrictError(message, hint="--no-strict runs those that there are")
+
+    def _check_depth(self, parent: RunSpec) -> None:
         depth = parent.depth + 1
         if depth > DEPTH_MAX:
             message = f"fan-outs are nested deeper than {DEPTH_MAX}"
             raise UsageError(message)
-        return (
-            [f"fan-outs are nested {depth} deep; {DEPTH_MAX} is the most"] if depth >= DEPTH_WARNING else []
-        )
+        if depth >= DEPTH_WARNING:
+            reason = f"fan-outs are nested {depth} deep; {DEPTH_MAX} is the most"
+            self._caveats.add(NESTED, parent.repository, reason)
 
     def _consider(
         self,

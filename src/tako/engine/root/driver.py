@@ -49,6 +49,7 @@ from tako.journal.records import (
     WorkerDied,
 )
 from tako.journal.stored import StoredValueError
+from tako.repositories.caveats import Caveats
 from tako.system.faults import fault_of, words_of
 from tako.system.removal import remove_tree
 from tako.system.signals import STOPPING, SignalPipe, name_of
@@ -92,6 +93,7 @@ class Driver:
         observers: Sequence[Observer] = (),
         capacity: Amounts = BOUNDLESS,
         resumption: Resumption | None = None,
+        caveats: Caveats | None = None,
     ) -> None:
         """`planner` and `factory` are called at the first fan-out."""
         self._root = root
@@ -111,6 +113,7 @@ class Driver:
             observers=observers,
             post=self._post,
             on_error=self._not_planned,
+            caveats=caveats or Caveats(),
         )
         self._running: dict[str, Segment] = {}
         #: Why runs ended whose own journals cannot say it.
@@ -138,6 +141,7 @@ class Driver:
         if first is not None:
             self._journals.hand_over(self._root.paths)
             self._watch(*first)
+        self._warn()
         while self._result is None:
             self._wait()
             for stimulus in self._stimuli():
@@ -147,6 +151,13 @@ class Driver:
                 observer.turn()
         self._planning.close(at_once=self._result.at_once)
         return self._result
+
+    def _warn(self) -> None:
+        """Of what was found before the run had a journal."""
+        try:
+            self._planning.warn(self._root)
+        except WriteFailedError as error:
+            self._machine_fault(error)
 
     def _sync(self) -> None:
         try:

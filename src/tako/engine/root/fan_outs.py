@@ -36,6 +36,7 @@ from tako.journal.records import (
     FanOutPlanned,
     Noted,
     StepFinished,
+    Warned,
 )
 from tako.system.faults import fault_of
 from tako.values import value
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from tako.engine.fan_out.fan_out_executor import FanOutExecutor, FanOutPlan, PlannedChild
     from tako.engine.fan_out.judge import Judge
     from tako.engine.root.observer import Observer
+    from tako.repositories.caveats import Caveats
 
 PostToLoop = Callable[[Callable[[], h.Stimulus | None]], None]
 
@@ -73,7 +75,7 @@ class PendingFanOut:
 class Planning:
     """All fan-outs of one tree, as far as they are the root's work."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a tree's fan-outs are wired to
         self,
         tree: Tree,
         resumer: Resumer,
@@ -83,8 +85,13 @@ class Planning:
         observers: Sequence[Observer],
         post: PostToLoop,
         on_error: Callable[[BaseException], None],
+        caveats: Caveats,
     ) -> None:
-        """`planner`, `factory` are called at the first fan-out; `on_error` hears of bugs and full disks."""
+        """`planner`, `factory` are called at the first fan-out; `on_error` hears of bugs and full disks.
+
+        `caveats` are what planning and its cache come upon.
+        """
+        self._caveats = caveats
         self._tree = tree
         self._taking_up = resumer
         self._make_planner = planner
@@ -132,6 +139,14 @@ class Planning:
             if run_id == order.run_id:
                 judge.stop()
 
+    def warn(self, spec: RunSpec, step: str = "") -> None:
+        """Record and show what the results have to be read with, as far as it is new; raises as recording."""
+        for caveat in self._caveats.new():
+            for observer in self._observers:
+                observer.warned(spec, step, caveat)
+            warned = Warned(time.time(), caveat.kind, caveat.reason, caveat.repository, step)
+            self._tree.record(spec.run_id, warned)
+
     def close(self, *, at_once: bool) -> None:
         """Stop planning; waits for what is under way unless it is to end `at_once`."""
         if self._thread:
@@ -176,6 +191,7 @@ class Planning:
             return self._not_planned(spec, step, reached, error)
         plan = done.result()
         try:
+            self.warn(spec, step)
             self._record_plan(spec, reached, plan)
         except WriteFailedError as failed:
             return self._not_planned(spec, step, reached, failed)
@@ -200,6 +216,8 @@ class Planning:
     ) -> h.Stimulus:
         from tako.engine.fan_out.judge import PlanningStoppedError
 
+        with suppress(WriteFailedError):
+            self.warn(spec, step)
         if isinstance(error, PlanningStoppedError):
             return h.FanOutFailed(spec.run_id, step, closed=reached.closed, stopped=True)
         self._on_error(error)
@@ -220,8 +238,6 @@ class Planning:
             # Planned once before, up to somewhere: the event stands for the beginning of this plan.
             self._tree.record(spec.run_id, reached.emitted)
             fan_out.children.clear()
-        for warning in plan.warnings:
-            self._tree.record(spec.run_id, Noted(now, warning, step))
         for filtered in plan.filtered:
             self._tree.record(spec.run_id, filtered)
         for child in plan.children:

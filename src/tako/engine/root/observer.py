@@ -8,6 +8,7 @@ from tako.engine.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from tako.engine.fan_out.fan_out_executor import FanOutPlan
+    from tako.repositories.caveats import Caveat
 
 
 class Observer(Protocol):
@@ -24,6 +25,9 @@ class Observer(Protocol):
 
     def planned(self, spec: RunSpec, step: str, plan: FanOutPlan) -> None:
         """The children of a fan-out are known."""
+
+    def warned(self, spec: RunSpec, step: str, caveat: Caveat) -> None:
+        """The results have to be read with this, found at that fan-out, or with an empty `step` before."""
 
     def worker_lost(self, spec: RunSpec, message: str) -> None:
         """A worker died and is proven dead."""

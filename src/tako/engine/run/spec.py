@@ -56,6 +56,8 @@ class RunSpec:
     keep: bool = False
     #: Of a root run: the isolation level that was asked for on the command line.
     isolation_asked: str = ""
+    #: Of a root run: a warning of some kinds fails its fan-outs.
+    strict: bool = False
     parent_run_id: str = ""
     parent_step: str = ""
     event: EventValue | None = None

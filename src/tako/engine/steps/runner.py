@@ -142,6 +142,7 @@ class Runner:
             in_place=spec.in_place,
             keep=spec.keep,
             isolation_asked=spec.isolation_asked,
+            strict=spec.strict,
         )
 
     def _step(self, step: Step) -> SegmentEnd | None:
