@@ -480,6 +480,11 @@ class Home:
         return self.path / "index" / "kept"
 
     @cached_property
+    def veils(self) -> Path:
+        """An empty directory, on which each worker mounts what only it and its steps see."""
+        return self.path / "index" / "veils"
+
+    @cached_property
     def trash(self) -> Path:
         """What was removed and is still being emptied."""
         return self.path / "trash"

@@ -56,4 +56,4 @@ def isolation_by(
     if level == PROCESS:
         return Isolation()
     machine = machine_view(environment, user_homes(environment), hidden)
-    return levels.isolation_of(level, found, find(ENVIRONMENT), machine)
+    return levels.isolation_of(level, found, find(ENVIRONMENT), machine, "")

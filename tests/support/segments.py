@@ -56,7 +56,12 @@ def run_spec(directory: Path, *steps: Step | str, number: int = 1, **changes: An
         environment=ENVIRONMENT,
         limits=Limits(),
     )
-    return evolve(spec, **changes)
+    spec = evolve(spec, **changes)
+    if spec.isolation.machine is None:
+        return spec
+    veils = directory / "veils"
+    veils.mkdir(exist_ok=True)
+    return evolve(spec, isolation=evolve(spec.isolation, veils=str(veils)))
 
 
 @frozen

@@ -21,6 +21,8 @@ class Isolation:
     overlays: bool = False
     #: The program behind level `namespace`.
     bubblewrap: str = ""
+    #: An empty directory, in which each worker hangs up overlays of what its steps see of the machine.
+    veils: str = ""
     #: What steps see of the machine, at the levels that hide the rest.
     machine: MachineView | None = None
     #: Of level `landlock`: whether steps have mounts of their own, on which nothing outside can be changed,

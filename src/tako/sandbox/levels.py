@@ -60,16 +60,20 @@ def choose(asked: str, home: Home, environment: Mapping[str, str]) -> Isolation:
     bubblewrap = find(environment)
     findings = remembered(home, bubblewrap, environment)
     machine = machine_view(environment, user_homes(environment), (home.path, home.cache.path))
-    return isolation_of(_level(asked, findings), findings, bubblewrap, machine)
+    home.veils.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return isolation_of(_level(asked, findings), findings, bubblewrap, machine, str(home.veils))
 
 
-def isolation_of(level: str, findings: ProbeResults, bubblewrap: str, machine: MachineView) -> Isolation:
-    """A level above `process` with what it needs of this machine."""
+def isolation_of(
+    level: str, findings: ProbeResults, bubblewrap: str, machine: MachineView, veils: str
+) -> Isolation:
+    """A level above `process` with what it needs of this machine; `veils` is an empty directory."""
     seen = machine if level == NAMESPACE else machine.without_closed()
     return Isolation(
         level=level,
         overlays=not findings.overlay,
         bubblewrap=bubblewrap,
+        veils=veils,
         machine=seen,
         read_only=level == LANDLOCK and not findings.read_only,
         own_processes=level == LANDLOCK and not findings.own_processes,

@@ -18,7 +18,7 @@ from tako.system.libc import allow_dumps, check, forbid_dumps
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWIPC = 0x08000000
 _CLONE_NEWUSER = 0x10000000
-_MS_NOSUID, _MS_NODEV = 2, 4
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
 _MS_REC, _MS_SLAVE = 0x4000, 0x80000
 _MNT_DETACH = 2
 #: Generous: an inode of a tmpfs with its name takes about a KiB.
@@ -62,6 +62,12 @@ def enter_own_namespaces() -> None:
     _mount(None, "/", None, _MS_REC | _MS_SLAVE, None)
 
 
+def enter_own_mounts() -> None:
+    """Move the calling process, which is root, into a mount namespace: what it mounts is its own."""
+    check(_libc.unshare(_CLONE_NEWNS))
+    _mount(None, "/", None, _MS_REC | _MS_SLAVE, None)
+
+
 def why_forbidden(error: OSError) -> str:
     """Why `enter_own_namespaces` failed, and what to do about it (user_namespaces(7))."""
     for switch, wanted, remedy in _SWITCHES:
@@ -87,6 +93,16 @@ def mount_overlay(lower: Path, upper: Path, inner: Path, target: Path) -> None:
             stack.callback(os.close, descriptor)
             options.append(f"{name}=/proc/self/fd/{descriptor}")
         _mount("overlay", str(target), "overlay", _MS_NOSUID | _MS_NODEV, ",".join(options))
+
+
+def mount_veil(lower: int, empty: int, target: int) -> None:
+    """Show the directory `lower` read-only at `target`; all are descriptors, `empty` is any empty directory.
+
+    An overlay without a directory for changes needs two below it.
+    """
+    options = f"userxattr,lowerdir=/proc/self/fd/{lower}:/proc/self/fd/{empty}"
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    _mount("overlay", f"/proc/self/fd/{target}", "overlay", flags, options)
 
 
 def mount_memory(target: Path, size: int) -> None:

@@ -34,8 +34,11 @@ if libc.inotify_add_watch(libc.inotify_init(), os.path.dirname(os.environ['KEY']
 """
 _FLOCK = r"""
 import fcntl
-fcntl.flock(os.open(os.environ['SHOWN'], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-print('got', 'through')
+try:
+    fcntl.flock(os.open(os.environ['LOCKED'], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    # Where it meets the lock of others, they would meet its own.
+    print('got', 'through')
 """
 
 

@@ -136,23 +136,23 @@ class Judge:
         source.mkdir(exist_ok=True)
         (source / "tracked").write_text(CANARY)
         spec = run_spec(self.directory, step, number=number, isolation=self._with_tools())
-        shown = (str(self.tool.parent), str(self.directory / "shown"))
+        shown = str(self.directory / "shown")
         return evolve(
             spec,
             environment=self.environment or spec.environment,
             limits=machine_limits(self.directory, _JOBS),
-            mounts=tuple(Mount(path, path) for path in shown),
+            mounts=(Mount(shown, shown),),
         )
 
     def _with_tools(self) -> Isolation:
-        """The level, with the tools of the attacked user's home."""
+        """The level, with the tools of the attacked user's home and another."""
         machine = self.isolation.machine
         if machine is None:
             return self.isolation
         view = machine_view({}, (self.directory / "home",), ())
         view = view if self.isolation.level == NAMESPACE else view.without_closed()
-        seen = evolve(machine, tools=(*machine.tools, *view.tools), closed=view.closed)
-        return evolve(self.isolation, machine=seen)
+        tools = (*machine.tools, *view.tools, str(self.tool.parent))
+        return evolve(self.isolation, machine=evolve(machine, tools=tools, closed=view.closed))
 
     def _shot(self, scene: Range) -> Shot:
         quiet = self._spec(2, Step(id="step", run=_QUIET, secrets=("TOKEN",), produces=output("out")))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import re
 import signal
@@ -21,6 +22,10 @@ from attrs import frozen
 
 from tako.layout import DEV_SHM
 
+#: A file beside the tool that only root may read.
+CLOSED = "closed"
+#: A file beside the one that is shown, which a program outside has locked.
+LOCKED = "locked"
 CANARY = "canary-5d1f0c"
 _libc = ctypes.CDLL(None, use_errno=True)
 _MESSAGE_MAX = 64
@@ -42,9 +47,10 @@ class _QueueAttributes(ctypes.Structure):
 
 @frozen
 class Sockets:
-    """Who listens outside: at a path, at an abstract name, on the loopback, for datagrams."""
+    """Who listens outside: at two paths, at an abstract name, on the loopback, for datagrams."""
 
     pathname: socket.socket
+    shown: socket.socket
     abstract: socket.socket
     loopback: socket.socket
     datagram: socket.socket
@@ -64,6 +70,8 @@ class Range:
     tool: Path
     #: Its keyboard and screen, and the side that programs read and write.
     terminal: tuple[int, int]
+    #: Where whoever reads the pipe hears of it.
+    heard: int
 
     @property
     def mark(self) -> str:
@@ -107,6 +115,11 @@ class Range:
         return self.directory / "tako"
 
     @property
+    def pipe(self) -> Path:
+        """A FIFO beside it, which a program outside reads."""
+        return self.shown.parent / "pipe"
+
+    @property
     def checkout(self) -> Path:
         """A repository that was put into the cache by hand."""
         return self.home_of_tako / "cache" / "repos" / "acme" / "dep" / "main"
@@ -140,6 +153,10 @@ class Range:
             "PLANTED": str(self.planted),
             "VICTIM": str(self.victim.pid),
             "SOCKET": str(self.sockets.pathname.getsockname()),
+            "SHOWN_SOCKET": str(self.sockets.shown.getsockname()),
+            "PIPE": str(self.pipe),
+            "LOCKED": str(self.pipe.with_name(LOCKED)),
+            "CLOSED": str(self.tool.parent / CLOSED),
             "ABSTRACT": self.sockets.abstract.getsockname()[1:].decode(),
             "PORT": str(self.sockets.loopback.getsockname()[1]),
             "DATAGRAMS": str(self.sockets.datagram.getsockname()[1]),
@@ -162,6 +179,13 @@ def targets(directory: Path, tool: Path) -> Iterator[Range]:
         for end in terminal:
             stack.callback(os.close, end)
             os.set_blocking(end, False)
+        shown = directory / "shown"
+        shown.mkdir()
+        os.mkfifo(shown / "pipe")
+        heard = os.open(shown / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(os.close, heard)
+        locked = stack.enter_context((shown / LOCKED).open("w"))
+        fcntl.flock(locked, fcntl.LOCK_EX)
         scene = Range(
             directory,
             stack.enter_context(_victim(directory)),
@@ -171,6 +195,7 @@ def targets(directory: Path, tool: Path) -> Iterator[Range]:
             stack.enter_context(_queue()),
             tool,
             terminal,
+            heard,
         )
         for path in scene.files:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -197,6 +222,7 @@ def _sockets(directory: Path) -> Iterator[Sockets]:
         made = {}
         for name, family, kind, address in (
             ("pathname", socket.AF_UNIX, socket.SOCK_STREAM, str(directory / "s")),
+            ("shown", socket.AF_UNIX, socket.SOCK_STREAM, str(directory / "shown" / "s")),
             ("abstract", socket.AF_UNIX, socket.SOCK_STREAM, f"\0{directory}"),
             ("loopback", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
             ("datagram", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
@@ -281,4 +307,8 @@ def set_user_id_tool(directory: Path, owner: int) -> Path:
     with contextlib.suppress(PermissionError):
         os.chown(tool, owner, owner)
     tool.chmod(0o755 | stat.S_ISUID)
+    closed = tool.parent / CLOSED
+    closed.write_text(CANARY)
+    # Its owner could read it; only root's steps are root.
+    closed.chmod(0o600 if os.geteuid() == 0 else 0)
     return tool

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tako.config.schema import Resources, Step, Workflow
 from tako.errors import MachineError
-from tako.layout import RunDirectory
+from tako.layout import ETC, RunDirectory
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import NAMESPACE, Limits, Mount
+from tako.system.veils import Veils
 from tako.values import field, value
 
 if TYPE_CHECKING:
@@ -89,9 +90,24 @@ class RunSpec:
         return needed and not self.in_place
 
     @property
+    def veils(self) -> Veils:
+        """The directories of the machine that its steps see behind overlays."""
+        machine = self.isolation.machine
+        if machine is None or self.isolation.level != NAMESPACE:
+            return Veils()
+        shown = (*machine.system, *machine.etc, *machine.tools, *machine.authorities)
+        granted = (mount.source for mount in self.mounts if not mount.writable)
+        return Veils(self.isolation.veils, _directories(shown), _directories(granted), (str(ETC),))
+
+    @property
     def depth(self) -> int:
         """0 for the root run."""
         return len(self.ancestors)
+
+
+def _directories(paths: Iterable[str]) -> tuple[str, ...]:
+    """Those that are directories, without links on the way: in an overlay these would lead elsewhere."""
+    return tuple(os.path.realpath(path) for path in paths if Path(path).is_dir())
 
 
 @value

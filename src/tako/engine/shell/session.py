@@ -31,10 +31,10 @@ from tako.journal.fold import RunState
 from tako.journal.stored import StoredValueError, Values
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Breach, Watchdog
-from tako.system.namespaces import enter_own_namespaces
 from tako.system.processes import collect_orphans, end_descendants
 from tako.system.relay import Relay
 from tako.system.signals import STOPPING, SignalPipe
+from tako.system.veils import Hung, enter_veiled
 
 _SIGNAL_BASE = 128
 #: Twice in a row so long without anything to pass on: the end of a program whose pipe somebody else has.
@@ -70,9 +70,9 @@ class ShellSession:
 
         Raises `TakoError` naming the limit if it passed one.
         """
-        self._enter()
+        veiled = self._enter()
         try:
-            self._sandbox = StepSandbox(Segment(self._spec, 0, 1, self._temporary))
+            self._sandbox = StepSandbox(Segment(self._spec, 0, 1, self._temporary), veiled)
             self._signals = SignalPipe((*STOPPING, signal.SIGWINCH, signal.SIGCONT))
             started = self._sandbox.run(
                 command,
@@ -91,14 +91,14 @@ class ShellSession:
         finally:
             workspace.unmount(self._spec)
 
-    def _enter(self) -> None:
+    def _enter(self) -> Hung:
         try:
-            if self._spec.in_namespaces:
-                enter_own_namespaces()
+            veiled = enter_veiled(self._spec.veils) if self._spec.in_namespaces else Hung()
             workspace.mount(self._spec)
         except OSError as error:
             message = f"the workspace of {self._spec.run_id} cannot be entered: {error}"
             raise SandboxFailedError(message, hint="`tako doctor` shows what works here") from error
+        return veiled
 
     def _environment(self) -> dict[str, str]:
         """What the step had; of its and the workflow's `env`, what the journal still tells."""

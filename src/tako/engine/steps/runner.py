@@ -50,6 +50,7 @@ from tako.journal.stored import Values
 from tako.sandbox.started import SandboxFailedError
 from tako.system.files import size_of
 from tako.system.identity import own_identity
+from tako.system.veils import Hung
 from tako.values import evolve
 from tako.version import VERSION
 
@@ -65,14 +66,19 @@ class Runner:
         clock: Callable[[], float] = time.time,
         on_step: Callable[[str], None] = lambda _step: None,
         problem: str = "",
+        veiled: Hung | None = None,
     ) -> None:
-        """`problem` is why the worker cannot keep what the segment promises: its run fails with it."""
+        """`problem` is why the worker cannot keep what the segment promises: its run fails with it.
+
+        `veiled` says where the worker has overlays of directories of the machine.
+        """
         self._segment = segment
         self._spec: RunSpec = segment.run
         self._orders = orders
         self._clock = clock
         self._on_step = on_step
         self._problem = problem
+        self._veiled = veiled or Hung()
         self._scrubber = Scrubber(segment.secrets.hidden)
         self._state = RunState()
         self._values = Values(segment.run.paths)
@@ -100,7 +106,7 @@ class Runner:
         workspace.prepare(self._spec, self._state)
         if self._state.rebuilds:
             self._record(WorkspaceRebuilt(self._clock()))
-        self._sandbox = StepSandbox(self._segment)
+        self._sandbox = StepSandbox(self._segment, self._veiled)
         self._record(SandboxEntered(self._clock(), self._spec.isolation.level, self._sandbox.enforced()))
         self._base = base_environment(self._spec, self._sandbox.seen, self._sandbox.temporary)
         for step in self._spec.workflow.steps:

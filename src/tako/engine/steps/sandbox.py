@@ -20,6 +20,7 @@ from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watched, cpus_for
 from tako.system.cgroups import NO_GROUPS, Groups, make_groups, remove
+from tako.system.veils import Hung, behind
 
 _SHELL = ("/bin/sh", "-e")
 #: Tasks of the sandbox itself, and so many that the watchdog sees a bomb before it meets the wall.
@@ -29,9 +30,11 @@ _ROOM = 64
 class StepSandbox:
     """Starts the steps of one segment at its level."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, veiled: Hung) -> None:
+        """`veiled` says for directories of the machine where an overlay of them is mounted."""
         self._spec: RunSpec = segment.run
         self._level = segment.run.isolation.level
+        self._veiled = veiled
         self._groups = NO_GROUPS
         self._others: tuple[int, ...] = ()
         self._script: Path | None = None
@@ -67,6 +70,7 @@ class StepSandbox:
         found = ["session", "rlimits", "environment", "descriptors", "dies with its worker"]
         if self._level == NAMESPACE:
             found += ["mount, pid, ipc, uts, user and cgroup namespaces", "no capabilities", "seccomp filter"]
+            found += ["shown directories as overlays"] if self._veiled.machine else []
         elif self._level == LANDLOCK:
             from tako.sandbox import landlock_level
 
@@ -179,20 +183,24 @@ class StepSandbox:
         machine = self._spec.isolation.machine
         if machine is None:
             return
-        yield from map(_same, (*machine.system, *machine.etc))
+        for path in (*machine.system, *machine.etc):
+            yield from _shown(_same(path), self._veiled.machine)
         if machine.resolv_conf:
             yield Mount(machine.resolv_conf, RESOLV_CONF)
         yield from self._own()
-        yield from map(_same, (*machine.tools, *machine.authorities))
+        for path in (*machine.tools, *machine.authorities):
+            yield from _shown(_same(path), self._veiled.machine)
         # What nothing is laid over: bubblewrap lets no device be opened, without it the file is an empty one.
+        # What an overlay does not show is hidden already, and nothing can be mounted there.
         closed = machine.closed if self._level == NAMESPACE else ()
         tables = machine.tables if self._level == NAMESPACE or self._spec.isolation.own_processes else ()
-        covered = (path for path in (*closed, *tables) if os.path.lexists(path))
+        covered = (path for path in (*closed, *tables) if _is_there(path, self._veiled.machine))
         yield from (Mount(str(NOTHING), path) for path in covered)
         objects = objects_of(self._spec.source)
         if objects is not None and objects.is_dir():
             yield _same(str(objects))
-        yield from self._spec.mounts
+        for mount in self._spec.mounts:
+            yield from (mount,) if mount.writable else _shown(mount, self._veiled.granted)
         agent = Path(environment.get(SSH_AGENT, ""))
         if agent.is_socket():
             yield _same(str(agent))
@@ -221,6 +229,20 @@ def _homes_of_java(home: str) -> dict[str, str]:
     words = {"GRADLE_USER_HOME": str(Path(home).joinpath(".gradle"))}
     # mvn splits it into words.
     return words if len(home.split()) > 1 else words | {"MAVEN_OPTS": f"-Duser.home={home}"}
+
+
+def _shown(mount: Mount, overlays: Mapping[str, str]) -> Iterator[Mount]:
+    """A path of the machine by its overlay, or with those of what lies in it."""
+    path = os.path.realpath(mount.source)
+    source = behind(path, overlays)
+    yield Mount(source, mount.target)
+    if source == path:
+        below = (inner for inner in overlays if inner.startswith(f"{path}/"))
+        yield from (Mount(overlays[inner], mount.target + inner.removeprefix(path)) for inner in below)
+
+
+def _is_there(path: str, overlays: Mapping[str, str]) -> bool:
+    return os.path.lexists(behind(os.path.realpath(path), overlays))
 
 
 def _same(path: str) -> Mount:

@@ -37,7 +37,7 @@ class Cell:
         self.worker = Worker(self._hello.result(timeout=_SAID_WITHIN_S))
         if segment.run.in_namespaces:
             # The worker takes what is submitted one by one: it is inside before it reads the segment.
-            self._pool.submit(enter_namespaces)
+            self._pool.submit(enter_namespaces, segment.run.veils)
         return self._pool.submit(run_segment, segment)
 
     def end(self) -> None:

@@ -86,7 +86,7 @@ class ForkedCell:
     def start(self, segment: Segment) -> None:
         """Give the worker its segment; one that has died is told by `wait`."""
         with suppress(BrokenPipeError), os.fdopen(self._tell, "wb") as file:
-            pickle.dump(segment.run.in_namespaces, file)
+            pickle.dump(segment.run.veils if segment.run.in_namespaces else None, file)
             pickle.dump(segment, file)
 
     def wait(self) -> SegmentEnd:
@@ -126,8 +126,9 @@ def _work(hear: int, watch: int, say: int) -> None:
 
         become_worker(watch)
         with os.fdopen(hear, "rb") as file:
-            if pickle.load(file):  # noqa: S301 - written by our own parent process
-                enter_namespaces()
+            veils = pickle.load(file)  # noqa: S301 - written by our own parent process
+            if veils is not None:
+                enter_namespaces(veils)
             segment = pickle.load(file)  # noqa: S301 - written by our own parent process
         with os.fdopen(say, "wb") as file:
             file.write(_word(lambda: run_segment(segment)))

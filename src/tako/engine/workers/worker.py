@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from tako.engine.run.spec import FINISHED, Segment, SegmentEnd
 from tako.engine.steps import workspace
@@ -20,7 +21,11 @@ from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.sentinel import arm
 from tako.system.signals import ignore_interrupts
 
+if TYPE_CHECKING:
+    from tako.system.veils import Hung, Veils
+
 _owner = 0
+_veiled: Hung | None = None
 _not_entered = "the worker was not told to enter namespaces"
 
 
@@ -47,17 +52,19 @@ def become_worker(sentinel: int | None = None) -> None:
     arm(sentinel)
 
 
-def enter_namespaces() -> None:
+def enter_namespaces(veils: Veils) -> None:
     """Enter a user, a mount and an IPC namespace of the worker's own, before it is given a segment.
+
+    What steps are shown of the machine is put behind overlays there.
 
     A segment may hold secrets, and the worker can be read by others of its user for a moment. A failure is
     raised by the segment that needs it: what is run here has nobody that waits for it.
     """
-    from tako.system.namespaces import enter_own_namespaces
+    from tako.system.veils import enter_veiled
 
-    global _not_entered  # noqa: PLW0603 - a process is in one set of namespaces
+    global _not_entered, _veiled  # noqa: PLW0603 - a process is in one set of namespaces
     try:
-        enter_own_namespaces()
+        _veiled = enter_veiled(veils)
         _not_entered = ""
     except OSError as error:
         _not_entered = f"a worker cannot have namespaces of its own: {error.strerror}"
@@ -69,7 +76,7 @@ def run_segment(segment: Segment) -> SegmentEnd:
     orders = Orders()
     problem = _not_entered if segment.run.in_namespaces else ""
     try:
-        end = Runner(segment, orders, on_step=_title_setter(segment), problem=problem).run()
+        end = Runner(segment, orders, on_step=_title_setter(segment), problem=problem, veiled=_veiled).run()
     finally:
         orders.close()
     if end.kind == FINISHED and end.status == SUCCEEDED and not segment.run.keep:
