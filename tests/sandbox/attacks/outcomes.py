@@ -25,7 +25,7 @@ from string import Template
 from typing import NoReturn
 
 import psutil
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 import tako
 from tako.config.schema import Step
@@ -41,7 +41,7 @@ from tako.sandbox.policy import NAMESPACE, PROCESS, Mount
 from tako.system.cgroups import make_groups, remove
 from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.processes import end_orphans
-from tako.values import asdict, evolve
+from tako.values import evolve
 from tests.sandbox.attacks.shot import Attack, Shot, output
 from tests.sandbox.attacks.targets import CANARY, Range, set_user_id_tool, targets
 from tests.support.processes import GRACE_S
