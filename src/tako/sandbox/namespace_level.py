@@ -39,8 +39,6 @@ _WALLS = (
 _OF_THE_MACHINE = tuple(
     f"/proc/{name}" for name in ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
 )
-#: Devices of the machine that bubblewrap shows: they stay writable, but root cannot change their modes.
-_DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
 _SAYS_ITS_PID_WITHIN_MS = 2000
 #: bubblewrap takes no more words, those in the file of arguments included (its source: MAX_ARGS).
 _WORDS_MAX = 9000
@@ -109,8 +107,8 @@ def operations(policy: Policy) -> Iterator[tuple[str, ...]]:
     for path, target in policy.links:
         yield ("--symlink", target, path)
     # The skeleton of the sandbox's root is memory of the machine that no limit would see.
-    for fixed in (*_DEVICES, "/dev", "/"):
-        yield ("--remount-ro", fixed)
+    for skeleton in ("/dev", "/"):
+        yield ("--remount-ro", skeleton)
     for name, value in policy.environment.items():
         yield ("--setenv", name, value)
     yield ("--chdir", policy.directory)
