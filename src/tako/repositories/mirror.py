@@ -13,8 +13,9 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from tako.errors import MachineError, NotFoundError
+from tako.errors import MachineError, NotFoundError, TakoError
 from tako.layout import PACKS, TEMPORARY_PREFIX, CacheLayout
 from tako.repositories.git import fetch_git, run_git
 from tako.repositories.network import persistently, told_if_slow
@@ -62,21 +63,53 @@ class Registration:
 def read_registration(path: Path) -> Registration | None:
     """Read what is registered; None if nothing is. Raises `MachineError` if the file is damaged."""
     try:
-        record = json.loads(read_plain(path))
-        return Registration(
-            parse_repository(record["repository"]),
-            str(record["url"]),
-            str(record["default_branch"]),
-            {str(branch): str(commit) for branch, commit in record["branches"].items()},
-            str(record.get("pinned_branch", "")),
-        )
+        return _registration(json.loads(read_plain(path)))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, TakoError) as error:
         message = f"{path} cannot be read: {error}"
         raise MachineError(
             message, hint="remove it and run `tako cache add` for that repository again"
         ) from error
+
+
+def _registration(record: Mapping[str, Any]) -> Registration:
+    """Take a record apart; raises what its parts do that are not as `to_json` writes them."""
+    if record.get("format") != _FORMAT:
+        message = f"its format is {record.get('format')!r}, not {_FORMAT}: written by another version of tako?"
+        raise ValueError(message)
+    read = Registration(
+        parse_repository(_text(record["repository"])),
+        _text(record["url"]),
+        _text(record["default_branch"]),
+        {_branch(branch): _commit(commit) for branch, commit in record["branches"].items()},
+        _text(record.get("pinned_branch", "")),
+    )
+    if read.default_branch not in read.branches:
+        message = f"its default branch {read.default_branch!r} is none of its branches"
+        raise ValueError(message)
+    return read
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        message = f"expected a text, got {value!r:.100}"
+        raise TypeError(message)
+    return value
+
+
+def _branch(value: str) -> str:
+    if problem := branch_problem(value):
+        message = f"{value!r:.100} is no branch: {problem}"
+        raise ValueError(message)
+    return value
+
+
+def _commit(value: object) -> str:
+    if not re.fullmatch(r"[0-9a-f]{40,64}", _text(value)):
+        message = f"expected a commit, got {value!r:.100}"
+        raise ValueError(message)
+    return _text(value)
 
 
 def registration_files(layout: CacheLayout) -> list[Path]:
