@@ -76,7 +76,7 @@ def read_registration(path: Path) -> Registration | None:
 def _registration(record: Mapping[str, Any]) -> Registration:
     """Take a record apart; raises what its parts do that are not as `to_json` writes them."""
     if record.get("format") != _FORMAT:
-        message = f"its format is {record.get('format')!r}, not {_FORMAT}: written by another version of tako?"
+        message = f"its format is {record.get('format')!r}, not {_FORMAT}: written by another tako?"
         raise ValueError(message)
     read = Registration(
         parse_repository(_text(record["repository"])),

@@ -10,6 +10,7 @@ import os
 import resource
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from tako.values import value
@@ -22,6 +23,10 @@ _BLOCK = 512
 #: What a file takes besides its blocks: 256 bytes on ext4, 512 on XFS.
 _INODE = 512
 _KIB = 1024
+#: One directory for each size of huge pages.
+_HUGE = Path("/sys/kernel/mm/hugepages")
+#: What PSS leaves out: shared ones count for each that has them.
+_HUGETLB = (b"Private_Hugetlb", b"Shared_Hugetlb")
 
 
 @value
@@ -64,8 +69,25 @@ def processes(*, most: int = 1 << 20, but_not: Collection[int] = ()) -> Processe
         with suppress(OSError, IndexError):
             with open(f"/proc/{pid}/statm", "rb") as file:
                 resident += int(file.read().split()[1]) * _PAGE
+            if _has_huge_pages():
+                resident += huge(Path(f"/proc/{pid}/status").read_bytes())
             tasks += os.stat(f"/proc/{pid}/task").st_nlink - 2
     return Processes(tuple(pids), tasks, resident)
+
+
+@cache
+def _has_huge_pages() -> bool:
+    """Whether the machine has pages set aside that no other count sees (hugetlbpage in the kernel's docs)."""
+    pools = (*_HUGE.glob("*/nr_hugepages"), *_HUGE.glob("*/nr_overcommit_hugepages"))
+    with suppress(OSError, ValueError):
+        return any(int(pool.read_bytes()) for pool in pools)
+    return False
+
+
+def huge(status: bytes) -> int:
+    """Bytes of huge pages, from a process's status; resident sizes leave them out (proc_pid_status(5))."""
+    _, _, found = status.partition(b"\nHugetlbPages:")
+    return int(found.split()[0]) * _KIB if found else 0
 
 
 def proportional(pids: Iterable[int]) -> tuple[int, int]:
@@ -80,6 +102,7 @@ def proportional(pids: Iterable[int]) -> tuple[int, int]:
                 lines = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
             whole += int(lines[b"Pss"].split()[0]) * _KIB
             shared += int(lines.get(b"Pss_Shmem", b"0").split()[0]) * _KIB
+            whole += sum(int(lines.get(name, b"0").split()[0]) for name in _HUGETLB) * _KIB
         except (OSError, KeyError, ValueError):
             with suppress(OSError, IndexError), open(f"/proc/{pid}/statm", "rb") as file:
                 whole += int(file.read().split()[1]) * _PAGE
