@@ -62,10 +62,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def stress(session: nox.Session) -> None:
-    """Kill tako at 300 random moments, plan with 2,000 random files; arguments are those of the kills."""
+    """Kill tako at 300 random moments, plan with 2,000 random files, damage 200; arguments: the kills."""
     session.install("--editable", ".[dev]")
     session.run("python", "-m", "tests.crash.random_kills", *session.posargs)
     session.run("pytest", "-q", "tests/engine/fan_out/test_any_tako_yml.py", env={"TAKO_CASES": "2000"})
+    session.run("python", "-m", "tests.crash.random_damage")
 
 
 @nox.session

@@ -14,6 +14,7 @@ from attrs import frozen
 from tako.system.removal import remove_tree
 from tests.support.runner import Finished, command, run_program
 from tests.support.scenes import FAN_OUT, Scene, children
+from tests.support.strace import needs_strace, traced
 from tests.support.users import NOBODY, tako_as_ordinary_user
 
 _CONFIG = """
@@ -111,7 +112,7 @@ def test_what_is_closed_is_exit_code_4_and_told_with_what_mends_it(
         assert "bug" not in done.stderr
 
 
-@pytest.mark.parametrize("place", ["", "journal.jsonl", "lock"])
+@pytest.mark.parametrize("place", ["", "journal.jsonl"])
 def test_runs_lists_the_others_beside_a_run_that_is_closed(world: World, place: str) -> None:
     (world.home / "workspaces" / world.run / place).chmod(0)
     done = world.tako("runs")
@@ -189,3 +190,14 @@ def test_few_open_files_are_enough_or_named(scene: Scene, limit: int, code: int)
     else:
         assert "jobs 2 instead of 8: no more than 64 files may be open" in done.stderr
         assert len(children(scene.status())) == 4
+
+
+@needs_strace
+@pytest.mark.parametrize("fault", ["error=ENOLCK", "retval=0"])
+def test_without_working_locks_nothing_is_executed(scene: Scene, fault: str) -> None:
+    checkout = scene.library("touch ran")
+    options = ["-o", os.devnull, "-e", "trace=flock", "-e", f"inject=flock:{fault}"]
+    done = traced(scene.tako, "exec", "release", options=options, cwd=checkout)
+    assert done.code == 4, done.stderr
+    assert "locks" in done.stderr
+    assert not (checkout / "ran").exists()

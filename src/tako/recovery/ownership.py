@@ -7,6 +7,7 @@ it lives.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from tako.errors import HeldError, MachineError, NotFoundError, TakoError
 from tako.layout import RunDirectory
 from tako.system import crash_points
 from tako.system.faults import fault_of
-from tako.system.files import holder_of, open_plain, read_plain, try_lock, try_share
+from tako.system.files import holder_of, is_locked, open_plain, read_plain, try_lock, try_share
 from tako.system.identity import Identity, own_identity, whereabouts
 from tako.values import asdict, value
 
@@ -31,9 +32,14 @@ class Owner:
 def claim(paths: RunDirectory) -> int | None:
     """Take a root run's lock, which is made if it is missing; gives the open file, None if another has it.
 
-    None too if the directory was moved away meanwhile. Raises `OSError` if the lock cannot be opened.
+    None too if the directory was moved away meanwhile. Raises `OSError` if the lock cannot be opened, or if
+    locks do not work on that file system: others would take the run for dead.
     """
-    return _locked(paths, try_lock)
+    descriptor = _locked(paths, try_lock)
+    if descriptor is not None and not is_locked(paths.lock):
+        os.close(descriptor)
+        raise OSError(errno.ENOLCK, "locks do not work on this file system", os.fspath(paths.lock))
+    return descriptor
 
 
 def share(paths: RunDirectory) -> int | None:
@@ -50,9 +56,13 @@ def _locked(paths: RunDirectory, take: Callable[[int], bool]) -> int | None:
     except FileNotFoundError:
         return None
     crash_points.before("lock", "run")
-    if take(descriptor) and _is_in_place(descriptor, paths):
-        crash_points.after("lock", "run")
-        return descriptor
+    try:
+        if take(descriptor) and _is_in_place(descriptor, paths):
+            crash_points.after("lock", "run")
+            return descriptor
+    except OSError as error:
+        os.close(descriptor)
+        raise OSError(error.errno, error.strerror, os.fspath(paths.lock)) from error
     os.close(descriptor)
     return None
 

@@ -130,19 +130,21 @@ def summary_of(paths: RunDirectory) -> dict[str, Any]:
     """One root run in a list, from the first and the last record of its journal only."""
     problem = ""
     first = last = None
-    alive = False
+    status = INTERRUPTED
     try:
-        alive = is_locked(paths.lock)
         first, last = read_ends(paths.journal)
+        if isinstance(last, RunSettled):
+            status = last.status
+        elif is_locked(paths.lock):
+            status = RUNNING
     except JournalDamagedError as error:
         problem = error.message
     except OSError as error:
         problem = words_of(error)
     started = first if isinstance(first, RunStarted) else None
-    unsettled = RUNNING if alive else INTERRUPTED
     return {
         "run_id": paths.run_id,
-        "status": last.status if isinstance(last, RunSettled) else unsettled,
+        "status": status,
         "exit_code": last.exit_code if isinstance(last, RunSettled) else None,
         "repository": started.repository if started else None,
         "workflow": started.workflow if started else None,

@@ -190,5 +190,7 @@ def is_locked(path: Path) -> bool:
         return False
     try:
         return not _take(descriptor, fcntl.LOCK_SH)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
         os.close(descriptor)
