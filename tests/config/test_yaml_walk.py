@@ -138,6 +138,7 @@ def test_a_long_key_over_many_values_needs_no_gigabytes() -> None:
         ("a: b\n c: d", "not valid YAML"),
         ("a: 'b' c\nd: e", "check the indentation and quotes"),
         ('a: "\\ud800"', "not valid YAML"),
+        ('a: "\\ud83d\\ude00"', 'write the character itself, or as in "\\U0001F600"'),
         ("%YAML 3.0\n---\na: 1", "a.yml:1:1: not valid YAML"),
         ('a: "\\0"', "a NUL character cannot be used"),
         ("", "a.yml:1:1: the file is empty"),

@@ -170,25 +170,26 @@ def deep(levels: int) -> object:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (2**63, "more than 64 bits"),
-        (-(2**63) - 1, "more than 64 bits"),
-        (10**5000, "more than 64 bits"),
+        ("\ud800", "half a surrogate pair"),
+        ({"\ud800": 1}, "half a surrogate pair"),
+        ("a\0b", "a NUL character"),
+        (2**63, "does not fit into 64 bits"),
+        (-(2**63) - 1, "does not fit into 64 bits"),
+        (10**5000, "does not fit into 64 bits"),
         ({1: 2}, "key must be a text"),
         ({1, 2}, "set is not a JSON value"),
         (object, "not a JSON value"),
         (deep(5000), "64 levels"),
         (["x" * 1000] * 400_000, "too long on"),
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_values_that_are_not_plain_json_never_reach_cel(value: object, reason: str) -> None:
     with pytest.raises(ExpressionError, match=reason):
         evaluate_condition("event.x == 1 || 1 in event.x || event.x == 2", {"event": {"x": value}})
 
 
-@pytest.mark.parametrize(
-    "value", [2**63 - 1, -(2**63), "\ud800", float("nan"), {"\ud800": 1}, None, 1.5, "\0"]
-)
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63), float("nan"), None, 1.5, "\x01"])
 def test_every_other_plain_value_can_be_compared(value: object) -> None:
     assert evaluate_condition("event.x == event.x || event.x != event.x", {"event": {"x": value}})
 
@@ -261,3 +262,68 @@ def test_the_leading_dot_reaches_every_name(names: list[str], value: object) -> 
         scope = {name: scope}
     condition = ".inputs." + ".".join(names)
     assert evaluate_condition(f"{condition} == {str(value).lower()}", {"inputs": scope})
+
+
+_LABELS = {"event": {"labels": {"z": 1, "b": 2, "a": {"y": 1, "x": 2}}, "tags": ["y", "x"], "either": True}}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'event.labels.map(k, k).join(",") == "a,b,z"',
+        '.event.labels.map(k, k).join(",") == "a,b,z"',
+        'event["labels"].filter(k, k != "b").join(",") == "a,z"',
+        '.event.labels.a . map ( k , k ).join(",") == "x,y"',
+        '(event.either ? event.labels : event.tags).map(k, k).join(",") == "a,b,z"',
+        'event.labels.filter(k, true).filter(k, k > "a").join(",") == "b,z"',
+        'event.tags.exists(t, event.labels.a.filter(k, k == t).join("") == "x")',
+        '!event.labels.exists(k, k == "q") && event.labels.a.exists_one(k, k == "x")',
+        '{"b": 1, "a": 2}.map(k, k).join("") == "ab"',
+        'event.tags.map(t, t).join("") == "yx"',
+        "[2, 1].map(n, n) == [2, 1]",
+    ],
+)
+def test_macros_visit_the_keys_of_a_mapping_in_order_and_lists_as_they_are(condition: str) -> None:
+    assert evaluate_condition(condition, _LABELS)
+
+
+def test_the_order_is_the_same_in_every_process() -> None:
+    program = (
+        "from tako.expressions.cel import evaluate_condition as holds\n"
+        """print(holds('m.map(k, k).join("") == "abcdefgh"', {"m": dict.fromkeys("hgfedcba", 1)}))"""
+    )
+    said = [subprocess.check_output([sys.executable, "-c", program], text=True) for _ in range(4)]
+    assert said == ["True\n"] * 4
+
+
+def test_a_place_behind_a_macro_is_told_as_it_was_written() -> None:
+    with pytest.raises(ExpressionError) as caught:
+        compile_condition("event.tags.exists(t, t == 1) && event.tags.all(t, nope)", ("event",))
+    assert (caught.value.line, caught.value.column) == (1, 51)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        '"a\\x00b".lower()',
+        '"a\\x00b".replace("a", "b")',
+        '"ab".replace("a", "\\x00")',
+        '["a", "b"].join("\\x00")',
+        '"a\\x00b".split("b")[0]',
+        '"a\\x00b".split("")[0]',
+        '"a\\x00b".substring(0, 2)',
+    ],
+)
+def test_no_function_gives_what_cel_would_cut(made: str) -> None:
+    with pytest.raises(ExpressionError, match="a NUL character"):
+        evaluate_condition(f"{made} == 'a'", {})
+
+
+@pytest.mark.parametrize(("length", "holds"), [(9_998, True), (9_999, False)])
+def test_all_macros_of_a_condition_have_fewer_than_ten_thousand_iterations(length: int, holds: bool) -> None:
+    scope = {"event": {"list": [0] * length}}
+    if holds:
+        assert evaluate_condition("event.list.all(x, x == 0)", scope)
+    else:
+        with pytest.raises(ExpressionError, match="macros together would iterate 10000 times or more"):
+            evaluate_condition("event.list.all(x, x == 0)", scope)

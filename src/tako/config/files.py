@@ -6,22 +6,18 @@ A path or bytes flow in, text flows out; everything else is a `ConfigError`.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
 
 from tako.config.problems import Problems
 from tako.config.schema import Mark
+from tako.config.texts import unprintable
 from tako.errors import MachineError
 from tako.system.faults import mending
 
 SIZE_MAX = 1024 * 1024
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = b"\xef\xbb\xbf"
-# What YAML calls printable: https://yaml.org/spec/1.2.2/#51-character-set
-_UNPRINTABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ufeff\ue000-\ufffd\U00010000-\U0010ffff]"
-# Compiling that one takes longer than reading most files: plain ASCII is told without it.
-_BLANKS = str.maketrans("", "", "\t\n\r")
 
 
 def read_regular(path: Path, problems: Problems, *, inside: bool) -> bytes | None:
@@ -73,8 +69,7 @@ def text_of(data: bytes, problems: Problems) -> str:
     except UnicodeDecodeError as error:
         message = f"byte 0x{data[error.start]:02x} is not UTF-8"
         problems.stop(message, _mark(problems, data, error.start))
-    ordinary = text.isascii() and text.translate(_BLANKS).isprintable()
-    found = None if ordinary else re.search(_UNPRINTABLE, text)
+    found = unprintable(text)
     if found:
         mark = _mark(problems, text.encode(), len(text[: found.start()].encode()))
         problems.stop(f"the control character {found.group()!r} cannot be used", mark)

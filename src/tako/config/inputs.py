@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 
 from tako.config.problems import did_you_mean
 from tako.config.schema import Input, Workflow
+from tako.config.texts import text_problem
 from tako.errors import InputsInvalidError
 
 TYPES = ("string", "integer", "number", "boolean")
 _ARTICLES = {"string": "a string", "integer": "an integer", "number": "a number", "boolean": "true or false"}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,25}")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _BOOLEANS = {"true": True, "false": False}
 _SHOWN = 80
@@ -72,11 +74,22 @@ def coerced(declared: Input, value: object) -> object:
 
     Raises `ValueError` saying what was expected and what came.
     """
+    problem = text_problem(value) if isinstance(value, str) else ""
+    if problem:
+        message = f"cannot be used: {problem}"
+        raise ValueError(message)
     found = _READERS[declared.type](value)
     if found is None:
-        message = f"must be {_ARTICLES[declared.type]}, got {_shown(value)}"
+        fitting = " that fits into 64 bits" if _is_whole(value) and declared.type != "boolean" else ""
+        message = f"must be {_ARTICLES[declared.type]}{fitting}, got {_shown(value)}"
         raise ValueError(message)
     return found
+
+
+def _is_whole(value: object) -> bool:
+    if isinstance(value, str):
+        return _WHOLE.fullmatch(value.strip()) is not None
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _string(value: object) -> str | None:
@@ -95,7 +108,8 @@ def _integer(value: object) -> int | None:
 
 def _number(value: object) -> int | float | None:
     whole = _integer(value)
-    if whole is not None:
+    if whole is not None or _is_whole(value):
+        # As a double it would be another number.
         return whole
     if isinstance(value, str):
         number = float(value) if _NUMBER.fullmatch(value.strip()) else math.nan

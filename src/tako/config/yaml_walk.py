@@ -28,6 +28,10 @@ KEYS_MAX = 8 * 1024 * 1024
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _HINTS = (
+    (
+        "invalid Unicode character escape code",
+        r'YAML has no pairs of \u escapes: write the character itself, or as in "\U0001F600"',
+    ),
     ("mapping values are not allowed", "a text that holds ': ' must be quoted"),
     ("cannot start any token", "quote the text"),
     ("did not find expected key", "check the indentation and quotes of the lines above"),

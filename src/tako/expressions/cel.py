@@ -132,6 +132,8 @@ class Condition:
             missing = f"there is no element {found[1]} in a list of {found[2]}"
         elif "Applying SELECT to non-message type" in reason:
             missing = "a field is read of what is no mapping"
+        elif "Iteration budget exceeded" in reason:
+            reason = f"all its macros together would iterate {_ITERATIONS_MAX} times or more"
         kind = FieldMissingError if missing else ExpressionError
         raise kind(missing or f"the condition failed: {reason}", expression=self.source.original)
 
@@ -216,7 +218,7 @@ def _plain(value: object, measure: _Measure, depth: int) -> object:
         case list() | tuple():
             measure.longest = max(measure.longest, len(value))
             return [_plain(item, measure, depth + 1) for item in value]
-    message = f"the number {value:#x} has more than 64 bits" if isinstance(value, int) else ""
+    message = f"the number {value:#x} does not fit into 64 bits" if isinstance(value, int) else ""
     raise UsageError(message or f"a {type(value).__name__} is not a JSON value")
 
 
@@ -229,6 +231,13 @@ def _key(key: object, measure: _Measure) -> str:
 
 def _plain_text(text: str, measure: _Measure) -> str:
     measure.size += len(text)
+    if "\0" in text:
+        message = "a text holds a NUL character, at which CEL would cut it"
+        raise UsageError(message)
     if not text.isascii():
-        text = text.encode("utf-8", "replace").decode()
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            message = "a text holds half a surrogate pair, which is not Unicode"
+            raise UsageError(message) from error
     return text

@@ -33,6 +33,8 @@ def declarations() -> list[cel.FunctionDecl]:
     text, number = cel.Type.STRING, cel.Type.INT
     texts, values = cel.Type.List(text), cel.Type.List(cel.Type.DYN)
     return [
+        # For macros over mappings: `cel_source` calls it.
+        _function("tako_keys", [([cel.Type.Map(text, cel.Type.DYN)], texts, _keys)], methods=True),
         _function("semver.major", [([text], number, lambda value: _version(value).major)]),
         _function("semver.minor", [([text], number, lambda value: _version(value).minor)]),
         _function("semver.patch", [([text], number, lambda value: _version(value).patch)]),
@@ -107,8 +109,21 @@ def _spend(characters: int) -> None:
         raise ValueError(message)
 
 
+def _keys(mapping: dict[str, object]) -> list[str]:
+    _spend(sum(map(len, mapping)) + len(mapping))
+    return sorted(mapping)
+
+
 def _bounded(text: str) -> str:
     _spend(len(text))
+    return _whole(text)
+
+
+def _whole(text: str) -> str:
+    if "\0" in text:
+        # An escape in the condition made it.
+        message = "a text holds a NUL character, at which CEL would cut it"
+        raise ValueError(message)
     return text
 
 
@@ -118,7 +133,7 @@ def _ascii(text: str, change: Callable[[str], str]) -> str:
 
 def _split(text: str, separator: str) -> list[str]:
     _spend(len(text))
-    return text.split(separator) if separator else list(text)
+    return _whole(text).split(separator) if separator else list(_whole(text))
 
 
 def _join(texts: list[object], separator: str = "") -> str:
@@ -127,12 +142,12 @@ def _join(texts: list[object], separator: str = "") -> str:
         message = "join needs a list of texts"
         raise ValueError(message)
     _spend(sum(map(len, parts)) + len(separator) * len(parts))
-    return separator.join(parts)
+    return _whole(separator.join(parts))
 
 
 def _replace(text: str, old: str, new: str) -> str:
     _spend(len(text) + text.count(old) * len(new))
-    return text.replace(old, new)
+    return _whole(text.replace(old, new))
 
 
 def _substring(text: str, start: int, end: int | None = None) -> str:

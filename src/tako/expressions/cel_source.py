@@ -9,6 +9,9 @@ at the end: `[x].map(a, [a, a])`, twenty times in a row, is a value whose compar
 hours. So a condition that iterates may not also build values from values: no `+`, only
 constants in list and map literals, and `map` at most once. Every value it can name is then
 a part of the data it was given, and `operations` says how often it may look at it.
+
+A macro over a mapping would visit its keys in another order in each process. So the receiver `x` of each
+becomes `[x].map(v, type(v) == map ? v.tako_keys() : v)[0]`: the keys of a mapping, sorted, else as it is.
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ _SEGMENT = r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*"
 _PATH = re.compile(rf"\.[A-Za-z_][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)*(?:\.{_SEGMENT})*")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONSTANTS = frozenset({"true", "false", "null"})
+# `dyn`, as CEL's compiler would check both ways against the type that it knows.
+_RECEIVER = "[dyn("
+_IN_ORDER = ")].map(tako_v, type(tako_v) == map ? dyn(tako_v.tako_keys()) : tako_v)[0]"
 _MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "filter", "map"})
 # https://github.com/google/cel-spec/blob/master/doc/langdef.md#syntax (IDENT, RESERVED)
 _RESERVED = _CONSTANTS | {
@@ -84,6 +90,13 @@ class _Reading:
     builders: list[tuple[int, str]] = field(factory=list)
     brackets: list[str] = field(factory=list)
     operations: int = 1
+    # Where the value begins that the tokens just read belong to, and where it did at each open bracket.
+    value_start: int = 0
+    outer_starts: list[int] = field(factory=list)
+    # Receivers of macros: their first piece, and the piece after their last.
+    receivers: list[tuple[int, int]] = field(factory=list)
+    # The last dot: what it stands behind ends there.
+    dot: int = 0
     # The last token that is not white space; a selected name keeps its dot.
     before: str = ""
     before_kind: str = ""
@@ -111,6 +124,7 @@ def read_source(original: str) -> Source:
     while offset < len(original):
         offset = _take(reading, offset)
     _refuse_growth(reading)
+    _put_in_order(reading)
     return Source(
         original,
         "".join(reading.pieces),
@@ -136,17 +150,19 @@ def _refuse_text(original: str) -> None:
 
 def _take(reading: _Reading, offset: int) -> int:
     """Take the token at `offset` and give the offset of the next."""
-    path = None if reading.after_value else _PATH.match(reading.original, offset)
+    path = None if reading.after_value else _path_at(reading.original, offset)
     if path:
-        reading.add(offset, _selected(reading, path[0], offset))
-        reading.before, reading.before_kind = path[0], "name"
-        return path.end()
+        reading.value_start = len(reading.pieces)
+        reading.add(offset, _selected(reading, path, offset))
+        reading.before, reading.before_kind = path, "name"
+        return offset + len(path)
     found = _TOKEN.match(reading.original, offset)
     kind, value = (found.lastgroup or "", found[0]) if found else ("", reading.original[offset])
     if value in {'"', "'"}:
         raise error_at(reading.original, offset, f"the text that begins with {value} is never closed")
     following = offset + len(value)
     selected = kind == "name" and reading.before == "."
+    _note_value(reading, kind, value)
     reading.add(offset, f"`{value}`" if selected and value in _RESERVED else value)
     if kind == "space":
         return following
@@ -156,6 +172,44 @@ def _take(reading: _Reading, offset: int) -> int:
         _take_operator(reading, offset, value)
     reading.before, reading.before_kind = value, kind
     return following
+
+
+def _path_at(original: str, offset: int) -> str:
+    """The leading-dot name there, without the name of a method called on it; empty if there is none."""
+    found = _PATH.match(original, offset)
+    if found is None:
+        return ""
+    called = original[found.end() :].lstrip().startswith("(")
+    return found[0].rpartition(".")[0] if called else found[0]
+
+
+def _note_value(reading: _Reading, kind: str, value: str) -> None:
+    """Keep in mind where the value begins to which the token that follows belongs."""
+    here = len(reading.pieces)
+    if value == ".":
+        reading.dot = here
+    elif kind in {"text", "number"} or (kind == "name" and reading.before != "."):
+        reading.value_start = here
+    elif kind == "operator" and value in "([{":
+        reading.outer_starts.append(reading.value_start if reading.after_value else here)
+    elif kind == "operator" and value in ")]}" and reading.outer_starts:
+        reading.value_start = reading.outer_starts.pop()
+
+
+def _put_in_order(reading: _Reading) -> None:
+    """Have macros visit the keys of mappings in order."""
+    if not reading.receivers:
+        return
+    before: dict[int, str] = {}
+    for first, end in reading.receivers:
+        before[first] = before.get(first, "") + _RECEIVER
+        before[end] = _IN_ORDER + before.get(end, "")
+    pieces, origins = reading.pieces, reading.origins
+    reading.pieces, reading.starts, reading.origins, reading.length = [], [], [], 0
+    for number, (piece, origin) in enumerate(zip(pieces, origins, strict=True)):
+        if number in before:
+            reading.add(origin, before[number])
+        reading.add(origin, piece)
 
 
 def _take_name(reading: _Reading, offset: int, value: str) -> str:
@@ -198,6 +252,7 @@ def _take_macro(reading: _Reading, offset: int, name: str) -> None:
     if name == "map" and "map" in reading.macros:
         reading.builders.append((offset, "a second `map`"))
     reading.macros.append(name)
+    reading.receivers.append((reading.value_start, reading.dot))
 
 
 def _selected(reading: _Reading, path: str, offset: int) -> str:

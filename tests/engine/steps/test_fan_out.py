@@ -145,3 +145,17 @@ def test_an_event_comes_back_from_its_value(tmp_path: Path) -> None:
 def test_a_value_of_the_journal_that_is_no_event_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         from_value(event(type="no type"), Values(RunDirectory(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ({"a": '{{ "x\\x00y" }}'}, "payload.a cannot be used: it holds the control character U+0000"),
+        ({"a": [1, {"b c": "\x1b[2J"}]}, 'payload.a[1]["b c"] cannot be used: it holds the control'),
+        ({"\x07": 1}, "a key of payload cannot be used: it holds the control character U+0007"),
+    ],
+)
+def test_a_payload_holds_what_a_tako_yml_may_hold(tmp_path: Path, payload: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        _emitted(tmp_path, payload=payload)
+    assert caught.value.message.startswith(said)

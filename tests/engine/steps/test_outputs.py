@@ -94,9 +94,9 @@ def test_lines_are_read_kindly(tmp_path: Path, lines: str) -> None:
 
 
 def test_a_value_may_hold_what_only_unicode_calls_the_end_of_a_line(tmp_path: Path) -> None:
-    (tmp_path / "lines").write_text("a=one\x0ctwo\u2028three\x85four\n")
+    (tmp_path / "lines").write_text("a=one\x85two\u2028three\x85four\n")
     assert _outputs(tmp_path, f"cat '{tmp_path}/lines' > $TAKO_OUTPUT") == {
-        "a": "one\x0ctwo\u2028three\x85four"
+        "a": "one\x85two\u2028three\x85four"
     }
 
 
@@ -108,6 +108,21 @@ def test_a_value_may_hold_what_only_unicode_calls_the_end_of_a_line(tmp_path: Pa
         (
             "head -c 66000 /dev/zero | tr '\\0' x | sed 's/^/big=/' >> $TAKO_OUTPUT",
             "'big' is larger than 64 KiB",
+        ),
+        # Bytes count, not characters: each of these has three.
+        (
+            "printf big= >>$TAKO_OUTPUT; yes € | head -n 30000 | tr -d '\\n' >>$TAKO_OUTPUT",
+            "'big' is larger than 64 KiB",
+        ),
+        ("printf '%0101d=x\\n' 0 | tr 0 n >>$TAKO_OUTPUT", "is longer than 100 characters"),
+        ("printf '%0101d=x\\n' 0 | tr 0 n >>$TAKO_ENV", "is longer than 100 characters"),
+        (
+            "printf 'a=x\\000y\\n' >>$TAKO_OUTPUT",
+            "'a' cannot be used: it holds the control character U+0000",
+        ),
+        (
+            "printf 'A=\\033[1m\\n' >>$TAKO_ENV",
+            "'A' cannot be used: it holds the control character U+001B",
         ),
         ("head -c 1100000 /dev/zero >> $TAKO_OUTPUT", "is larger than 1048576 bytes"),
         ("mkfifo $TAKO_OUTPUT", "is a FIFO"),
@@ -136,6 +151,15 @@ def test_what_is_wrong_with_the_lines_a_step_wrote_fails_it(tmp_path: Path, scri
         ("true", "from_env:NAME", "the step wrote no NAME to $TAKO_ENV"),
         ("echo no", "v=([0-9]+)", "nothing in stdout matches 'v=([0-9]+)'"),
         ("true", "{{ .inputs.nobody }}", "output 'o': "),
+        (
+            "printf 'x\\000y'",
+            "from_stdout",
+            "output 'o' cannot be used: it holds the control",
+        ),
+        ("printf 'x\\007y' >&2", "from_stderr", "the control character U+0007"),
+        ("printf 'x\\177y' >f", "from_file:f", "the control character U+007F"),
+        ("printf 'v=\\033[1m'", "v=(.*)", "the control character U+001B"),
+        ("true", '{{ "\\x01" }}', "the control character U+0001"),
     ],
 )
 def test_an_output_that_cannot_be_taken_fails_the_step(

@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tako.config.schema import EventSpec, Step, Workflow
+from tako.config.texts import text_problem
+from tako.config.yaml_walk import child_key
 from tako.engine.run.events import to_value
 from tako.engine.run.spec import RunSpec
+from tako.errors import UsageError
 from tako.events.event import DEFAULT_ARTIFACT, Event
 from tako.expressions.templates import render, render_value
 from tako.journal.fold import RunState
@@ -38,6 +41,7 @@ def build_event(
     version = str(
         options.get("schema_version") or (declared.schema_version if declared else _DEFAULT_VERSION)
     )
+    _check_texts(rendered, "payload")
     event = Event(
         type=event_type,
         schema_version=render(version, inner),
@@ -55,6 +59,22 @@ def build_event(
         concurrency_limit=options.get("concurrency_limit"),
         on_child_failure=str(options.get("on_child_failure", "fail")),
     )
+
+
+def _check_texts(value: object, where: str) -> None:
+    """Raise `UsageError` for a text that a template made and that no condition could be given whole."""
+    if isinstance(value, str):
+        problem = text_problem(value)
+        if problem:
+            message = f"{where} cannot be used: {problem}"
+            raise UsageError(message)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            _check_texts(name, f"a key of {where}")
+            _check_texts(item, child_key(where, name))
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            _check_texts(item, f"{where}[{position}]")
 
 
 def _timeout_s(step: Step, options: Mapping[str, Any]) -> float | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tako.config.grammar import env_name_problem
 from tako.config.schema import Step
+from tako.config.texts import text_problem
 from tako.engine.run.spec import RunSpec
 from tako.errors import TakoError, UsageError
 from tako.expressions.text import render
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tako.expressions.outputs import OutputSource
 
 OUTPUT_MAX = 64 * 1024
+#: Characters of a name that a step writes to $TAKO_OUTPUT or $TAKO_ENV.
+NAME_MAX = 100
 RUN_OUTPUTS_MAX = 1024 * 1024
 #: How much of stdout a regular expression sees: the end of it.
 REGEX_WINDOW = 1024 * 1024
@@ -82,10 +85,7 @@ def collect_outputs(
         except (BeneathError, UsageError, StepRefusedError) as error:
             message = f"output {name!r}: {error}"
             raise StepRefusedError(message) from error
-        if len(value.encode()) > OUTPUT_MAX:
-            message = f"output {name!r} is larger than 64 KiB"
-            raise StepRefusedError(message)
-        outputs[name] = value
+        outputs[name] = _checked(f"output {name!r}", value)
     return outputs
 
 
@@ -158,11 +158,23 @@ def read_lines(spec: RunSpec, file: Path, what: str, scrubber: Scrubber = NOTHIN
         if not match:
             message = f"{what}: expected name=value, got {line[:80]!r}"
             raise StepRefusedError(message)
-        if len(match[2]) > OUTPUT_MAX:
-            message = f"{what}: {match[1]!r} is larger than 64 KiB"
+        if len(match[1]) > NAME_MAX:
+            message = f"{what}: the name {match[1][:20]}... is longer than {NAME_MAX} characters"
             raise StepRefusedError(message)
-        found[match[1]] = match[2]
+        found[match[1]] = _checked(f"{what}: {match[1]!r}", match[2])
     return found
+
+
+def _checked(what: str, value: str) -> str:
+    """Give a value back that conditions, templates and processes can be given whole."""
+    if len(value.encode()) > OUTPUT_MAX:
+        message = f"{what} is larger than 64 KiB"
+        raise StepRefusedError(message)
+    problem = text_problem(value)
+    if problem:
+        message = f"{what} cannot be used: {problem}; leave it out, colours too"
+        raise StepRefusedError(message)
+    return value
 
 
 def read_environment(spec: RunSpec, step: Step, scrubber: Scrubber = NOTHING) -> dict[str, str]:
