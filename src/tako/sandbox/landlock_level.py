@@ -21,6 +21,7 @@ from tako.sandbox.policy import Mount, Policy
 from tako.sandbox.process_level import confine, start
 from tako.sandbox.seccomp import program
 from tako.sandbox.started import SandboxFailedError, Started
+from tako.sandbox.variables import check_environment
 from tako.system import landlock, pid_namespace
 from tako.system.landlock import Allowed
 from tako.system.libc import die_with_parent
@@ -44,7 +45,10 @@ def launch(
 
     `read_only` and `own_processes` are as in `Isolation`, for a worker with namespaces of its own; the second
     comes with the first.
+
+    Raises `UsageError` if the policy's environment cannot be given to a program.
     """
+    check_environment(policy.environment)
     allowed = tuple(rules(policy))
     writable = [mount.source for mount in policy.mounts if mount.writable]
     covered = [mount.target for mount in policy.mounts if mount.source == str(NOTHING)]

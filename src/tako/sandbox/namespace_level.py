@@ -25,6 +25,7 @@ from tako.sandbox.policy import Policy
 from tako.sandbox.process_level import confine, start
 from tako.sandbox.seccomp import program
 from tako.sandbox.started import SandboxFailedError, Started
+from tako.sandbox.variables import check_environment
 from tako.system.files import memory_file
 from tako.system.landlock import keep_inside
 from tako.system.privileges import forbid_new_privileges
@@ -48,7 +49,10 @@ _PAUSING = (signal.SIGSTOP, signal.SIGCONT)
 
 
 def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
-    """Start `command` in a sandbox; raises `SandboxFailedError` if bubblewrap cannot be started."""
+    """Start `command` in a sandbox; raises `SandboxFailedError` if bubblewrap cannot be started.
+
+    Raises `UsageError` if the policy's environment cannot be handed over.
+    """
     encoded = _encoded(policy, command)
     listen, say = os.pipe2(os.O_CLOEXEC)
     filters = memory_file("seccomp", program(pinned=policy.limits.cpus is not None))
@@ -74,26 +78,29 @@ def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
 
 
 def _encoded(policy: Policy, command: Sequence[str]) -> bytes:
-    """The operations as `--args` reads them; raises `SandboxFailedError` for what cannot be written so."""
-    words = [word for operation in operations(policy) for word in operation]
-    try:
-        encoded = [os.fsencode(word) for word in words]
-    except ValueError as error:
-        message = f"the step cannot be started: {error}"
-        raise SandboxFailedError(message) from error
-    # NUL separates the words: behind it a value would be read as an operation.
-    if any(b"\0" in word for word in encoded):
-        message = "the step cannot be started: a variable or a path of it holds a NUL character"
+    """The operations as `--args` reads them, NUL behind each word; raises `UsageError`."""
+    fixed = len(command) + _WORDS_OF_OURS + sum(map(len, _without_variables(policy)))
+    check_environment(policy.environment, most=(_WORDS_MAX - fixed) // len(_set("", "")))
+    words = [os.fsencode(word) for operation in operations(policy) for word in operation]
+    if any(b"\0" in word for word in words):
+        # What is behind it would be read as another operation.
+        message = "the step cannot be started: a path of its sandbox holds a NUL character"
         raise SandboxFailedError(message)
-    if len(words) + len(command) + _WORDS_OF_OURS > _WORDS_MAX:
-        count = len(policy.environment)
-        message = f"the step cannot be started: {count} variables are too many for bubblewrap"
-        raise SandboxFailedError(message, hint="write most of them to a file that the step reads")
-    return b"\0".join(encoded) + b"\0"
+    return b"".join(word + b"\0" for word in words)
 
 
 def operations(policy: Policy) -> Iterator[tuple[str, ...]]:
     """What bubblewrap is to do, in order, each operation with its arguments (bwrap(1))."""
+    yield from _without_variables(policy)
+    for name, value in policy.environment.items():
+        yield _set(name, value)
+
+
+def _set(name: str, value: str) -> tuple[str, ...]:
+    return ("--setenv", name, value)
+
+
+def _without_variables(policy: Policy) -> Iterator[tuple[str, ...]]:
     yield _WALLS
     for path in _OF_THE_MACHINE:
         yield ("--ro-bind-try", path, path)
@@ -109,8 +116,6 @@ def operations(policy: Policy) -> Iterator[tuple[str, ...]]:
     # The skeleton of the sandbox's root is memory of the machine that no limit would see.
     for skeleton in ("/dev", "/"):
         yield ("--remount-ro", skeleton)
-    for name, value in policy.environment.items():
-        yield ("--setenv", name, value)
     yield ("--chdir", policy.directory)
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from tako.sandbox.policy import Limits, Policy
 from tako.sandbox.started import SandboxFailedError, Started
+from tako.sandbox.variables import check_environment
 from tako.system import crash_points, terminals
 from tako.system.cgroups import enter
 from tako.system.libc import die_with_parent
@@ -30,7 +31,11 @@ def confine(limits: Limits) -> None:
 
 
 def launch(policy: Policy, command: Sequence[str]) -> Started:
-    """Start `command`; raises `SandboxFailedError` if it cannot be started as the policy says."""
+    """Start `command`; raises `SandboxFailedError` if it cannot be started as the policy says.
+
+    Raises `UsageError` if the policy's environment cannot be given to a program.
+    """
+    check_environment(policy.environment)
     return start(policy, command, [die_with_parent, lambda: confine(policy.limits)])
 
 

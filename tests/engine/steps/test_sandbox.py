@@ -114,6 +114,15 @@ def test_the_mount_of_the_workspace_names_no_directory_of_the_machine(tmp_path: 
 
 
 @every_level
+def test_a_variable_that_no_program_can_be_given_fails_its_step_alone(tmp_path: Path, level: str) -> None:
+    """Not the sandbox, which nobody could mend."""
+    large = Step(id="a", run="true", env={"LARGE": "x" * (1 << 22)}, continue_on_error=True)
+    ran = _run(tmp_path, level, large, Step(id="b", run="echo on"))
+    assert ran.step("a").message.startswith("its variable LARGE has 4.0 MiB, and a program takes ")
+    assert _lines(ran, "b") == ["on"]
+
+
+@every_level
 def test_the_journal_says_what_was_enforced(tmp_path: Path, level: str) -> None:
     ran = _run(tmp_path, level, "true")
     entered = ran.state.sandbox
