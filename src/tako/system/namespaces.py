@@ -18,12 +18,20 @@ from tako.system.libc import allow_dumps, check, forbid_dumps
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWIPC = 0x08000000
 _CLONE_NEWUSER = 0x10000000
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 32, 4096
 _MS_REC, _MS_SLAVE = 0x4000, 0x80000
 _MNT_DETACH = 2
 #: Generous: an inode of a tmpfs with its name takes about a KiB.
 _FILE_IN_MEMORY = 4096
 _FILES_MIN = 256
+
+#: The devices of the machine that steps are shown.
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+#: What statvfs(3) tells of a mount, and mount(2) takes.
+_FLAGS = (
+    (os.ST_NOSUID, _MS_NOSUID), (os.ST_NODEV, _MS_NODEV), (os.ST_NOEXEC, 8), (os.ST_NOATIME, 1024),
+    (os.ST_NODIRATIME, 2048), (os.ST_RELATIME, 1 << 21),
+)  # fmt: skip
 
 #: What forbids user namespaces: a file, whether it must be above 0, and what to do.
 _SWITCHES = (
@@ -60,6 +68,20 @@ def enter_own_namespaces() -> None:
         forbid_dumps()
     # What others mount later comes in; nothing goes out.
     _mount(None, "/", None, _MS_REC | _MS_SLAVE, None)
+    for name in _DEVICES:
+        _hold_read_only(f"/dev/{name}")
+
+
+def _hold_read_only(device: str) -> None:
+    """Keep a device's mode and owner as they are, root's own steps included; what it is for stays possible.
+
+    bubblewrap's own --remount-ro would forbid to open it. A remount may clear no flag (user_namespaces(7)).
+    """
+    with suppress(FileNotFoundError):
+        _mount(device, device, None, _MS_BIND, None)
+        has = os.statvfs(device).f_flag
+        kept = sum(flag for told, flag in _FLAGS if has & told)
+        _mount(None, device, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept, None)
 
 
 def enter_own_mounts() -> None:

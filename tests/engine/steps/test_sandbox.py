@@ -109,7 +109,7 @@ def test_the_mount_of_the_workspace_names_no_directory_of_the_machine(tmp_path: 
         pytest.skip("overlays do not work here")
     options = [line.split(" - ")[1] for line in _lines(_run(tmp_path, level, "cat /proc/self/mountinfo"))]
     overlays = [line for line in options if line.startswith("overlay overlay ")]
-    assert len([line for line in overlays if "upperdir=/proc/self/fd/" in line]) == 1
+    assert [line for line in overlays if "upperdir=/proc/self/fd/" in line]
     assert not [line for line in overlays if tmp_path.name in line]
 
 
