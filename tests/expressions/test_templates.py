@@ -202,12 +202,16 @@ def test_the_names_are_listed_once_and_in_order() -> None:
         ("event", "payload", "v"),
         ("outputs", "version"),
     )
-    assert template.unquoted_names == (("inputs", "version-bump"), ("env", "X"), ("outputs", "version"))
+    assert [path for path, _ in template.unquoted_places] == [
+        ("inputs", "version-bump"),
+        ("env", "X"),
+        ("outputs", "version"),
+    ]
 
 
 def test_quoting_before_another_filter_does_not_count_as_quoted() -> None:
-    assert parse_template("{{ .a | shell_quote | trim }}").unquoted_names == (("a",),)
-    assert parse_template("{{ (.a ~ .b) | shell_quote }}{{ .c | shell_quote ~ 'x' }}").unquoted_names == ()
+    assert parse_template("x\n{{ .a | shell_quote | trim }}").unquoted_places == ((("a",), 2),)
+    assert parse_template("{{ (.a ~ .b) | shell_quote }}{{ .c | shell_quote ~ 'x' }}").unquoted_places == ()
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,8 @@ def _warnings(step: str) -> list[str]:
         ("run: 'echo {{ .event.payload.x | shell_quote }}'", 0),
         ("run: 'echo {{ .event.payload.x | shell_quote | upper }}'", 1),
         ("run: 'echo {{ .steps.a.outputs.x }} {{ .event.type }}'", 2),
+        ("run: 'echo {{ .steps.a.status }} {{ .steps.a.exit_code }}'", 0),
+        ("run: 'echo {{ .steps.a }}'", 1),
         ("run: 'echo {{ .inputs.x }}'", 0),
         ("run: 'echo {{ broken'", 0),
         ("run: x, on_failure: [{run: 'echo {{ .event.type }}'}]", 1),
@@ -221,3 +223,74 @@ def test_texts_of_others_are_quoted_for_the_shell_or_warned_of(step: str, count:
 
 def test_what_is_not_supported_yet_is_warned_of() -> None:
     assert _warnings("run: x, image: y") == ["image is not supported yet"]
+
+
+_FED = """
+version: 1.0
+workflows:
+  fed:
+    inputs:
+      {version: {}, fixed: {}, count: {type: integer}, kind: {validation: {enum: [a, b]}}, own: {default: x}}
+    env: {HOLDS: "v{{ .inputs.version }}", OF_EVENT: "{{ .event.type }}", OWN: "{{ .inputs.own }}", PLAIN: x}
+    steps:
+      - run: |
+          echo {{ .inputs.version | shell_quote }} {{ .inputs.fixed }} {{ .inputs.count }} {{ .inputs.kind }}
+          echo {{ .inputs.version }} {{ .inputs.own }} {{ .env.OWN }} {{ .env.PLAIN }}
+          echo {{ .env.HOLDS }} "$HOLDS"
+          echo {{ .inputs.version }} {{ .env.OF_EVENT }}
+      - {run: "true", env: {V: "{{ .inputs.version }}"}, on_failure: [{run: "echo {{ .inputs.version }}"}]}
+  started:
+    on: event
+    inputs: {version: {}}
+    steps: [{run: "echo {{ .inputs.version }}"}]
+  typed:
+    on: exec
+    inputs: {version: {}}
+    steps: [{run: "echo {{ .inputs.version }}"}]
+subscriptions:
+  - artifact: acme/lib:default
+    events: [built]
+    workflow: fed
+    inputs:
+      version: "{{ .event.payload.version }}"
+      fixed: always
+      count: "{{ .event.payload.n }}"
+      kind: "{{ .event.type }}"
+"""
+
+
+def test_what_subscriptions_feed_is_foreign_wherever_it_goes() -> None:
+    found = check_warnings(load_config(_FED.encode(), "tako.yml"))
+    told = [(problem.key, problem.message.partition(" comes from elsewhere")) for problem in found]
+    assert [(key, what, why.partition("; add")[0]) for key, (what, _, why) in told] == [
+        (
+            "workflows.fed.steps[0].run",
+            "'inputs.version'",
+            " (subscriptions[0] feeds it) and reaches the shell unquoted in line 2 of the script",
+        ),
+        (
+            "workflows.fed.steps[0].run",
+            "'env.HOLDS'",
+            " (it holds 'inputs.version') and reaches the shell unquoted in line 3 of the script",
+        ),
+        (
+            "workflows.fed.steps[0].run",
+            "'inputs.version'",
+            " (subscriptions[0] feeds it) and reaches the shell unquoted in line 4 of the script",
+        ),
+        (
+            "workflows.fed.steps[0].run",
+            "'env.OF_EVENT'",
+            " (it holds 'event.type') and reaches the shell unquoted in line 4 of the script",
+        ),
+        (
+            "workflows.fed.steps[1].on_failure[0].run",
+            "'inputs.version'",
+            " (subscriptions[0] feeds it) and reaches the shell unquoted",
+        ),
+        (
+            "workflows.started.steps[0].run",
+            "'inputs.version'",
+            " (events start this workflow) and reaches the shell unquoted",
+        ),
+    ]

@@ -18,14 +18,13 @@ import re
 from collections.abc import Iterator, Mapping
 
 from tako.errors import UsageError
-from tako.expressions.errors import error_at
+from tako.expressions.errors import error_at, place_of
 from tako.expressions.filters import TEXT_MAX, as_text
 from tako.expressions.syntax_tree import (
     LITERAL_BRACES_HINT,
     FlawError,
     Node,
     Pause,
-    Reference,
     no_pause,
     references,
     unquoted_references,
@@ -59,10 +58,15 @@ class Template:
         return tuple(dict.fromkeys(found.path for node in self._nodes for found in references(node)))
 
     @property
-    def unquoted_names(self) -> tuple[tuple[str, ...], ...]:
-        """The paths whose text does not pass through `shell_quote` last."""
-        found: Iterator[Reference] = (name for node in self._nodes for name in unquoted_references(node))
-        return tuple(dict.fromkeys(name.path for name in found))
+    def unquoted_places(self) -> tuple[tuple[tuple[str, ...], int], ...]:
+        """Each path whose text does not pass through `shell_quote` last, with its line, from 1."""
+        found = (
+            (name.path, place_of(self.text, piece.offset + name.offset)[0])
+            for piece in self.pieces
+            if isinstance(piece, _Expression)
+            for name in unquoted_references(piece.node)
+        )
+        return tuple(dict.fromkeys(found))
 
     @property
     def _nodes(self) -> Iterator[Node]:

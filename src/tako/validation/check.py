@@ -12,18 +12,17 @@ from functools import partial
 
 from tako.config.inputs import coerced, value_problem
 from tako.config.problems import did_you_mean, in_order, mark_of
-from tako.config.schema import Config, Input, Step, Subscription, Workflow, all_steps
+from tako.config.schema import Config, Input, Step, Subscription, Workflow
 from tako.config.unsupported import unsupported_keys
 from tako.config.yaml_walk import child_key
 from tako.errors import Problem, UsageError
 from tako.expressions.text import has_template
 from tako.validation.check_names import Names, name_problem
+from tako.validation.foreign import unquoted_texts
 from tako.values import evolve
 
 _Found = tuple[str, str]
 _EVENT = "event"
-# What other repositories and programs wrote: in a shell, a name such as `$(rm -rf .)` would run.
-_FOREIGN = ("event", "steps")
 
 
 def check_config(config: Config) -> list[Problem]:
@@ -45,7 +44,7 @@ def check_warnings(config: Config) -> list[Problem]:
     found: list[_Found] = []
     for workflow in config.workflows.values():
         found += [(key, f"{what} is not supported yet") for key, what in unsupported_keys(workflow)]
-        found += [warning for step in all_steps(workflow.steps) for warning in _unquoted(step)]
+    found += unquoted_texts(config)
     return _placed(config, found)
 
 
@@ -209,19 +208,3 @@ def _refused(key: str, read: Callable[[], object]) -> Iterator[_Found]:
         read()
     except UsageError as error:
         yield key, error.message
-
-
-def _unquoted(step: Step) -> Iterator[_Found]:
-    if not has_template(step.run):
-        return
-    from tako.expressions.templates import parse_template
-
-    try:
-        names = parse_template(step.run).unquoted_names
-    except UsageError:
-        return
-    for path in names:
-        if path[0] in _FOREIGN:
-            text = ".".join(path)
-            message = f"{text!r} comes from elsewhere and reaches the shell unquoted; add '| shell_quote'"
-            yield f"{step.key}.run", message
