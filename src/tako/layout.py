@@ -163,6 +163,13 @@ class RunDirectory:
         """One of these values, by the SHA-256 (hex) of its bytes."""
         return self.values / f"{sha256}.json"
 
+    def unfinished_values(self) -> list[Path]:
+        """What is left of values whose writers were killed before they got their names."""
+        try:
+            return sorted(self.values / name for name in os.listdir(self.values) if name.startswith("."))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     @property
     def artifacts(self) -> Path:
         """What the run's steps produced, by artifact."""

@@ -240,6 +240,7 @@ def nothing_is_left(place: Place) -> None:
         assert workspaces_of(run) == []
         assert not any(map(_is_held, run.path.rglob("journal.jsonl")))
         assert not _is_held(run.lock)
+        assert run.unfinished_values() == []
     assert [path for path in home.cache.locks.rglob("*.lock*") if path.is_file() and _is_held(path)] == []
     assert _names(home.trash) == _names(home.kept) == []
     # An entry is made before its run, which may never come.

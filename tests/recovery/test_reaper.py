@@ -575,3 +575,15 @@ def test_a_run_whose_records_do_not_fit_together_keeps_no_other_from_being_reape
     first, second = reap(home, [odd, whole])
     assert (first.outcome, second.outcome) == ("stuck", "reaped")
     assert "FanOutPlanned cannot stand here" in first.reason
+
+
+def test_what_a_dead_worker_left_of_a_stored_value_is_removed(home: Home) -> None:
+    paths = write_one(home)
+    paths.values.mkdir()
+    whole, unfinished = paths.value("a" * 64), paths.values / f".{'b' * 64}.json.42.0123abcd"
+    whole.touch()
+    unfinished.touch()
+    assert try_reap(home, paths, dry_run=True).removed == (str(unfinished),)
+    assert unfinished.exists()
+    assert try_reap(home, paths).removed == (str(unfinished),)
+    assert list(paths.values.iterdir()) == [whole]

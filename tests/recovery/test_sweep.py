@@ -302,3 +302,12 @@ def test_a_sweep_with_nothing_to_do_loads_neither_journals_nor_the_reaper(tmp_pa
     assert "tako.recovery.sweep" in done.stdout
     assert "tako.journal" not in done.stdout
     assert "tako.recovery.reaper" not in done.stdout
+
+
+def test_at_its_end_a_root_removes_what_is_left_of_values_of_workers_that_died(home: Home) -> None:
+    paths = home.run(_opened(home))
+    paths.values.mkdir()
+    paths.value("a" * 64).touch()
+    (paths.values / f".{'b' * 64}.json.42.0123abcd").touch()
+    leave(home, paths)
+    assert list(paths.values.iterdir()) == [paths.value("a" * 64)]

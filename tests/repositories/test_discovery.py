@@ -103,6 +103,21 @@ def test_a_broken_file_that_does_not_name_the_source_harms_nobody(open_cache: Op
     ]
 
 
+def test_who_asks_may_end_the_search_at_any_repository(open_cache: OpenCache) -> None:
+    for number in range(3):
+        _put(open_cache, f"acme/other-{number}", CONFIG.replace("acme/lib", "acme/elsewhere"))
+    looks: list[int] = []
+
+    def check() -> None:
+        looks.append(len(looks))
+        if len(looks) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        list(open_cache().cache.discover("acme/lib", "default", "built", check=check))
+    assert looks == [0, 1]
+
+
 def test_a_name_hidden_by_an_escape_is_found(open_cache: OpenCache) -> None:
     _put(open_cache, "acme/dep", CONFIG.replace("acme/lib", "acme\\x2flib"))
     assert _names(open_cache()) == ["acme/dep"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,10 @@ class Shelf:
         assert repository in reason
         self.notes.append(reason)
 
-    def discover(self, source: str, artifact: str, event_type: str) -> list[Candidate]:
-        return list(discover(self, source, artifact, event_type))
+    def discover(
+        self, source: str, artifact: str, event_type: str, *, check: Callable[[], None]
+    ) -> list[Candidate]:
+        return list(discover(self, source, artifact, event_type, check=check))
 
     def resolve(self, reference: Reference) -> Resolved:
         return Resolved(reference.repository, "main", "beef", "commit")

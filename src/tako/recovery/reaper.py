@@ -276,7 +276,7 @@ def _remove_workspaces(home: Home, case: _Case, *, dry_run: bool) -> None:
 def _remove_private(case: _Case, *, dry_run: bool) -> None:
     told = [case.owner.temporary] if case.owner else []
     told += [run.state.temporary for run in case.tree.all()] if case.tree else []
-    for path in private_remains(told):
+    for path in [*private_remains(told), *case.paths.unfinished_values()]:
         try:
             if not dry_run:
                 remove_tree(path)

@@ -57,6 +57,11 @@ def leave(home: Home, paths: RunDirectory) -> None:
     """At the end of a root run, whose lock is still held: note whether its workspaces are kept."""
     from tako.recovery.settled import settled_record
 
+    for path in paths.unfinished_values():
+        # Of workers that died; the reaper removes what a root leaves that died.
+        with suppress(OSError):
+            path.unlink()
+
     last = settled_record(paths)
     if last is not None:
         # What cannot be noted is found by the next sweep.

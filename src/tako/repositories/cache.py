@@ -310,9 +310,11 @@ class Cache:
             return config_in(known.checkouts[branch], f"{known.repository.text}:{branch}")
         return self.read_config_bytes(_commit_pin(known, branch))
 
-    def discover(self, source: str, artifact: str, event_type: str) -> Iterator[Candidate]:
+    def discover(
+        self, source: str, artifact: str, event_type: str, *, check: Callable[[], None] = lambda: None
+    ) -> Iterator[Candidate]:
         """Give every subscription to an event; see `discovery.discover`."""
-        return discover(self, source, artifact, event_type)
+        return discover(self, source, artifact, event_type, check=check)
 
     def snapshot(self, resolved: Resolved) -> Path:
         """Give the immutable tree of a pin, made now if it is not there; see `using_snapshot`."""

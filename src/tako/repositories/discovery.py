@@ -9,7 +9,7 @@ caveat. Whatever goes wrong with one repository stays with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tako.config.loader import load_config
@@ -79,8 +79,12 @@ def _may_subscribe(source: Repository, data: bytes) -> bool:
     return (_KEYWORD in data and _names(source, data)) or _ESCAPE in data
 
 
-def discover(cache: Known, source: str, artifact: str, event_type: str) -> Iterator[Candidate]:
+def discover(
+    cache: Known, source: str, artifact: str, event_type: str, *, check: Callable[[], None] = lambda: None
+) -> Iterator[Candidate]:
     """Give every subscription to `event_type` of `artifact` of the repository named `source`.
+
+    `check` is called before each repository is looked at, and may raise what ends the search.
 
     Ordered by repository, then by position in its tako.yml. Raises `ReferenceInvalidError` for a source that
     is no repository, `MachineError` if the cache cannot be used.
@@ -88,6 +92,7 @@ def discover(cache: Known, source: str, artifact: str, event_type: str) -> Itera
     repository = parse_repository(source)
     try:
         for known in cache.known():
+            check()
             data = _read(cache, known)
             if data is not None and (_may_subscribe(repository, data) or not cache.sound.holds(data)):
                 yield from _candidates(cache, known, data, repository, (artifact, event_type))

@@ -70,7 +70,10 @@ class FakeRepositories:
     vanished: dict[str, Exception] = field(factory=dict)
     asked: list[tuple[str, str, str]] = field(factory=list)
 
-    def discover(self, source: str, artifact: str, event_type: str) -> Iterator[Candidate]:
+    def discover(
+        self, source: str, artifact: str, event_type: str, *, check: Callable[[], None]
+    ) -> Iterator[Candidate]:
+        check()
         self.asked.append((source, artifact, event_type))
         yield from self.candidates
 
@@ -418,7 +421,8 @@ def test_an_emitted_value_that_is_no_event_plans_nothing(parent: RunSpec) -> Non
 
 def test_a_cache_that_cannot_be_used_plans_nothing(parent: RunSpec) -> None:
     class Broken(FakeRepositories):
-        def discover(self, *_: str) -> Iterator[Candidate]:
+        def discover(self, *_: str, check: Callable[[], None]) -> Iterator[Candidate]:
+            check()
             message = "the cache cannot be read"
             raise MachineError(message)
 

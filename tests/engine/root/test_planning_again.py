@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,10 @@ class FakeRepositories:
     broken: dict[str, TakoError] = field(factory=dict)
     asked: list[str] = field(factory=list)
 
-    def discover(self, source: str, artifact: str, event_type: str) -> Iterator[Candidate]:
+    def discover(
+        self, source: str, artifact: str, event_type: str, *, check: Callable[[], None]
+    ) -> Iterator[Candidate]:
+        check()
         self.asked.append(f"{source}:{artifact} {event_type}")
         yield from self.candidates
 

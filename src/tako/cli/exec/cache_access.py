@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,9 +52,11 @@ class LazyCache:
         data = cache.read_config_bytes(resolved)
         return resolved, load_config(data, f"{resolved.repository.text}/{CONFIG_NAME}")
 
-    def discover(self, source: str, artifact: str, event_type: str) -> Iterable[Candidate]:
-        """All subscriptions to the event."""
-        return self._opened().discover(source, artifact, event_type)
+    def discover(
+        self, source: str, artifact: str, event_type: str, *, check: Callable[[], None]
+    ) -> Iterable[Candidate]:
+        """All subscriptions to the event; `check` may raise what ends the search."""
+        return self._opened().discover(source, artifact, event_type, check=check)
 
     def resolve(self, reference: Reference) -> Resolved:
         """Pin what will run."""

@@ -67,8 +67,10 @@ class StrictError(TakoError):
 class Repositories(Protocol):
     """What planning needs of the cache."""
 
-    def discover(self, source: str, artifact: str, event_type: str) -> Iterable[Candidate]:
-        """All subscriptions to that event of that artifact, in a fixed order."""
+    def discover(
+        self, source: str, artifact: str, event_type: str, *, check: Callable[[], None]
+    ) -> Iterable[Candidate]:
+        """All subscriptions to that event of that artifact, in a fixed order; `check` may end the search."""
 
     def resolve(self, reference: Reference) -> Resolved:
         """Pin what will run."""
@@ -248,11 +250,8 @@ class FanOutExecutor:
 
     def _discovered(self, heard: _Heard) -> list[Candidate]:
         event = heard.event
-        found = []
-        for candidate in self._repositories.discover(event.source, event.artifact, event.type):
-            heard.judge.check()
-            found.append(candidate)
-        return found
+        check = heard.judge.check
+        return list(self._repositories.discover(event.source, event.artifact, event.type, check=check))
 
     def _check_caveats(self, nobody: str = "") -> None:
         """Raise `StrictError` if it is wanted and somebody may have been missed, or there is `nobody`."""
