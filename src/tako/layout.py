@@ -18,7 +18,13 @@ from tako.values import value
 CONFIG_NAME = "tako.yml"
 SUBMODULES_NAME = ".gitmodules"
 GIT_NAME = ".git"
+HEAD, INDEX, OBJECTS = "HEAD", "index", "objects"
 PACKS = "objects/pack"
+#: Where a repository says whose objects it also reads (gitrepository-layout(5)).
+ALTERNATES = "objects/info/alternates"
+GIT_CONFIGS = frozenset(("config", "config.worktree"))
+#: What a repository knows of worktrees elsewhere.
+LINKED_WORKTREES = ".git/worktrees"
 TEMPORARY_PREFIX = ".tmp-"
 NOTHING = Path(os.devnull)
 RUN_ID = re.compile(r"exec-[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
@@ -440,6 +446,16 @@ class CacheLayout:
     def locks_probed(self) -> Path:
         """On which file system and in which boot locks were seen to work."""
         return self.index / "locks-probed"
+
+
+def objects_from(snapshot: Path, mirror: Path) -> str:
+    """The path to a mirror's objects as a snapshot's repository counts it: from its own objects."""
+    return os.path.relpath(mirror / OBJECTS, snapshot / GIT_NAME / OBJECTS)
+
+
+def is_objects_of(path: str, mirror: Path) -> bool:
+    """Whether a path, wherever the cache was when it was written, was that to the mirror's objects."""
+    return Path(path).parts[-4:] == (mirror / OBJECTS).parts[-4:]
 
 
 def objects_of(source: Path) -> Path | None:

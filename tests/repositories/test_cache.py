@@ -57,17 +57,16 @@ def test_a_pin_does_not_move_and_a_sync_moves_the_next_one(
     assert (opened.cache.snapshot(opened.cache.resolve(DEP)) / "n").read_text() == "2"
 
 
-def test_git_works_in_a_copy_of_a_snapshot(
-    open_cache: OpenCache, git_repo: Repositories, tmp_path: Path
-) -> None:
+def test_git_works_in_a_copy_of_a_snapshot(open_cache: OpenCache, git_repo: Repositories) -> None:
     source = git_repo("acme/dep", {"tako.yml": CONFIG, "run.sh": "#!/bin/sh\n", "d/f": "x"})
     (source / "link").symlink_to("d/f")
     head = commit(source, {})
     git(source, "tag", "-a", "v1.2.3", "-m", "release")
     opened = open_cache()
     opened.cache.add(DEP, f"file://{source}")
-    copy = tmp_path / "copy"
-    copy_tree(opened.cache.snapshot(opened.cache.resolve(DEP)), copy)
+    snapshot = opened.cache.snapshot(opened.cache.resolve(DEP))
+    copy = snapshot.with_name("copy")
+    copy_tree(snapshot, copy)
     assert git(copy, "status", "--porcelain") == ""
     assert git(copy, "rev-parse", "--abbrev-ref", "HEAD") == "main"
     assert git(copy, "rev-parse", "HEAD") == head
@@ -383,7 +382,7 @@ def test_a_checkout_that_changes_all_the_time_is_given_up(
     real = copy_tree_hashed
     copies = []
 
-    def change_and_copy(source: Path, target: Path, *, on_skipped: object) -> str:
+    def change_and_copy(source: Path, target: Path, *, on_skipped: object, left_out: object) -> str:
         copies.append(target)
         (path / "src" / "code.txt").write_text(str(len(copies)))
         return real(source, target, on_skipped=lambda *_: None)
@@ -403,7 +402,7 @@ def test_who_comes_second_with_the_same_content_takes_the_first_ones_tree(
     place = opened.layout.snapshots_of("acme", "dep")
     real = copy_tree_hashed
 
-    def overtaken(source: Path, target: Path, *, on_skipped: object) -> str:
+    def overtaken(source: Path, target: Path, *, on_skipped: object, left_out: object) -> str:
         digest = real(source, target, on_skipped=lambda *_: None)
         monkeypatch.setattr(snapshots, "copy_tree_hashed", real)
         write_files(place / f"content-{digest}", {"first": ""})

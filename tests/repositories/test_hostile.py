@@ -71,8 +71,8 @@ def _config(repository: Path, canary: Path) -> None:
     git(repository, "config", "protocol.ext.allow", "always")
     git(repository, "config", "protocol.file.allow", "always")
     included = repository / ".git" / "included"
-    included.write_text(f'[core]\n\tfsmonitor = "{run}"\n\thooksPath = {repository}/.git/hooks\n')
-    git(repository, "config", "include.path", str(included))
+    included.write_text(f'[core]\n\tfsmonitor = "{run}"\n\thooksPath = .git/hooks\n')
+    git(repository, "config", "include.path", "included")
 
 
 def _attributes(repository: Path, _canary: Path) -> None:

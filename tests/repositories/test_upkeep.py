@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tako.repositories.cache import Resolved
+from tako.config.schema import Settings
+from tako.layout import Home
+from tako.repositories.cache import Cache, Resolved
+from tako.repositories.locks import LockManager
 from tako.repositories.reference import parse_reference
 from tako.repositories.upkeep import prune, verify
 from tests.repositories.conftest import CONFIG, OpenCache, OpenedCache
-from tests.support.git import Repositories, commit, write_files
+from tests.support.git import Repositories, commit, git, write_files
 
 DEP = parse_reference("acme/dep")
 HAND = parse_reference("hand/made")
@@ -52,6 +55,46 @@ def test_a_damaged_snapshot_of_a_commit_is_removed_and_made_again(filled: Opened
     assert message.endswith(f"was damaged and is removed: it differs from its commit in {name}")
     assert _messages(filled) == []
     assert (_tree(filled, "acme/dep") / "d" / "f").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("objects/info/alternates", "/somewhere/git/acme/dep.git/objects\n", "it does not find the objects"),
+        ("objects/info/alternates", None, "its .git is not whole: "),
+        ("HEAD", "ref: refs/heads/other\n", "its .git is not whole: "),
+        ("HEAD", None, "its .git is not whole: "),
+        ("refs/heads/main", "0" * 40 + "\n", "its HEAD is not its commit"),
+        ("index", "no index", "its index is not that of its commit"),
+    ],
+)
+def test_a_snapshot_in_which_git_would_not_work_is_removed_and_made_again(
+    filled: OpenedCache, name: str, content: str | None, said: str
+) -> None:
+    damaged = _tree(filled, "acme/dep") / ".git" / name
+    damaged.unlink()
+    if content is not None:
+        damaged.write_text(content)
+    [message] = _messages(filled)
+    assert f"was damaged and is removed: {said}" in message
+    assert _messages(filled) == []
+    assert git(_tree(filled, "acme/dep"), "status", "--porcelain") == ""
+
+
+def test_a_cache_that_was_moved_or_has_another_path_is_whole(filled: OpenedCache, tmp_path: Path) -> None:
+    _tree(filled, "acme/dep")
+    home = filled.layout.path.parent
+    home.rename(tmp_path / "deeper")
+    (tmp_path / "link").symlink_to("deeper")
+    for path in (tmp_path / "deeper", tmp_path / "link"):
+        notes: list[str] = []
+        moved = Home(path)
+        locks = LockManager(moved.cache, 30.0, notes.append)
+        cache = Cache(moved, Settings(), locks, local=True, on_note=notes.append)
+        assert verify(moved.cache, locks, cache) == []
+        snapshot = cache.snapshot(cache.resolve(DEP))
+        assert git(snapshot, "status", "--porcelain") == ""
+        assert git(snapshot, "log", "--format=%s") == "first"
 
 
 def test_a_damaged_snapshot_of_content_is_removed_and_made_again(filled: OpenedCache) -> None:

@@ -17,9 +17,21 @@ from functools import partial
 from pathlib import Path
 
 from tako.errors import MachineError, NotFoundError
-from tako.layout import GIT_NAME, SUBMODULES_NAME, TEMPORARY_PREFIX, CacheLayout
+from tako.layout import (
+    ALTERNATES,
+    GIT_NAME,
+    HEAD,
+    INDEX,
+    LINKED_WORKTREES,
+    OBJECTS,
+    SUBMODULES_NAME,
+    TEMPORARY_PREFIX,
+    CacheLayout,
+    objects_from,
+)
 from tako.repositories.git import run_git
 from tako.repositories.reference import Repository
+from tako.repositories.self_contained import check_self_contained
 from tako.system.directory_trees import TreeChangedError, TreeSignature, copy_tree_hashed, tree_signature
 from tako.system.files import make_private, move, read_plain, write_whole
 from tako.system.removal import remove_tree
@@ -73,6 +85,8 @@ def make_commit_snapshot(
         clone = ["clone", "--quiet", "--shared", "--no-checkout", "--template=", *options]
         run_git([*clone, "--", str(mirror), str(temporary)])
         git_dir = temporary / GIT_NAME
+        # git writes an absolute path, which would not move with TAKO_HOME.
+        (git_dir / ALTERNATES).write_text(f"{objects_from(final, mirror)}\n")
         run_git(
             ["checkout", "--quiet", "--force", "-B", branch, commit, "--"],
             git_dir=git_dir,
@@ -90,7 +104,8 @@ def make_content_snapshot(
     """Copy a checkout, without running git in it; give its key and the signature it had.
 
     `place` tells where the snapshot of a key belongs. A checkout that changes while it is copied is
-    copied again, up to three times. Raises `NotFoundError` if it vanished, else `MachineError`.
+    copied again, up to three times. Raises `NotFoundError` if it vanished, `NotSelfContainedError` if a copy
+    would be a part of another repository, else `MachineError`.
     """
     for _ in range(_TRIES):
         with suppress(TreeChangedError):
@@ -118,7 +133,13 @@ def _attempt(checkout: Path, place: Callable[[str], Path]) -> _Made | None:
     skipped: list[tuple[str, str]] = []
     with _built(place(CONTENT_PREFIX)) as temporary:
         before = tree_signature(checkout)
-        digest = copy_tree_hashed(checkout, temporary, on_skipped=lambda *what: skipped.append(what))
+        check_self_contained(checkout)
+        digest = copy_tree_hashed(
+            checkout,
+            temporary,
+            on_skipped=lambda *what: skipped.append(what),
+            left_out=frozenset((LINKED_WORKTREES,)),
+        )
         if tree_signature(checkout) != before:
             return None
         key = CONTENT_PREFIX + digest
@@ -131,7 +152,7 @@ def remembered_key(file: Path, signature: TreeSignature) -> str:
     """The content key that a tree with this signature had; empty if that is not known."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         record = json.loads(read_plain(file))
-        if record["signature"] == signature.hex:
+        if record["signature"] == signature.hex and record["self_contained"]:
             return str(record["content"])
     return ""
 
@@ -150,7 +171,7 @@ def remember_key(file: Path, signature: TreeSignature, key: str, taken_ns: int) 
     """
     safe = signature.newest_ns < taken_ns - _TICK_NS
     make_private(file.parent)
-    record = {"signature": signature.hex if safe else "", "content": key}
+    record = {"signature": signature.hex if safe else "", "content": key, "self_contained": True}
     write_whole(file, json.dumps(record).encode())
 
 
@@ -214,5 +235,25 @@ def commit_problem(mirror: Path, path: Path, commit: str) -> str:
         git(["update-index", "-q", "--really-refresh"], check=False)
         changed = git(["diff-files", "--name-only", "-z"]).stdout
         added = git(["ls-files", "--others", "-z"]).stdout
+        compare = ["diff-index", "--cached", "--quiet", commit]
+        staged = git(compare, index=path / GIT_NAME / INDEX, check=False)
     names = [name.decode(errors="replace") for name in (changed + added).split(b"\0") if name]
-    return f"it differs from its commit in {', '.join(names[:5])}" if names else ""
+    if names:
+        return f"it differs from its commit in {', '.join(names[:5])}"
+    return "its index is not that of its commit" if staged.returncode else _git_problem(mirror, path, commit)
+
+
+def _git_problem(mirror: Path, path: Path, commit: str) -> str:
+    """Say why git in a copy of a commit's snapshot would not find the commit; empty if it would."""
+    git_dir = path / GIT_NAME
+    try:
+        branch = (git_dir / HEAD).read_text().removeprefix("ref:").strip()
+        if (git_dir / branch).read_text().strip() != commit:
+            return "its HEAD is not its commit"
+        borrowed = (git_dir / ALTERNATES).read_text().splitlines()
+        found = {os.path.realpath(git_dir / OBJECTS / line) for line in borrowed}
+        if os.path.realpath(mirror / OBJECTS) not in found:
+            return "it does not find the objects of its mirror"
+    except (OSError, ValueError) as error:
+        return f"its .git is not whole: {error}"
+    return ""

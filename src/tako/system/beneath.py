@@ -16,8 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tako.errors import TakoError
-from tako.layout import path_problem
+from tako.layout import TEMPORARY_PREFIX, path_problem
 from tako.system.copying import Copier
+from tako.system.descent import Descent
 from tako.system.files import make_private
 from tako.system.openat2_fallback import FLAGS, open_by_hand
 
@@ -170,3 +171,25 @@ def copy_beneath(
             os.close(made)
     finally:
         os.close(source)
+
+
+def replace_beneath(root: Path, relative: str, data: bytes) -> None:
+    """Put another file in the place of a regular one below `root`, in one move; no link is followed.
+
+    Raises `BeneathError` if its directory is missing or reached by a link.
+    """
+    *directories, name = relative.split("/")
+    temporary = f"{TEMPORARY_PREFIX}{os.getpid()}-{name}"
+    try:
+        with Descent(os.open(root, _DIRECTORY)) as descent:
+            for directory in directories:
+                descent.enter(directory)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            made = os.open(temporary, flags, 0o644, dir_fd=descent.fd)
+            try:
+                os.write(made, data)
+            finally:
+                os.close(made)
+            os.replace(temporary, name, src_dir_fd=descent.fd, dst_dir_fd=descent.fd)
+    except OSError as error:
+        raise refusal(relative, error) from error

@@ -78,11 +78,13 @@ class _Copy:
         on_skipped: Callable[[str, str], None],
         digest: hashlib._Hash | None,
         linked: dict[tuple[int, int], str] | None,
+        left_out: frozenset[str],
     ) -> None:
         self.on_skipped = on_skipped
         self.digest = digest
         #: The first copy of each file that has several names, if they are to be one file again.
         self.linked = linked
+        self.left_out = left_out
         self.top = -1
         self.copier = Copier()
         # Where the copy stands, for the message if it fails.
@@ -118,7 +120,7 @@ class _Copy:
             for entry in entries:
                 self.at = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    directories.append(entry.name)
+                    directories += [entry.name] if self.at not in self.left_out else []
                 elif entry.is_symlink():
                     self._link(source.fd, target.fd, entry)
                 elif entry.is_file(follow_symlinks=False):
@@ -198,9 +200,11 @@ def _copy(
     target: Path,
     on_skipped: Callable[[str, str], None],
     digest: hashlib._Hash | None = None,
+    *,
     linked: dict[tuple[int, int], str] | None = None,
+    left_out: frozenset[str] = frozenset(),
 ) -> None:
-    copy = _Copy(on_skipped, digest, linked)
+    copy = _Copy(on_skipped, digest, linked, left_out)
     try:
         with Descent(os.open(source, _DIRECTORY)) as below:
             os.makedirs(target, 0o700, exist_ok=True)
@@ -236,13 +240,20 @@ def copy_tree(
     _copy(source, target, on_skipped, linked={} if hard_links else None)
 
 
-def copy_tree_hashed(source: Path, target: Path, *, on_skipped: Callable[[str, str], None]) -> str:
+def copy_tree_hashed(
+    source: Path,
+    target: Path,
+    *,
+    on_skipped: Callable[[str, str], None],
+    left_out: frozenset[str] = frozenset(),
+) -> str:
     """Copy as `copy_tree` does and give the SHA-256 (hex) of what the copy holds: names, modes, contents.
 
-    Times do not count, so that the same content always has the same hash.
+    Times do not count, so that the same content always has the same hash. Directories whose paths are in
+    `left_out` are not copied.
     """
     digest = hashlib.sha256()
-    _copy(source, target, on_skipped, digest)
+    _copy(source, target, on_skipped, digest, left_out=left_out)
     return digest.hexdigest()
 
 

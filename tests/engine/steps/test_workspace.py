@@ -12,6 +12,8 @@ from tako.engine.steps import workspace
 from tako.errors import DiskFullError, MachineError
 from tako.journal.fold import RunState, fold
 from tako.journal.records import ChildFinished, ChildPlanned, EventEmitted, Record
+from tako.values import evolve
+from tests.support.git import write_files
 from tests.support.records import T0, event, run_id, run_started
 from tests.support.segments import run_spec
 from tests.support.trees import listing
@@ -44,6 +46,57 @@ def test_a_childs_workspace_holds_a_copy_a_home_and_what_the_event_brings(
     }
     assert spec.paths.work.stat().st_mode & 0o777 == 0o700
     assert not spec.paths.draft.work.exists()
+
+
+OBJECTS = "cache/git/acme/dep.git/objects"
+ALTERNATES = ".git/objects/info/alternates"
+
+
+@pytest.fixture
+def borrowing(tmp_path: Path) -> RunSpec:
+    """Give a child whose source is the snapshot of a commit of acme/dep."""
+    snapshot = tmp_path / "home" / "cache" / "snapshots" / "acme" / "dep" / "0123"
+    write_files(snapshot, {ALTERNATES: "/else\n../../../../../../git/acme/dep.git/objects\n"})
+    (tmp_path / "home" / OBJECTS).mkdir(parents=True)
+    made = evolve(run_spec(tmp_path), source=snapshot)
+    make_directory(made.paths)
+    return made
+
+
+def test_git_in_a_workspace_finds_its_objects_at_the_path_that_the_home_has_now(
+    borrowing: RunSpec, tmp_path: Path
+) -> None:
+    workspace.prepare(borrowing, RunState())
+    lent = borrowing.paths.repo / ALTERNATES
+    assert lent.read_text() == f"/else\n{tmp_path}/home/{OBJECTS}\n"
+    (tmp_path / "link").symlink_to("home")
+    parts = borrowing.source.relative_to(tmp_path / "home")
+    workspace.prepare(evolve(borrowing, source=tmp_path / "link" / parts), RunState())
+    assert lent.read_text() == f"/else\n{tmp_path}/link/{OBJECTS}\n"
+    assert (borrowing.source / ALTERNATES).read_text().startswith("/else\n../")
+
+
+@pytest.mark.parametrize("place", [".git", ".git/objects", ".git/objects/info", ALTERNATES])
+def test_no_link_of_a_step_is_followed_to_lend_objects(
+    borrowing: RunSpec, tmp_path: Path, place: str
+) -> None:
+    workspace.prepare(borrowing, RunState())
+    real, linked = tmp_path / "of-the-user", borrowing.paths.repo / place
+    linked.rename(real)
+    linked.symlink_to(real)
+    before = (borrowing.paths.repo / ALTERNATES).read_text()
+    (tmp_path / "link").symlink_to("home")
+    parts = borrowing.source.relative_to(tmp_path / "home")
+    workspace.prepare(evolve(borrowing, source=tmp_path / "link" / parts), RunState())
+    assert (borrowing.paths.repo / ALTERNATES).read_text() == before
+    assert linked.is_symlink()
+
+
+def test_a_workspace_that_borrows_no_longer_stays_so(borrowing: RunSpec) -> None:
+    workspace.prepare(borrowing, RunState())
+    (borrowing.paths.repo / ALTERNATES).unlink()
+    workspace.prepare(borrowing, RunState())
+    assert not (borrowing.paths.repo / ALTERNATES).exists()
 
 
 def test_who_has_no_name_gets_no_git_config(tmp_path: Path) -> None:

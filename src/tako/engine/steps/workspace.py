@@ -6,16 +6,18 @@ Fails with `MachineError` when the machine cannot (disk full, unreadable snapsho
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 from tako.engine.run.spec import RunSpec
 from tako.errors import MachineError
 from tako.journal.fold import RunState
 from tako.journal.records import SUCCEEDED
-from tako.layout import DEV_SHM, RunDirectory
+from tako.layout import ALTERNATES, DEV_SHM, GIT_NAME, RunDirectory, is_objects_of, objects_of
 from tako.repositories.reference import parse_repository
 from tako.sandbox.policy import NAMESPACE
 from tako.sandbox.started import SandboxFailedError
+from tako.system.beneath import BeneathError, read_beneath, replace_beneath
 from tako.system.copying import can_share_blocks
 from tako.system.directory_trees import copy_tree
 from tako.system.files import disk_full, is_full, move
@@ -25,6 +27,7 @@ from tako.system.removal import remove_tree
 #: Of the private /dev/shm, where no limit of memory is known: half a gibibyte.
 _SHARED_MEMORY = 1 << 29
 _ENDLESS = 1 << 62
+_ALTERNATES_MAX = 64 * 1024
 
 
 def prepare(spec: RunSpec, state: RunState) -> None:
@@ -111,8 +114,28 @@ def mount(spec: RunSpec) -> None:
 
     Raises `OSError`. For who holds the run's journal: an upper directory is mounted once at a time.
     """
-    if not spec.in_namespaces:
+    if spec.in_namespaces:
+        _mount(spec)
+    _lend_objects(spec)
+
+
+def _lend_objects(spec: RunSpec) -> None:
+    """Have git in the repository find the mirror's objects where the steps see them now.
+
+    TAKO_HOME may have another path than when the workspace was made. What the steps made of it is theirs.
+    """
+    objects = None if spec.in_place else objects_of(spec.source)
+    if objects is None or not objects.is_dir():
         return
+    place = f"{GIT_NAME}/{ALTERNATES}"
+    with suppress(BeneathError):
+        lines = os.fsdecode(read_beneath(spec.paths.repo, place, _ALTERNATES_MAX, links=False)).splitlines()
+        wanted = [str(objects) if is_objects_of(line, objects.parent) else line for line in lines]
+        if wanted != lines:
+            replace_beneath(spec.paths.repo, place, os.fsencode("\n".join([*wanted, ""])))
+
+
+def _mount(spec: RunSpec) -> None:
     from tako.system.namespaces import mount_memory, mount_overlay
 
     paths = spec.paths
