@@ -173,5 +173,5 @@ def test_of_version_1_a_run_that_was_restarted_and_taken_up_is_read() -> None:
     ]
     assert [one.attempt for one in state.step("prepare").earlier] == [1]
     assert (state.step("test").attempts, state.step("test").log_offset) == (3, 56)
-    assert state.gaps == [(T0 + 10, T0 + 1000)]
+    assert state.away_s == 990.0
     assert state.active_s(T0, T0 + 1004) == 14.0

@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from tako.journal.fold import fold
+from tako.journal.log import read_records
 from tako.journal.records import StepStarted
 from tako.layout import Home
 from tako.recovery.reaper import try_reap
@@ -33,7 +35,11 @@ def test_an_interrupted_tree_tells_what_was_running_what_is_done_and_how_to_go_o
     root = write_tree(home)
     # A record of the leaf is the last sign of life, unless a running step has said something since.
     root.child(run_id(3)).log("t").touch()
-    os.utime(root.child(run_id(3)).log("t"), (T0 + 30, T0 + 30))
+    # How long after the last record that was is told by both files, as the clock may have been moved before.
+    journal = root.child(run_id(3)).journal
+    last = fold(read_records(journal)).last_at
+    for path, written in ((journal, 5000.0), (root.child(run_id(3)).log("t"), 5000.0 + T0 + 30 - last)):
+        os.utime(path, (written, written))
     if reaped:
         try_reap(home, root)
     lines = _told(home)

@@ -114,8 +114,10 @@ class FanOutState:
     filtered: list[SubscriptionFiltered] = field(factory=list)
     planned: FanOutPlanned | None = None
     children: dict[str, ChildState] = field(factory=dict)
-    #: When its time began.
+    #: When it was reached, when its time began, and when the last of it ended, as `RunState.lived` counts.
+    began: float = 0.0
     since: float = 0.0
+    last: float = 0.0
 
     @property
     def outputs(self) -> dict[str, Any]:
@@ -159,9 +161,11 @@ class RunState:
     restarting: bool = False
     #: The workspace has to be made anew before a step runs.
     rebuilds: bool = False
-    #: When its time began, and when nobody was there: (from, to).
+    #: When it began and when its time did, as `lived` counts.
+    began: float = 0.0
     since: float = 0.0
-    gaps: list[tuple[float, float]] = field(factory=list)
+    #: Seconds in which nobody was there; below 0 if the clock was set back meanwhile.
+    away_s: float = 0.0
     #: Of all its steps together, each time they ran: CPU seconds added up, of the others the most.
     usage: Usage = field(factory=Usage)
     last_at: float = 0.0
@@ -191,14 +195,17 @@ class RunState:
         ended = (step.finished for step in self.steps.values() if step.finished)
         return {name: value for end in ended for name, value in end.environment.items()}
 
+    def lived(self, at: float) -> float:
+        """A moment of the run's present life, counted as if somebody had been there all the time."""
+        return at - self.away_s
+
     def active_s(self, since: float, now: float) -> float:
-        """Seconds from one moment to another in which somebody was there to go on."""
-        away = sum(max(0.0, end - max(start, since)) for start, end in self.gaps if end > since)
-        return max(0.0, now - since - away)
+        """Seconds from a moment as `lived` counts to now in which somebody was there to go on."""
+        return max(0.0, self.lived(now) - since)
 
     def duration_s(self, now: float) -> float:
         """Seconds since the run began in which somebody was there, as records tell it."""
-        return round(self.active_s(self.started.at, now), 3) if self.started else 0.0
+        return round(self.active_s(self.began, now), 3) if self.started else 0.0
 
     def step(self, step_id: str) -> StepState:
         """The step's state, made when first named."""
@@ -232,7 +239,7 @@ def _run_started(state: RunState, record: RunStarted) -> None:
     state.started = record
     state.identity = record.identity
     state.temporary = record.temporary
-    state.since = record.at
+    state.began = state.since = state.lived(record.at)
     # An end before it is that of a worker that never came so far.
     state.finished = None
     for step in record.steps:
@@ -247,15 +254,15 @@ def _run_resumed(state: RunState, record: RunResumed) -> None:
     state.settled = state.stop = state.interrupted_at = None
     if state.finished is not None and state.finished.status != SUCCEEDED:
         state.finished = None
-    state.gaps.append((record.interrupted_at, record.at))
-    state.since = record.at if record.time_anew else state.since
+    state.away_s += record.at - record.interrupted_at
+    state.since = state.lived(record.at) if record.time_anew else state.since
     state.rebuilds = state.rebuilds or record.starts_over
     for name in record.reset:
         _put_back(state, name, record)
     again = set(record.children)
     for fan_out in state.fan_outs.values():
         if again & fan_out.children.keys() and not fan_out.emitted.wait_for_children and not cut_off:
-            fan_out.since = record.at
+            fan_out.since = state.lived(record.at)
         for run_id in again & fan_out.children.keys():
             fan_out.children[run_id].finished = None
 
@@ -264,7 +271,7 @@ def _put_back(state: RunState, name: str, record: RunResumed) -> None:
     step = state.step(name)
     fan_out = state.fan_outs.get(name)
     if fan_out is not None and not step.was_cut_off:
-        fan_out.since = record.at
+        fan_out.since = state.lived(record.at)
     step.reset(record.at)
     step.failures = 0
     if fan_out is not None and not record.starts_over:
@@ -324,6 +331,8 @@ def _step_finished(state: RunState, record: StepFinished) -> None:
     step.finished = record
     state.usage = state.usage.followed_by(record.usage)
     step.failures += record.status in (FAILED, TIMED_OUT)
+    if record.step in state.fan_outs:
+        state.fan_outs[record.step].last = state.lived(record.at)
 
 
 def _artifact_collected(state: RunState, record: ArtifactCollected) -> None:
@@ -334,9 +343,10 @@ def _event_emitted(state: RunState, record: EventEmitted) -> None:
     known = state.fan_outs.get(record.step)
     if known is not None and known.planned is not None and same_event(known.emitted.event, record.event):
         # A run that starts over has come to the same event again: who has answered it has answered it.
-        known.emitted, known.since = record, record.at
+        known.emitted = record
     else:
-        state.fan_outs[record.step] = FanOutState(record, since=record.at)
+        known = state.fan_outs[record.step] = FanOutState(record)
+    known.began = known.since = known.last = state.lived(record.at)
     step = state.step(record.step)
     step.started = record.at
     step.attempts = max(step.attempts, 1)
@@ -359,6 +369,7 @@ def _child_finished(state: RunState, record: ChildFinished) -> None:
     # One of an earlier attempt, which had come to another event, counts no more.
     if child is not None:
         child.finished = record
+        state.fan_outs[record.step].last = state.lived(record.at)
 
 
 def _worker_died(state: RunState, record: WorkerDied) -> None:

@@ -24,5 +24,10 @@ def last_sign(paths: RunDirectory, state: RunState) -> float:
     for step in state.steps.values():
         if step.status == RUNNING:
             with suppress(OSError):
-                found = max(found, paths.log(step.id).stat().st_mtime)
+                found = max(found, state.last_at + _written_after(paths, step.id))
     return found
+
+
+def _written_after(paths: RunDirectory, step: str) -> float:
+    """Seconds from the last write to the journal to that of a log; the clock may have been moved before."""
+    return paths.log(step).stat().st_mtime - paths.journal.stat().st_mtime

@@ -31,7 +31,7 @@ def _run_line(view: RunView) -> str:
     finished = view.state.finished
     if finished:
         settled = view.state.settled
-        whole = view.state.active_s(started.at, settled.at) if settled else finished.duration_s
+        whole = view.state.duration_s(settled.at) if settled else finished.duration_s
         parts.append(format_duration(whole))
     return "  ".join(parts)
 

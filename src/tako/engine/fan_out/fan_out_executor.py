@@ -8,7 +8,6 @@ planning comes upon a bug: only what the machine does wrong concerns all.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -51,6 +50,7 @@ from tako.repositories.discovery import Candidate
 from tako.repositories.faults import own_failure
 from tako.repositories.reference import Reference, Repository, parse_repository
 from tako.sandbox.policy import Mount
+from tako.system import clock
 from tako.values import evolve, value
 
 DEPTH_MAX = 10
@@ -119,7 +119,7 @@ class FanOutExecutor:
         mounts: Callable[[Repository, Workflow], tuple[Mount, ...]] = lambda _repository, _workflow: (),
         secrets: Callable[[Repository, Workflow], object] = lambda _repository, _workflow: None,
         judge: Callable[[], Judge] = Judge,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = clock.now,
         deliveries: Deliveries | None = None,
         caveats: Caveats | None = None,
         strict: bool = False,

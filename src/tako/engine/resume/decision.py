@@ -126,7 +126,7 @@ def resumed(decision: Decision, state: RunState, *, now: float, version: str) ->
     interrupted_at = state.last_at if state.interrupted_at is None else state.interrupted_at
     return RunResumed(
         at=now,
-        interrupted_at=min(now, interrupted_at),
+        interrupted_at=interrupted_at,
         reset=decision.reset,
         children=decision.children,
         starts_over=bool(decision.starts_over),

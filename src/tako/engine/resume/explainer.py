@@ -7,7 +7,6 @@ the states that were read are brought to where the resume would begin.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from tako.config.schema import Step, all_steps
@@ -36,6 +35,7 @@ from tako.errors import NotFoundError
 from tako.journal.fold import ChildState, FanOutState, RunState
 from tako.journal.log import JournalDamagedError
 from tako.journal.records import INTERRUPTED, SUCCEEDED
+from tako.system import clock
 from tako.version import VERSION
 
 
@@ -75,7 +75,7 @@ class ResumeExplainer:
             yield from self._refused(spec, state, error.message, depth)
             return
         told = list(_steps(spec, state, decision, depth))
-        state.apply(resumed(decision, state, now=time.time(), version=VERSION))
+        state.apply(resumed(decision, state, now=clock.now(), version=VERSION))
         for finding in told:
             yield finding
             if finding.step in state.fan_outs:

@@ -7,7 +7,6 @@ repeat what must not be repeated: that is that run's failure.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from tako.engine.resume.decision import decide_resume, fresh_run, resumed, standing_run
@@ -17,6 +16,7 @@ from tako.engine.scheduler.stimuli import NewRun
 from tako.engine.steps.workspace import why_lost
 from tako.journal.fold import FanOutState, RunState
 from tako.journal.records import CANCELLED, ChildExecutionError, ChildFinished
+from tako.system import clock
 from tako.system.faults import fault_of
 from tako.system.files import size_of
 from tako.values import evolve, value
@@ -41,7 +41,7 @@ class Resumer:
     """Takes up the runs of one tree, one by one, when their turn to be scheduled has come."""
 
     def __init__(
-        self, tree: Tree, resumption: Resumption | None, clock: Callable[[], float] = time.time
+        self, tree: Tree, resumption: Resumption | None, clock: Callable[[], float] = clock.now
     ) -> None:
         """Without a `resumption` every run is a new one."""
         self._tree = tree

@@ -50,6 +50,7 @@ from tako.journal.records import (
 )
 from tako.journal.stored import StoredValueError
 from tako.repositories.caveats import Caveats
+from tako.system import clock
 from tako.system.faults import fault_of, words_of
 from tako.system.removal import remove_tree
 from tako.system.signals import STOPPING, SignalPipe, name_of
@@ -211,7 +212,7 @@ class Driver:
             for observer in self._observers:
                 observer.stopping(name_of(number))
             try:
-                self._record(self._root.run_id, StopRequested(time.time(), name_of(number)))
+                self._record(self._root.run_id, StopRequested(clock.now(), name_of(number)))
             except WriteFailedError as error:
                 self._machine_fault(error)
             return [h.StopAsked()]
@@ -320,7 +321,7 @@ class Driver:
                 return h.SegmentEnded(spec.run_id, step=step)
         message = str(error) if error else "the worker ended without an end of the run in its journal"
         if isinstance(error, WorkerLostError):
-            now = time.time()
+            now = clock.now()
             self._record_cut_off(spec, state, f"its worker died: {message}", now)
             self._record(spec.run_id, WorkerDied(now, segment.attempt, message))
             for observer in self._observers:
@@ -331,7 +332,7 @@ class Driver:
             self._fault = self._fault or f"{where}: {words_of(error)}"
         else:
             self._bug = self._bug or f"{where}: {type(error).__name__}: {message}"
-        self._record_cut_off(spec, state, message, time.time())
+        self._record_cut_off(spec, state, message, clock.now())
         self._record(spec.run_id, _ended(state, FAILED, message, "worker_died"))
         return h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
 
@@ -363,7 +364,7 @@ class Driver:
             self._machine_fault(error)
         reason = self._reasons.pop(order.run_id, "")
         state = self._finished.pop(order.run_id, None)
-        record = child_finished(spec, order.step, order.status, reason, state, now=time.time())
+        record = child_finished(spec, order.step, order.status, reason, state, now=clock.now())
         self._record(order.parent, record)
 
     # --- ends ---
@@ -389,7 +390,7 @@ class Driver:
         code, message = self._exit_code(status, late_failure=late_failure)
         try:
             try:
-                self._record(self._root.run_id, RunSettled(time.time(), status, code), final=True)
+                self._record(self._root.run_id, RunSettled(clock.now(), status, code), final=True)
                 self._journals.sync()
             finally:
                 self._journals.close(self._root.paths)
@@ -421,5 +422,5 @@ class Driver:
 
 def _ended(state: RunState, status: str, message: str, kind: str) -> RunFinished:
     """The end of a run in this state that no worker could record."""
-    now = time.time()
+    now = clock.now()
     return RunFinished(now, status, state.duration_s(now), message, kind)

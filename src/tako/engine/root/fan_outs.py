@@ -38,6 +38,7 @@ from tako.journal.records import (
     StepFinished,
     Warned,
 )
+from tako.system import clock
 from tako.system.faults import fault_of
 from tako.values import value
 
@@ -109,10 +110,10 @@ class Planning:
     def reached(self, spec: RunSpec, step: str, state: RunState, *, closed: bool = False) -> None:
         """A run stands at a fan-out, from now on or again."""
         fan_out = state.fan_outs[step]
-        now, left_s = time.time(), fan_out.emitted.timeout_s
+        now, left_s = clock.now(), fan_out.emitted.timeout_s
         if left_s is not None:
             left_s = max(0.0, left_s - state.active_s(fan_out.since, now))
-        began = now - state.active_s(fan_out.emitted.at, now)
+        began = now - state.active_s(fan_out.began, now)
         self._reached[spec.run_id, step] = PendingFanOut(
             fan_out, state.step(step).attempts, began, left_s, closed
         )
@@ -144,7 +145,7 @@ class Planning:
         for caveat in self._caveats.new():
             for observer in self._observers:
                 observer.warned(spec, step, caveat)
-            warned = Warned(time.time(), caveat.kind, caveat.reason, caveat.repository, step)
+            warned = Warned(clock.now(), caveat.kind, caveat.reason, caveat.repository, step)
             self._tree.record(spec.run_id, warned)
 
     def close(self, *, at_once: bool) -> None:
@@ -160,7 +161,7 @@ class Planning:
             step,
             order.status,
             order.tally,
-            now=time.time(),
+            now=clock.now(),
             began=reached.began,
             attempt=reached.attempt,
         )
@@ -177,7 +178,7 @@ class Planning:
         def seen(done: Future[CheckoutState]) -> None:
             with suppress(TakoError):
                 found = done.result()
-                record = CheckoutSeen(time.time(), found.commit, found.tracked_changes)
+                record = CheckoutSeen(clock.now(), found.commit, found.tracked_changes)
                 self._tree.record(spec.run_id, record)
 
         looking = self._thread.submit(checkout_state, spec.source)
@@ -224,15 +225,15 @@ class Planning:
         error = fault_of(error) or error
         tolerated = _step_of(spec, step).continue_on_error
         failed = StepFinished(
-            time.time(), step, reached.attempt, FAILED, message=str(error), tolerated=tolerated
+            clock.now(), step, reached.attempt, FAILED, message=str(error), tolerated=tolerated
         )
-        noted = Noted(time.time(), f"its children cannot be taken up again: {error}", step)
+        noted = Noted(clock.now(), f"its children cannot be taken up again: {error}", step)
         with suppress(WriteFailedError):
             self._tree.record(spec.run_id, noted if reached.closed else failed, final=True)
         return h.FanOutFailed(spec.run_id, step, closed=reached.closed)
 
     def _record_plan(self, spec: RunSpec, reached: PendingFanOut, plan: FanOutPlan) -> None:
-        now, step = time.time(), reached.emitted.step
+        now, step = clock.now(), reached.emitted.step
         fan_out = reached.fan_out
         if fan_out.planned is None and (fan_out.children or fan_out.filtered):
             # Planned once before, up to somewhere: the event stands for the beginning of this plan.
@@ -257,7 +258,7 @@ class Planning:
 
     def _record_failure(self, spec: RunSpec, step: str, run_id: str, error: ChildExecutionError) -> None:
         with suppress(WriteFailedError):
-            ended = ChildFinished(time.time(), step, run_id, FAILED, error=error)
+            ended = ChildFinished(clock.now(), step, run_id, FAILED, error=error)
             self._tree.record(spec.run_id, ended, final=True)
 
     def _adopt(self, spec: RunSpec, emitted: EventEmitted, child: PlannedChild) -> h.NewRun:

@@ -9,7 +9,7 @@ from tako.config.schema import Step
 from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.instructions import Tally
 from tako.errors import NotFoundError
-from tako.journal.fold import FanOutState, RunState, fold
+from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.outcomes import Child, settled_child
 from tako.journal.records import (
@@ -63,22 +63,13 @@ def fan_out_result(state: RunState, step: str) -> FanOutResult:
         timed_out=_count(ended, TIMED_OUT),
         cancelled=_count(ended, CANCELLED),
         interrupted=_count(ended, INTERRUPTED),
-        duration_s=_duration(state, fan_out, finished, ended),
+        duration_s=round(max(0.0, fan_out.last - fan_out.began), 3),
         errors=tuple(child.error for child in ended if child.error),
     )
 
 
 def _count(ended: list[ChildFinished], status: str) -> int:
     return sum(child.status == status for child in ended)
-
-
-def _duration(
-    state: RunState, fan_out: FanOutState, finished: StepFinished | None, ended: list[ChildFinished]
-) -> float:
-    last = max(
-        [child.at for child in ended] + ([finished.at] if finished else []), default=fan_out.emitted.at
-    )
-    return round(state.active_s(fan_out.emitted.at, last), 3)
 
 
 def step_closed(

@@ -16,6 +16,7 @@ from tako.errors import MachineError
 from tako.layout import ETC, RunDirectory
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import NAMESPACE, Limits, Mount
+from tako.system.clock import start_of_steady
 from tako.system.veils import Veils
 from tako.values import field, value
 
@@ -144,6 +145,8 @@ class Segment:
     grace_s: float = GRACE_S
     #: Only here and in its worker's memory: a `RunSpec` is shown and recorded.
     secrets: Secrets = field(factory=Secrets)
+    #: When the root's steady clock started, so that the worker tells the same time (`system.clock`).
+    clock_start: float | None = None
 
 
 #: How a segment can end: the run is finished, a fan-out step was reached, or the run starts over.
@@ -182,4 +185,6 @@ class Segments:
         except OSError as error:
             message = f"the temporary directory {own} cannot be made: {error.strerror}"
             raise MachineError(message) from error
-        return Segment(spec, number, attempt, str(own), secrets=self._secrets(spec))
+        return Segment(
+            spec, number, attempt, str(own), clock_start=start_of_steady(), secrets=self._secrets(spec)
+        )

@@ -10,7 +10,6 @@ ends it too, and what cannot be written the root's exit code tells.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +47,7 @@ from tako.journal.records import (
 from tako.journal.redaction import Scrubber
 from tako.journal.stored import Values
 from tako.sandbox.started import SandboxFailedError
+from tako.system import clock
 from tako.system.files import size_of
 from tako.system.identity import own_identity
 from tako.system.veils import Hung
@@ -63,7 +63,7 @@ class Runner:
         segment: Segment,
         orders: Orders,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = clock.now,
         on_step: Callable[[str], None] = lambda _step: None,
         problem: str = "",
         veiled: Hung | None = None,

@@ -52,6 +52,7 @@ from tako.layout import hidden_script
 from tako.sandbox.policy import Limits
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watchdog
+from tako.system import clock
 from tako.system.files import disk_full, is_full, write_whole
 from tako.system.signals import name_of
 from tako.system.usage import disk_use
@@ -82,7 +83,7 @@ class ShellStep:
         orders: Orders,
         *,
         on_started: Callable[[str], None] = lambda _step: None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = clock.now,
         scrubber: Scrubber = NOTHING,
     ) -> None:
         self._segment = segment

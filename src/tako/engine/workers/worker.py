@@ -16,7 +16,7 @@ from tako.engine.steps import workspace
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.runner import Runner
 from tako.journal.records import SUCCEEDED
-from tako.system import crash_points
+from tako.system import clock, crash_points
 from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.sentinel import arm
 from tako.system.signals import ignore_interrupts
@@ -73,6 +73,8 @@ def enter_namespaces(veils: Veils) -> None:
 def run_segment(segment: Segment) -> SegmentEnd:
     """Execute one segment; removes the workspace of a run that succeeded."""
     crash_points.act_as(f"worker {segment.run.repository} {segment.number}.{segment.attempt}", _owner)
+    if segment.clock_start is not None:
+        clock.follow(segment.clock_start)
     orders = Orders()
     problem = _not_entered if segment.run.in_namespaces else ""
     try:
