@@ -75,9 +75,9 @@ def test_what_the_user_set_for_the_network_holds_there_alone(monkeypatch: pytest
 
 def test_where_another_repository_lies_reaches_no_git_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, **dict.fromkeys(LOCATES_REPOSITORY, "/elsewhere"))
-    assert LOCATES_REPOSITORY & closed_environment().keys() == set()
-    configuring = {"GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS"}
-    assert LOCATES_REPOSITORY & network_environment().keys() == configuring
+    assert "/elsewhere" not in closed_environment().values()
+    taken = {name for name, value in network_environment().items() if value == "/elsewhere"}
+    assert taken == {"GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS"}
 
 
 def test_nobody_is_asked_unless_the_user_named_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
