@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tako.journal.disguises import printed
-from tako.journal.records import EventEmitted, RunFinished, StepFinished
+from tako.journal.records import EventEmitted, RunFinished, StepFinished, Warned
 from tako.journal.redaction import NOTHING, ScrubbedStream, Scrubber
 from tako.values import evolve
 from tests.support.records import T0, event
@@ -266,6 +266,13 @@ def test_records_lose_what_steps_and_templates_could_put_into_them() -> None:
     scrubbed = scrubber.scrub_record(emitted)
     assert isinstance(scrubbed, EventEmitted)
     assert scrubbed.event.payload == {"token": ["***"]}
+
+
+def test_what_a_warning_and_a_filter_say_holds_no_secret() -> None:
+    scrubber = Scrubber([b"hunter2"])
+    warned = scrubber.scrub_record(Warned(T0, "a hunter2", "b hunter2", step="build"))
+    assert "hunter2" not in repr(warned)
+    assert "***" in repr(warned)
 
 
 def test_what_tako_itself_says_stays_readable_with_a_secret_of_one_letter() -> None:

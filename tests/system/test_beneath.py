@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.system import beneath, libc
-from tako.system.beneath import BeneathError, copy_beneath, open_beneath, read_beneath
+from tako.system.beneath import BeneathError, copy_beneath, open_beneath, read_beneath, replace_beneath
 from tako.system.openat2_fallback import open_by_hand
 
 LIMIT = 1000
@@ -210,3 +210,34 @@ def _outcome(directory: int, relative: str, *, by_hand: bool) -> int:
         return os.fstat(descriptor).st_ino
     finally:
         os.close(descriptor)
+
+
+def test_a_file_is_replaced_in_one_move(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").write_text("old")
+    other = tmp_path / "other"
+    other.hardlink_to(tmp_path / "a" / "b" / "file")
+    replace_beneath(tmp_path, "a/b/file", b"new")
+    assert (tmp_path / "a" / "b" / "file").read_text() == "new"
+    assert other.read_text() == "old"
+    assert [entry.name for entry in (tmp_path / "a" / "b").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("linked", ["a", "a/b"])
+def test_no_link_is_followed_to_a_file_that_is_replaced(tmp_path: Path, linked: str) -> None:
+    (tmp_path / "root" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "root" / linked).rename(tmp_path / "outside")
+    (tmp_path / "root" / linked).symlink_to(tmp_path / "outside")
+    with pytest.raises(BeneathError):
+        replace_beneath(tmp_path / "root", "a/b/file", b"new")
+    assert not list(tmp_path.rglob("file"))
+
+
+def test_what_cannot_be_put_into_place_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "in").mkdir()
+    with pytest.raises(BeneathError):
+        replace_beneath(tmp_path, "file", b"new")
+    with pytest.raises(BeneathError, match="is missing"):
+        replace_beneath(tmp_path, "no/file", b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

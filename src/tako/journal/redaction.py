@@ -17,7 +17,7 @@ from tako.journal.views import Search
 from tako.values import evolve
 
 MASK = b"***"
-_TOLD = ("message", "outputs", "environment", "last_lines")
+_TOLD = ("message", "outputs", "environment", "last_lines", "about", "reason")
 #: A shorter value is found in any larger file by chance.
 _CARRIED_MIN = 4
 

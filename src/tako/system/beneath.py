@@ -19,7 +19,7 @@ from tako.errors import TakoError
 from tako.layout import TEMPORARY_PREFIX, path_problem
 from tako.system.copying import Copier
 from tako.system.descent import Descent
-from tako.system.files import make_private
+from tako.system.files import make_private, write_all
 from tako.system.openat2_fallback import FLAGS, open_by_hand
 
 _TRIES = 100
@@ -179,7 +179,7 @@ def replace_beneath(root: Path, relative: str, data: bytes) -> None:
     Raises `BeneathError` if its directory is missing or reached by a link.
     """
     *directories, name = relative.split("/")
-    temporary = f"{TEMPORARY_PREFIX}{os.getpid()}-{name}"
+    temporary = f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
     try:
         with Descent(os.open(root, _DIRECTORY)) as descent:
             for directory in directories:
@@ -187,9 +187,12 @@ def replace_beneath(root: Path, relative: str, data: bytes) -> None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             made = os.open(temporary, flags, 0o644, dir_fd=descent.fd)
             try:
-                os.write(made, data)
+                write_all(made, data)
+                os.replace(temporary, name, src_dir_fd=descent.fd, dst_dir_fd=descent.fd)
+            except BaseException:
+                os.unlink(temporary, dir_fd=descent.fd)
+                raise
             finally:
                 os.close(made)
-            os.replace(temporary, name, src_dir_fd=descent.fd, dst_dir_fd=descent.fd)
     except OSError as error:
         raise refusal(relative, error) from error

@@ -287,7 +287,8 @@ class Runner:
     def _give_up(self, message: str, kind: str, *, fault: bool) -> SegmentEnd:
         if self._state.finished is not None:
             # Its end stands there, and only its syncing failed.
-            return SegmentEnd(FINISHED, self._state.finished.status, machine_fault=fault, message=message)
+            told = self._scrubber.scrub_text(message)
+            return SegmentEnd(FINISHED, self._state.finished.status, machine_fault=fault, message=told)
         for step in list(self._state.steps.values()):
             if step.status == RUNNING:
                 ended = StepFinished(self._clock(), step.id, step.attempts, FAILED, message=message)
