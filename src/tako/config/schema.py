@@ -218,6 +218,19 @@ class KeptWorkspaces:
 
 
 @value
+class MinFree:
+    """How much of the disk is not for runs: bytes, a share of the file system, or the lower of both."""
+
+    size: int | None = 1 << 30
+    share: float | None = 0.05
+
+    def of(self, total: int) -> int:
+        """The bytes that it is of a file system of `total` bytes."""
+        shares = (None if self.share is None else int(self.share * total), self.size)
+        return min((size for size in shares if size is not None), default=0)
+
+
+@value
 class Settings:
     """The user's `$TAKO_HOME/config.yml`; every field has the default of a missing file."""
 
@@ -239,3 +252,4 @@ class Settings:
     keep_runs_s: float = 90 * 24 * 3600.0
     #: Whether a stale source, a repository left out or an event without subscribers fails a fan-out.
     strict: bool = False
+    min_free: MinFree = field(factory=MinFree)

@@ -15,7 +15,15 @@ from tako.config.files import read_regular, text_of
 from tako.config.grammar import env_name_problem, reference_problem, secret_name_problem
 from tako.config.names import duration, env_names, outer_path, repository, timeout
 from tako.config.problems import Problems, did_you_mean
-from tako.config.schema import FilterTime, KeptWorkspaces, Resources, Sandbox, SandboxSettings, Settings
+from tako.config.schema import (
+    FilterTime,
+    KeptWorkspaces,
+    MinFree,
+    Resources,
+    Sandbox,
+    SandboxSettings,
+    Settings,
+)
 from tako.config.values import Value
 from tako.config.yaml_walk import read_tree
 from tako.units import parse_quantity
@@ -24,10 +32,12 @@ ISOLATION = ("auto", "process", "landlock", "namespace")
 #: The key of `quotas` for every repository that has none of its own.
 DEFAULT_QUOTA = "default"
 QUOTA_KEYS = ("cpu_limit", "mem_limit", "disk_limit", "process_limit", "cpu_time_limit")
+#: A larger reserve leaves nothing to work with.
+_PERCENT_MAX = 90
 URL_FIELDS = ("host", "owner", "name")
 _KEYS = (
     "jobs", "isolation", "lock_timeout", "url_template", "repositories", "environment", "cache_dir",
-    "sandbox", "secrets", "quotas", "filter_time", "keep_workspaces", "keep_runs", "strict",
+    "sandbox", "secrets", "quotas", "filter_time", "keep_workspaces", "keep_runs", "strict", "min_free",
 )  # fmt: skip
 
 
@@ -63,6 +73,9 @@ def _settings(root: Value) -> Settings:
         keep_workspaces=table.get("keep_workspaces", _kept, default.keep_workspaces),
         strict=table.get("strict", lambda found: found.boolean(), default.strict),
         keep_runs_s=table.get("keep_runs", duration, default.keep_runs_s),
+        min_free=table.get(
+            "min_free", lambda found: found.converted(_parse_min_free, default.min_free), default.min_free
+        ),
         cache_dir=os.path.expanduser(table.get("cache_dir", outer_path, "")),  # noqa: PTH111  "" stays ""
     )
 
@@ -78,6 +91,19 @@ def _filter_time(value: Value) -> FilterTime:
 
 def _positive(value: Value) -> float:
     return timeout(value) or 0.0
+
+
+def _parse_min_free(text: str) -> MinFree:
+    if not text.endswith("%"):
+        return MinFree(parse_quantity(text), None)
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent <= _PERCENT_MAX:
+        message = f"expected a size such as 2Gi, or 0% to {_PERCENT_MAX}%, got {text!r}"
+        raise ValueError(message)
+    return MinFree(None, percent / 100)
 
 
 def _kept(value: Value) -> KeptWorkspaces:

@@ -35,6 +35,8 @@ class Limits:
     disk: int | None = None
     tasks: int | None = None
     cpus: float | None = None
+    #: Bytes of the disk that are not for runs; None for steps that nobody stops for them.
+    min_free: int | None = None
 
 
 @value

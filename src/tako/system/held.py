@@ -19,13 +19,21 @@ _MOST = 50_000
 _DELETED = b" (deleted)"
 
 
-def nameless_files(pids: Collection[int], devices: Collection[int], *, most: int = _MOST) -> int:
-    """Bytes of files without a name on these devices that the processes have open, each file once."""
+def nameless_files(
+    pids: Collection[int], devices: Collection[int], *, blocks: int | None = None, most: int = _MOST
+) -> int:
+    """Bytes of files without a name on these devices that the processes have open, each file once.
+
+    With `blocks` those also count that lie on another device of so many blocks: an overlay, whose device is
+    known only where it is mounted, tells the numbers of its upper file system (statvfs(3)).
+    """
     found: dict[tuple[int, int], int] = {}
     for path in _descriptors(pids, most):
         with suppress(OSError):
             held = os.stat(path)
-            if stat.S_ISREG(held.st_mode) and held.st_nlink == 0 and held.st_dev in devices:
+            if not stat.S_ISREG(held.st_mode) or held.st_nlink:
+                continue
+            if held.st_dev in devices or (blocks is not None and os.statvfs(path).f_blocks == blocks):
                 found[held.st_dev, held.st_ino] = held.st_blocks * _BLOCK
     return sum(found.values())
 

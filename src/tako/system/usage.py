@@ -38,13 +38,15 @@ class Processes:
     resident: int
 
 
-def descendants(*, most: int = 1 << 20, but_not: Collection[int] = ()) -> list[int]:
-    """The pids of all processes below this one, stopping soon after `most` (proc_pid_task(5)).
+def descendants(*, of: int | None = None, most: int = 1 << 20, but_not: Collection[int] = ()) -> list[int]:
+    """The pids of all processes below this one, or that with pid `of`, stopping soon after `most`.
+
+    See proc_pid_task(5).
 
     Those in `but_not` are left out, and what is below them is not.
     """
     found: list[int] = []
-    waiting = [os.getpid()]
+    waiting = [os.getpid() if of is None else of]
     while waiting and len(found) <= most:
         below = _children(waiting.pop())
         found += [pid for pid in below if pid not in but_not]
@@ -119,6 +121,18 @@ def filled(mount: Path) -> int:
     """How much of a file system is used, never less than what lies there by `disk_use`."""
     held = os.statvfs(mount)
     return (held.f_blocks - held.f_bfree) * held.f_frsize + (held.f_files - held.f_ffree) * _INODE
+
+
+def disk_size(place: Path) -> int:
+    """The size of a file system: statvfs(3)."""
+    found = os.statvfs(place)
+    return found.f_blocks * found.f_frsize
+
+
+def free_on_disk(place: Path) -> int:
+    """What an ordinary user may still write to a file system: statvfs(3)."""
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize
 
 
 def size_on_disk(status: os.stat_result) -> int:

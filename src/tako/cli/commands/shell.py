@@ -133,7 +133,7 @@ def _surroundings(home: Home, settings: Settings) -> Surroundings:
     return Surroundings(
         isolation=lambda level: choose(level, home, environment),
         environment=scrubbed(environment, settings.environment),
-        limits=machine_limits(home.path, jobs),
+        limits=machine_limits(home.path, jobs, settings.min_free),
         mounts=partial(extra_mounts, settings, environment),
         tool_caches=tool_caches(settings, environment),
         quota=partial(quota_of, settings),

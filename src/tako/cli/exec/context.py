@@ -156,8 +156,8 @@ def _environment(context: ExecContext, *, in_place: bool) -> Mapping[str, str]:
 
 def _limits(context: ExecContext, *, in_place: bool) -> Limits:
     """A run's share of the machine; the trusted steps in the user's checkout have what they declare."""
-    share = machine_limits(context.home.path, context.jobs)
-    return evolve(share, memory=None, disk=None, tasks=None) if in_place else share
+    share = machine_limits(context.home.path, context.jobs, context.settings.min_free)
+    return evolve(share, memory=None, disk=None, tasks=None, min_free=None) if in_place else share
 
 
 def _root_quota(context: ExecContext, source: RootSource) -> Resources:

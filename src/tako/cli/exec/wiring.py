@@ -26,6 +26,7 @@ from tako.engine.workers.forked_cell import ForkedCell
 from tako.recovery.sweep import leave, sweep
 from tako.sandbox.isolation import Isolation
 from tako.system.signals import STOPPING, SignalPipe
+from tako.system.usage import disk_size
 from tako.system.user_environment import withhold
 from tako.system.warden import WardenLink
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tako.engine.fan_out.deliveries import Deliveries
     from tako.engine.resume.resumer import Resumption
     from tako.engine.root.observer import Observer
+    from tako.engine.root.reserve import Reserve
 
 _SIGNALS = (*STOPPING, signal.SIGTSTP, signal.SIGCONT)
 
@@ -108,6 +110,7 @@ def run_tree(
         capacity=amounts(whole_machine(context.home.path)),
         resumption=resumption,
         caveats=context.caveats,
+        reserve=_reserve(context),
     )
     result = driver.run((segment, runner.adopt(segment, cell)) if cell and segment else None)
     # What is left is to read and to print, as `tako status` does it.
@@ -116,6 +119,13 @@ def run_tree(
         runner.close()
         report(spec.paths, result, output=context.request.output, quiet=context.request.quiet)
     return result.exit_code
+
+
+def _reserve(context: ExecContext) -> Reserve | None:
+    from tako.engine.root.reserve import Reserve
+
+    size = context.settings.min_free.of(disk_size(context.home.path))
+    return Reserve(context.home.path, size) if size else None
 
 
 def _observers(request: Request) -> list[Observer]:

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
     from tako.engine.fan_out.fan_out_executor import FanOutExecutor
     from tako.engine.root.observer import Observer
+    from tako.engine.root.reserve import Reserve
 
 _KILL_SLACK_S = 10.0
 EXIT_TIMED_OUT = 124
@@ -95,8 +96,13 @@ class Driver:
         capacity: Amounts = BOUNDLESS,
         resumption: Resumption | None = None,
         caveats: Caveats | None = None,
+        reserve: Reserve | None = None,
     ) -> None:
         """`planner` and `factory` are called at the first fan-out."""
+        self._reserve = reserve
+        self._enough_room = True
+        #: Runs that were asked to end for what they hold on the disk.
+        self._making_room: set[str] = set()
         self._root = root
         self._runner = runner
         self._segments = segments
@@ -175,12 +181,15 @@ class Driver:
             moment for moment in (self._machine.next_deadline, *self._kill_at.values()) if moment is not None
         ]
         waits += [max(0.0, min(due) - now)] if due else []
+        if self._reserve is not None and (self._running or not self._enough_room):
+            waits.append(self._reserve.wait_s)
         poll = select.poll()
         poll.register(self._signals.descriptor, select.POLLIN)
         poll.poll(min(waits) * 1000 if waits else None)
 
     def _stimuli(self) -> list[h.Stimulus]:
-        stimuli: list[h.Stimulus] = []
+        # First: what ends now may not let another start on a full disk.
+        stimuli: list[h.Stimulus] = self._watch_disk()
         for number in self._signals.read():
             stimuli += self._signalled(number)
         while self._mail:
@@ -193,6 +202,37 @@ class Driver:
             del self._kill_at[run_id]
             self._runner.kill(run_id)
         return stimuli
+
+    def _watch_disk(self) -> list[h.Stimulus]:
+        """Keep the reserve of free disk: nothing starts into it, and the greediest run makes room."""
+        if self._reserve is None:
+            return []
+        missing = self._reserve.look()
+        stimuli: list[h.Stimulus] = []
+        if self._enough_room is bool(missing):
+            self._enough_room = not missing
+            stimuli.append(h.RoomChanged(self._enough_room))
+        if missing and not self._making_room & self._running.keys():
+            self._make_room(self._reserve, missing)
+        waiting = not self._running and self._machine.wanted_soon > 0
+        if self._reserve.is_stuck(waiting=waiting) and not self._fault:
+            self._fault = self._reserve.told()
+            stimuli.append(h.StopAsked())
+        return stimuli
+
+    def _make_room(self, reserve: Reserve, missing: int) -> None:
+        from tako.engine.root.reserve import greediest, held_by
+
+        held = {
+            run_id: held_by(segment, reserve.place, self._runner.worker_of(run_id))
+            for run_id, segment in self._running.items()
+            if not segment.run.in_place
+        }
+        run_id = greediest(held, missing)
+        if run_id:
+            self._making_room.add(run_id)
+            self._runner.make_room(run_id)
+            self._kill_at[run_id] = time.monotonic() + _KILL_SLACK_S
 
     def _post(self, letter: Callable[[], h.Stimulus | None]) -> None:
         """Have the loop call `letter`; may be called from any thread."""
@@ -281,7 +321,11 @@ class Driver:
         remove_tree(Path(segment.temporary))
         try:
             state = self._state_after(spec)
-            stimulus = self._read_end(spec, segment, state, future)
+            stopped = spec.run_id in self._making_room and state.finished is None
+            if stopped and isinstance(future.exception(), WorkerLostError):
+                stimulus = self._made_room(spec, state)
+            else:
+                stimulus = self._read_end(spec, segment, state, future)
         except (TakoError, OSError) as error:
             self._fault = self._fault or words_of(error)
             self._reasons[spec.run_id] = words_of(error)
@@ -335,6 +379,15 @@ class Driver:
         self._record_cut_off(spec, state, message, clock.now())
         self._record(spec.run_id, _ended(state, FAILED, message, "worker_died"))
         return h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
+
+    def _made_room(self, spec: RunSpec, state: RunState) -> h.Stimulus:
+        """End a run that did not end by itself when it was to make room."""
+        message = "it did not end in time when the disk had less free than min_free"
+        self._record_cut_off(spec, state, message, time.time())
+        self._record(spec.run_id, _ended(state, FAILED, message, "limit_exceeded"))
+        if not spec.keep:
+            dispose(spec)
+        return h.SegmentEnded(spec.run_id, status=FAILED)
 
     def _record_cut_off(self, spec: RunSpec, state: RunState, message: str, now: float) -> None:
         """End the attempt of the step that ran when its worker ended: each that started has one end."""

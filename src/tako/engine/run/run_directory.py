@@ -6,6 +6,7 @@ import os
 import resource
 from pathlib import Path
 
+from tako.config.schema import MinFree
 from tako.errors import MachineError
 from tako.layout import RunDirectory
 from tako.sandbox.policy import Limits
@@ -16,6 +17,7 @@ from tako.system.usage import total_memory
 _FILE_SIZE_MIN = 1 << 30
 _PROCESSES = 4096
 _MEMORY_MIN = 1 << 29
+_NO_RESERVE = MinFree(0, None)
 
 
 def make_directory(paths: RunDirectory) -> None:
@@ -34,7 +36,7 @@ def make_directory(paths: RunDirectory) -> None:
         raise MachineError(message) from error
 
 
-def machine_limits(directory: Path, jobs: int) -> Limits:
+def machine_limits(directory: Path, jobs: int, min_free: MinFree = _NO_RESERVE) -> Limits:
     """What a step of a child gets when nothing is declared: the machine divided by the jobs.
 
     Never so little that ordinary builds would fail: 1 GiB of disk, half a GiB of memory.
@@ -53,6 +55,7 @@ def machine_limits(directory: Path, jobs: int) -> Limits:
         memory=max(_MEMORY_MIN, total_memory() // jobs),
         disk=file_size,
         tasks=_PROCESSES,
+        min_free=min_free.of(disk.f_blocks * disk.f_frsize),
     )
 
 

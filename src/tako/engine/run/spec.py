@@ -163,6 +163,8 @@ class SegmentEnd:
     #: True when the machine, not the run, is at fault (disk full): the root ends with exit code 4.
     machine_fault: bool = False
     message: str = field(default="")
+    #: Of a run that failed while the disk is too full: its workspace goes at once.
+    makes_room: bool = False
 
 
 class Segments:

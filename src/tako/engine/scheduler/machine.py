@@ -31,6 +31,7 @@ from tako.engine.scheduler.stimuli import (
     FanOutFailed,
     FanOutPlanned,
     NewRun,
+    RoomChanged,
     SegmentEnded,
     Stimulus,
     StopAsked,
@@ -58,6 +59,8 @@ class Machine:
         #: Runs that lost their worker, and when they get another.
         self._resting: dict[str, float] = {}
         self._stopping = False
+        #: Nothing starts as long as the disk is too full.
+        self._held_back = False
         self._now = 0.0
         self._out: list[Instruction] = []
 
@@ -78,6 +81,8 @@ class Machine:
                 self._fan_out_failed(stimulus)
             case TimePassed():
                 self._time_passed(stimulus.now)
+            case RoomChanged(enough):
+                self._held_back = not enough
             case StopAsked():
                 self._stop()
         self._start_what_may()
@@ -137,6 +142,8 @@ class Machine:
         self._resources.want(self._claim(run, goes_on=goes_on))
 
     def _start_what_may(self) -> None:
+        if self._held_back:
+            return
         for run_id in self._resources.grant():
             run = self._runs[run_id]
             self._runs_now(run)

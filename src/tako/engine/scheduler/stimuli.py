@@ -102,8 +102,17 @@ class TimePassed:
 
 
 @value
+class RoomChanged:
+    """The reserve of free disk is whole, or it is not: then no segment may start."""
+
+    enough: bool
+
+
+@value
 class StopAsked:
     """A signal, or a machine fault, ends the whole tree by the ladder."""
 
 
-Stimulus = Began | SegmentEnded | WorkerLost | FanOutPlanned | FanOutFailed | TimePassed | StopAsked
+Stimulus = (
+    Began | SegmentEnded | WorkerLost | FanOutPlanned | FanOutFailed | TimePassed | RoomChanged | StopAsked
+)

@@ -12,7 +12,11 @@ from tako.system.signals import SignalPipe
 #: A timeout above the step has passed; the run is cancelled. Neither is SIGTERM: a pool sends that to the
 #: worker of each cell that broke, also when only the forkserver died: it must end the worker, not the run.
 ORDER_TIMED_OUT, ORDER_CANCELLED = signal.SIGUSR1, signal.SIGUSR2
-_STATUS_OF = {ORDER_TIMED_OUT: TIMED_OUT, ORDER_CANCELLED: CANCELLED}
+#: The disk fills up, and this run holds most of it.
+ORDER_MAKE_ROOM = signal.SIGRTMIN
+#: What `Orders.stop` says then: no status of a run, which has failed.
+MAKE_ROOM = "min_free"
+_STATUS_OF = {ORDER_TIMED_OUT: TIMED_OUT, ORDER_CANCELLED: CANCELLED, ORDER_MAKE_ROOM: MAKE_ROOM}
 _PAUSING = {signal.SIGTSTP: signal.SIGSTOP, signal.SIGCONT: signal.SIGCONT}
 
 
@@ -22,7 +26,7 @@ class Orders:
     def __init__(self) -> None:
         self._pipe = SignalPipe((*_STATUS_OF, *_PAUSING))
         self.descriptor = self._pipe.descriptor
-        #: The status with which everything is to end, empty as long as nothing was asked.
+        #: The status with which everything is to end, or `MAKE_ROOM`; empty as long as nothing was asked.
         self.stop = ""
 
     def read(self) -> list[int]:

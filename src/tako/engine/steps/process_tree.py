@@ -14,7 +14,7 @@ import select
 import signal
 import time
 
-from tako.engine.steps.orders import Orders
+from tako.engine.steps.orders import MAKE_ROOM, Orders
 from tako.engine.steps.stream import Log, Stream
 from tako.journal.records import CANCELLED, TIMED_OUT, Usage
 from tako.sandbox.started import Started
@@ -110,6 +110,10 @@ class ProcessTree:
             self._started.signal(number)
         if self._orders.stop and not self._stopped:
             self._stop(self._orders.stop)
+            if self._orders.stop == MAKE_ROOM:
+                # A grace would let it go on filling the disk.
+                self._deadline = None
+                self._started.signal(signal.SIGKILL)
 
     def _watch_time(self) -> None:
         if self._deadline is None or time.monotonic() < self._deadline:

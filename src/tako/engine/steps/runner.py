@@ -19,10 +19,10 @@ from tako.engine.run.environment import base_environment, idempotency_key
 from tako.engine.run.scope import run_scope
 from tako.engine.run.spec import FAN_OUT, FINISHED, RESTARTED, RunSpec, Segment, SegmentEnd
 from tako.engine.steps import workspace
-from tako.engine.steps.orders import Orders
+from tako.engine.steps.orders import MAKE_ROOM, Orders
 from tako.engine.steps.outputs import RUN_OUTPUTS_MAX
 from tako.engine.steps.sandbox import StepSandbox
-from tako.engine.steps.shell import ShellStep
+from tako.engine.steps.shell import ShellStep, room_message
 from tako.errors import DiskFullError, MachineError, TakoError, UsageError, WriteFailedError
 from tako.journal.fold import RUNNING, RunState
 from tako.journal.log import Writer
@@ -50,6 +50,7 @@ from tako.sandbox.started import SandboxFailedError
 from tako.system import clock
 from tako.system.files import size_of
 from tako.system.identity import own_identity
+from tako.system.usage import free_on_disk
 from tako.system.veils import Hung
 from tako.values import evolve
 from tako.version import VERSION
@@ -93,8 +94,12 @@ class Runner:
             try:
                 return self._execute()
             except WriteFailedError as error:
-                kind = "limit_exceeded" if isinstance(error, DiskFullError) else "sandbox_failed"
-                return self._give_up(error.message, kind, fault=True)
+                full = isinstance(error, DiskFullError)
+                # A child that finds no room has failed, and the others go on.
+                fault = not full or not self._spec.parent_run_id
+                return self._give_up(
+                    error.message, "limit_exceeded" if full else "sandbox_failed", fault=fault
+                )
             except TakoError as error:
                 kind = "sandbox_failed" if isinstance(error, MachineError) else "config_invalid"
                 return self._give_up(error.message, kind, fault=False)
@@ -296,6 +301,13 @@ class Runner:
         return self._finish(FAILED, message=message, kind=kind, fault=fault)
 
     def _finish(self, status: str, *, message: str = "", kind: str = "", fault: bool = False) -> SegmentEnd:
+        if status == MAKE_ROOM:
+            status, kind = FAILED, "limit_exceeded"
+            message = message or room_message(self._spec.limits.min_free, 0)
+        makes_room = status != SUCCEEDED and self._must_make_room()
+        if makes_room:
+            said = "its workspace is removed, because the disk has less free than min_free"
+            self._record(Noted(self._clock(), said), final=True)
         outputs = self._run_outputs() if status == SUCCEEDED else {}
         now = self._clock()
         if status == SUCCEEDED and sum(len(str(value)) for value in outputs.values()) > RUN_OUTPUTS_MAX:
@@ -305,7 +317,13 @@ class Runner:
         self._record(ended, final=True)
         self._journal.sync()
         told = self._scrubber.scrub_text(message)
-        return SegmentEnd(FINISHED, status=status, machine_fault=fault, message=told)
+        return SegmentEnd(FINISHED, status, machine_fault=fault, message=told, makes_room=makes_room)
+
+    def _must_make_room(self) -> bool:
+        least = self._spec.limits.min_free
+        if not least or self._spec.in_place or self._spec.keep:
+            return False
+        return self._orders.stop == MAKE_ROOM or free_on_disk(self._spec.directory) < least
 
     def _run_outputs(self) -> dict[str, Any]:
         outputs: dict[str, Any] = {}

@@ -27,7 +27,7 @@ from tako.engine.steps.artifacts import (
     lines_of,
     stopping,
 )
-from tako.engine.steps.orders import Orders
+from tako.engine.steps.orders import MAKE_ROOM, Orders
 from tako.engine.steps.outputs import (
     StepRefusedError,
     Streams,
@@ -106,8 +106,7 @@ class ShellStep:
         try:
             finished, artifacts = self._run(step, blank, scope, environment)
         except OutputTooLargeError as error:
-            most = step_limits(self._spec.limits, self._spec.quota, self._spec.workflow, step).file_size
-            finished = evolve(blank, message=str(error), limit="file size", limit_value=most)
+            finished = evolve(blank, message=str(error), limit=error.limit, limit_value=error.most)
             artifacts = {}
         except (UsageError, StepRefusedError) as error:
             finished, artifacts = evolve(blank, message=str(error)), {}
@@ -123,7 +122,8 @@ class ShellStep:
         own = rendered_all(step.env, scope)
         script = self._write_script(step, render(step.run, scope))
         limits = step_limits(self._spec.limits, self._spec.quota, self._spec.workflow, step)
-        log = Log(self._spec.paths.log(step.id), most=limits.file_size)
+        least = limits.min_free if self._spec.parent_run_id else None
+        log = Log(self._spec.paths.log(step.id), most=limits.file_size, min_free=least)
         try:
             words = step_variables(self._spec, self._sandbox.seen, step.id)
             variables = self._with_secrets(step, {**environment, **own})
@@ -203,6 +203,8 @@ class ShellStep:
             refused = evolve(finished, status=FAILED, message=str(error))
             return evolve(refused, limit="disk", limit_value=limits.disk), {}
         except CollectionStoppedError as error:
+            if error.status == MAKE_ROOM:
+                return _over_reserve(finished, limits, finished.usage.disk), {}
             return evolve(finished, status=error.status, message=str(error)), {}
         except StepRefusedError as error:
             return evolve(finished, status=FAILED, message=str(error)), {}
@@ -242,6 +244,8 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step, limits: Limits) -> S
         own = f"its timeout of {format_duration(step.timeout_s or 0.0)}"
         limit = "a timeout of its workflow or fan-out" if ended.ordered else own
         return evolve(blank, status=TIMED_OUT, message=f"ended by {limit}", **_code(ended.code))
+    if ended.stopped == MAKE_ROOM:
+        return _over_reserve(blank, limits, ended.usage.disk)
     if ended.stopped == CANCELLED:
         return evolve(
             blank, status=CANCELLED, message="ended because the run was stopped", **_code(ended.code)
@@ -265,6 +269,20 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step, limits: Limits) -> S
     if number == signal.SIGKILL and ended.oom_kill:
         said = f"{said}, probably by the kernel for lack of memory"
     return evolve(blank, message=said, **_code(ended.code))
+
+
+def _over_reserve(step: StepFinished, limits: Limits, held: int) -> StepFinished:
+    failed = evolve(step, status=FAILED, limit=MAKE_ROOM, limit_value=limits.min_free)
+    return evolve(failed, message=room_message(limits.min_free, held))
+
+
+def room_message(least: int | None, held: int) -> str:
+    """What is said of a run that had to make room."""
+    used = f" (it used {format_bytes(held)})" if held else ""
+    return (
+        f"stopped because the disk had less free than min_free, {format_bytes(least or 0)}, and this run used"
+        f" most of it{used}"
+    )
 
 
 def _over_limit(blank: StepFinished, limit: str, value: int | None, seen: int = 0) -> StepFinished:

@@ -17,6 +17,7 @@ from tako.errors import TakoError
 from tako.journal.redaction import NOTHING, Scrubber
 from tako.system.files import disk_full, is_full, write_all, write_failed
 from tako.system.pipes import waiting
+from tako.system.usage import free_on_disk
 
 #: Bytes read at once: the default capacity of a pipe (pipe(7)).
 CHUNK = 64 * 1024
@@ -26,15 +27,26 @@ _LINE_SHOWN_MAX = 500
 
 
 class OutputTooLargeError(StepRefusedError):
-    """The log of a step would grow beyond the step's limit of file size."""
+    """The log of a step would grow beyond the step's limit of file size, or into the reserve of the disk."""
+
+    def __init__(self, message: str, limit: str, most: int | None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.most = most
 
 
 class Log:
     """The log file of one step; keeps its end for the report of a failure."""
 
-    def __init__(self, path: Path, *, most: int | None = None) -> None:
-        """Open the file, made if missing; `most` bytes may be in it. Raises `DiskFullError`."""
+    def __init__(self, path: Path, *, most: int | None = None, min_free: int | None = None) -> None:
+        """Open the file, made if missing; `most` bytes may be in it. Raises `DiskFullError`.
+
+        Half of `min_free`, the disk's reserve, is left to journals.
+        """
         self._path = path
+        self._most = most
+        self._min_free = min_free or 0
+        self._unchecked = 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self._fd = os.open(path, flags, 0o600)
@@ -55,12 +67,24 @@ class Log:
             return
         if len(data) > self._room:
             data = data[: int(self._room)]
-            self.failure = OutputTooLargeError("its output is larger than its limit of file size")
+            said = "its output is larger than its limit of file size"
+            self.failure = OutputTooLargeError(said, "file size", self._most)
+        if self._is_in_reserve(len(data)):
+            said = "its output finds no room: the disk has less free than half of min_free"
+            self.failure = OutputTooLargeError(said, "min_free", self._min_free)
+            return
         self._room -= len(data)
         try:
             write_all(self._fd, data)
         except OSError as error:
             self.failure = write_failed(error, self._path)
+
+    def _is_in_reserve(self, size: int) -> bool:
+        self._unchecked += size
+        if not self._min_free or self._unchecked < CHUNK:
+            return False
+        self._unchecked = 0
+        return free_on_disk(self._path) < self._min_free // 2 + size
 
     def _remember(self, data: bytes) -> None:
         self._tail.append(data[-_TAIL_BYTES:])

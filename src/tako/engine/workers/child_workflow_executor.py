@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tako.engine.run.spec import Segment, SegmentEnd
-from tako.engine.steps.orders import ORDER_CANCELLED, ORDER_TIMED_OUT
+from tako.engine.steps.orders import ORDER_CANCELLED, ORDER_MAKE_ROOM, ORDER_TIMED_OUT
 from tako.engine.workers.forked_cell import ForkedCell
 from tako.engine.workers.workflow_runner import WorkerLostError
 from tako.layout import semaphore_prefix
@@ -122,6 +122,16 @@ class ChildWorkflowExecutor:
     def cancel(self, run_id: str, *, timed_out: bool) -> None:
         """Ask the run's worker to end its step by the ladder."""
         self._signal(run_id, ORDER_TIMED_OUT if timed_out else ORDER_CANCELLED)
+
+    def make_room(self, run_id: str) -> None:
+        """Ask the run's worker to end at once for what it holds on the disk."""
+        self._signal(run_id, ORDER_MAKE_ROOM)
+
+    def worker_of(self, run_id: str) -> int | None:
+        """The pid of the run's worker, if it has one."""
+        with self._lock:
+            cell = self._running.get(run_id)
+        return cell.worker.identity.pid if cell is not None and cell.worker is not None else None
 
     def kill(self, run_id: str) -> None:
         """Kill the run's worker."""

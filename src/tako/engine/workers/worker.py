@@ -81,7 +81,7 @@ def run_segment(segment: Segment) -> SegmentEnd:
         end = Runner(segment, orders, on_step=_title_setter(segment), problem=problem, veiled=_veiled).run()
     finally:
         orders.close()
-    if end.kind == FINISHED and end.status == SUCCEEDED and not segment.run.keep:
+    if (end.kind == FINISHED and end.status == SUCCEEDED and not segment.run.keep) or end.makes_room:
         workspace.leave(segment.run)
     return end
 

@@ -36,6 +36,12 @@ class WorkflowRunner(Protocol):
     def cancel(self, run_id: str, *, timed_out: bool) -> None:
         """Ask the run's segment to end by the ladder."""
 
+    def make_room(self, run_id: str) -> None:
+        """End the run's segment for what it holds on the disk."""
+
+    def worker_of(self, run_id: str) -> int | None:
+        """The pid of the process that executes the run's segment, if it is one of this machine's."""
+
     def kill(self, run_id: str) -> None:
         """End the run's segment at once, without a word."""
 
