@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.config.grammar import reference_problem
-from tako.config.schema import KeptWorkspaces, Resources, Settings
+from tako.config.schema import KeptWorkspaces, MinFree, Resources, Settings
 from tako.config.settings import load_settings
 from tako.errors import ConfigError
 from tako.repositories.reference import parse_repository
@@ -42,6 +42,7 @@ def test_every_setting_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         quotas: {acme/app: {mem_limit: 1G, cpu_time_limit: 9s}, default: {cpu_limit: "1.5", process_limit: 9}}
         keep_workspaces: {runs: 0, age: 36h, bytes: 512Mi}
         keep_runs: 24h
+        min_free: 2Gi
         """
     assert _load(tmp_path, text) == Settings(
         jobs=4,
@@ -58,7 +59,30 @@ def test_every_setting_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         },
         keep_workspaces=KeptWorkspaces(runs=0, age_s=36 * 3600.0, size=512 * 1024**2),
         keep_runs_s=24 * 3600.0,
+        min_free=MinFree(2 << 30, None),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "of_a_small_disk", "of_a_large_one"),
+    [
+        ("{}", 5 << 20, 1 << 30),
+        ("min_free: 20Mi", 20 << 20, 20 << 20),
+        ("min_free: 10%", 10 << 20, 100 << 30),
+        ("min_free: 0", 0, 0),
+    ],
+)
+def test_the_reserve_of_free_disk_is_a_size_or_a_share(
+    tmp_path: Path, text: str, of_a_small_disk: int, of_a_large_one: int
+) -> None:
+    found = _load(tmp_path, text).min_free
+    assert (found.of(100 << 20), found.of(1000 << 30)) == (of_a_small_disk, of_a_large_one)
+
+
+@pytest.mark.parametrize("text", ["much", "91%", "-1%", "x%", "[1]"])
+def test_a_wrong_reserve_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="min_free"):
+        _load(tmp_path, f"min_free: {text}")
 
 
 def test_what_is_not_said_of_kept_workspaces_has_its_default(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tako.engine.scheduler.stimuli import (
     FanOutFailed,
     FanOutPlanned,
     NewRun,
+    RoomChanged,
     SegmentEnded,
     Stimulus,
     StopAsked,
@@ -790,3 +791,21 @@ def test_a_segment_that_ended_says_what_time_it_is() -> None:
     _fan_out(machine, _planned("root", "a", NewRun("b", "", 3.0)))
     machine.handle(SegmentEnded("a", "succeeded"), 150.0)
     assert machine.next_deadline == 153.0
+
+
+def test_nothing_starts_while_the_disk_is_too_full() -> None:
+    machine = _begun()
+    assert machine.handle(RoomChanged(enough=False)) == []
+    planned = _planned("root", "a", "b")
+    assert _fan_out(machine, planned) == []
+    assert machine.wanted_soon == 2
+    assert machine.handle(RoomChanged(enough=True)) == [StartSegment("a", 0, 1), StartSegment("b", 0, 1)]
+
+
+def test_what_waits_for_room_ends_with_the_tree() -> None:
+    machine = _begun()
+    machine.handle(RoomChanged(enough=False))
+    _fan_out(machine, _planned("root", "a"))
+    ended = machine.handle(StopAsked())
+    assert ended[0] == FinishRun("a", "cancelled", "cancelled")
+    assert SettleTree("cancelled", late_failure=False) in ended

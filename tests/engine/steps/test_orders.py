@@ -8,7 +8,7 @@ import pytest
 
 from tako.engine.steps.orders import Orders
 
-USED = (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
+USED = (signal.SIGRTMIN, signal.SIGUSR2, signal.SIGUSR1, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
 
 
 @pytest.fixture
@@ -27,7 +27,10 @@ def test_nothing_was_asked(orders: Orders) -> None:
     assert not select.select([orders.descriptor], [], [], 0)[0]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR2, "cancelled"), (signal.SIGUSR1, "timed_out")])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGUSR2, "cancelled"), (signal.SIGUSR1, "timed_out"), (signal.SIGRTMIN, "min_free")],
+)
 def test_how_everything_is_to_end(orders: Orders, number: signal.Signals, status: str) -> None:
     signal.raise_signal(number)
     assert select.select([orders.descriptor], [], [], 0)[0]

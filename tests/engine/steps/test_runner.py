@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tako.config.schema import EventSpec, Produces, Step
+from tako.config.schema import EventSpec, Produces, Retry, Step
 from tako.journal.log import Writer, read_records
 from tako.journal.records import (
     ChildFinished,
@@ -20,6 +20,7 @@ from tako.journal.records import (
     SegmentStarted,
     StepFinished,
 )
+from tako.sandbox.policy import Limits
 from tako.values import evolve
 from tests.support.records import T0, event, run_id
 from tests.support.segments import Ran, run, run_spec
@@ -345,3 +346,38 @@ def test_a_step_that_tolerates_timeouts_does_not_outlive_that_of_its_run(tmp_pat
     ran = run(run_spec(tmp_path, patient, "true"))
     assert (ran.end.status, ran.step("a").tolerated) == ("timed_out", True)
     assert ran.state.step("step-2").status == "pending"
+
+
+def test_a_run_that_is_to_make_room_fails_at_once_and_gives_up_its_workspace(tmp_path: Path) -> None:
+    limits = Limits(min_free=1 << 20)
+    # What the root sends; no grace, no further attempt, nothing tolerated.
+    greedy = Step(
+        id="a",
+        run="trap '' TERM; kill -RTMIN $PPID; sleep 600",
+        continue_on_error=True,
+        retry=Retry(max_attempts=3, backoff_s=0.0),
+    )
+    ran = run(run_spec(tmp_path, greedy, "true", limits=limits, parent_run_id=run_id(0)))
+    finished = ran.step("a")
+    assert (finished.status, finished.limit, finished.limit_value) == ("failed", "min_free", 1 << 20)
+    assert finished.message.startswith("stopped because the disk had less free than min_free, 1.0 MiB")
+    assert ran.state.finished is not None
+    assert (ran.end.status, ran.state.finished.error_kind) == ("failed", "limit_exceeded")
+    assert not ran.end.machine_fault
+    assert ran.state.step("step-2").finished is None
+    assert not ran.spec.paths.work.exists()
+
+
+def test_a_child_that_finds_no_room_has_failed_and_is_not_the_machines_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # The worker is forked from this process and finds it so.
+    monkeypatch.setattr("tako.engine.steps.shell.collect_outputs", full)
+    ran = run(run_spec(tmp_path, "true", parent_run_id=run_id(0)))
+    assert (ran.end.status, ran.end.machine_fault) == ("failed", False)
+    assert ran.state.finished is not None
+    assert ran.state.finished.error_kind == "limit_exceeded"
+    assert ran.spec.paths.work.exists()

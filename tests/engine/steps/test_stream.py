@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tako.config.schema import Produces, Step
 from tako.engine.run.spec import secrets_of
-from tako.engine.steps.stream import CHUNK, Log, Stream
+from tako.engine.steps.stream import CHUNK, Log, OutputTooLargeError, Stream
 from tako.errors import DiskFullError, WriteFailedError
 from tako.sandbox.policy import Limits
 from tests.support.segments import Ran, run, run_spec
@@ -238,3 +238,24 @@ def test_lines_come_as_they_are_written_also_with_secrets(tmp_path: Path) -> Non
     """
     assert _with_secret(tmp_path, script, timeout_s=30.0).step().status == "succeeded"
     assert seen.exists()
+
+
+def test_half_of_the_reserve_of_free_disk_is_left_to_journals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 10 * CHUNK
+    monkeypatch.setattr("tako.engine.steps.stream.free_on_disk", lambda _: free)
+    log = Log(tmp_path / "log", min_free=16 * CHUNK)
+    try:
+        log.write(bytes(CHUNK))
+        free = 8 * CHUNK
+        log.write(b"a line\n")
+        refused = log.failure
+        assert refused is None
+        log.write(bytes(CHUNK))
+        failure: object = log.failure
+        assert isinstance(failure, OutputTooLargeError)
+        assert (failure.limit, failure.most) == ("min_free", 16 * CHUNK)
+    finally:
+        log.close()
+    assert (tmp_path / "log").stat().st_size == CHUNK + 7

@@ -4,7 +4,8 @@
 
 In: a root run, what executes segments, what plans fan-outs. Out: a `TreeResult`. The root has the
 right to write a run's journal only between its segments; what it has to add while a worker holds
-the journal waits until the worker is gone. A disk that takes no more stops the tree by the ladder.
+the journal waits until the worker is gone. When the disk fills up, the greediest run makes room and nothing
+starts; where the root itself finds none, the tree stops by the ladder.
 """
 
 from __future__ import annotations
