@@ -66,10 +66,15 @@ class World:
     run: str
 
     def files(self) -> list[Path]:
-        """What may be damaged: all that tako reads, but no objects of git and no workspace."""
+        """What may be damaged: all that tako reads itself, thus nothing of git's own, and no workspace."""
         home = self.tako.home
         found = [path for path in home.rglob("*") if path.is_file() and not path.is_symlink()]
-        return sorted(path for path in found if not {"objects", "work", ".git"} & {*path.parts})
+        own = (path.relative_to(home).parts for path in found)
+        return sorted(home.joinpath(*parts) for parts in own if not any(map(_is_not_ours, parts)))
+
+
+def _is_not_ours(part: str) -> bool:
+    return part == "work" or part.endswith(".git")
 
 
 def make_world(directory: Path, fork: forking.Zygote) -> World:

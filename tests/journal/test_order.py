@@ -39,6 +39,7 @@ from tako.report.reading import read_run, summary_of
 from tako.report.result import write_result
 from tako.report.text import Style
 from tako.report.tree_view import failure_lines, failures, tree_lines
+from tako.values import evolve
 from tests.support.records import T0, event, run_id, run_started
 
 SAVED = sorted((Path(__file__).parents[1] / "journals").rglob("*.jsonl"))
@@ -93,6 +94,32 @@ def test_any_lines_of_a_journal_are_a_state_that_can_be_shown_or_damage(
     except JournalDamagedError as error:
         damage = error.message
     assert "line " in damage if damage else _shown(home)
+
+
+def _durations(value: object) -> list[float]:
+    match value:
+        case dict():
+            own = [value["duration_s"]] if isinstance(value.get("duration_s"), float) else []
+            return own + [each for held in value.values() for each in _durations(held)]
+        case list():
+            return [each for held in value for each in _durations(held)]
+    return []
+
+
+@given(path=st.sampled_from(SAVED), times=st.lists(st.floats(0, 4e9), min_size=1, max_size=60))
+def test_a_clock_that_moves_makes_no_time_negative(
+    path: Path, times: list[float], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = Home(tmp_path_factory.getbasetemp() / "moved")
+    whole = enumerate(read_records(path))
+    _write(home, (line_of(evolve(record, at=times[number % len(times)])) for number, record in whole))
+    assert _shown(home)
+    out = io.StringIO()
+    write_result(read_run(home.run(run_id(0))), out)
+    assert min(_durations(json.loads(out.getvalue())), default=0.0) >= 0.0
+    state = fold(read_records(home.run(run_id(0)).journal))
+    assert state.duration_s(times[0]) >= 0.0
+    assert state.active_s(times[-1], times[0]) >= 0.0
 
 
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -8,6 +8,7 @@ from tests.sandbox.attacks import (
     on_environment,
     on_files,
     on_limits,
+    on_machine,
     on_metadata,
     on_processes,
     on_settings,
@@ -24,4 +25,5 @@ ATTACKS = (
     *on_shown.ATTACKS,
     *on_metadata.ATTACKS,
     *on_limits.ATTACKS,
+    *on_machine.ATTACKS,
 )
