@@ -73,11 +73,13 @@ def enter_own_namespaces() -> None:
 
 
 def _hold_read_only(device: str) -> None:
-    """Keep a device's mode and owner as they are, root's own steps included; what it is for stays possible.
+    """Keep the mode of a device that the user owns, as root does; what the device is for stays possible.
 
     bubblewrap's own --remount-ro would forbid to open it. A remount may clear no flag (user_namespaces(7)).
     """
     with suppress(FileNotFoundError):
+        if os.stat(device).st_uid != os.geteuid():
+            return
         _mount(device, device, None, _MS_BIND, None)
         has = os.statvfs(device).f_flag
         kept = sum(flag for told, flag in _FLAGS if has & told)
