@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tako.report.text import Style, plain
+from tako.report.text import Style
+from tako.system.terminal_text import plain, shown
 from tests.support.told_runs import HOSTILE
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -99,3 +100,16 @@ def test_only_a_terminal_gets_colours_and_only_if_it_wants_them() -> None:
     assert Style(_Terminal()).sign("failed") == "\x1b[31m✗\x1b[0m"
     assert Style(_Terminal(), no_colour=True).sign("failed") == "✗"
     assert Style(_Terminal(tty=False)).paint("x", "31") == "x"
+
+
+@given(st.text())
+def test_a_message_shows_every_control_character(text: str) -> None:
+    said = shown(text)
+    assert CONTROL.search(said.replace("\t", "").replace("\n", "")) is None
+    assert said.count("\n") == text.count("\n")
+    assert CONTROL.search(text) or max(text, default="") >= "\u202a" or said == text
+
+
+def test_a_message_keeps_what_is_harmless() -> None:
+    assert shown("a\tb\nü ✓ 😀") == "a\tb\nü ✓ 😀"
+    assert shown("\x1b[2J \x9b \u202e") == r"\x1b[2J \x9b \u202e"

@@ -264,6 +264,19 @@ def test_a_checkout_stands_for_its_branch_of_a_registered_repository(
     assert open_cache().cache.resolve(parse_reference("acme/dep:other")).kind == "commit"
 
 
+def test_a_name_with_a_host_is_no_repository_that_may_be_of_another(
+    open_cache: OpenCache, git_repo: Repositories
+) -> None:
+    opened = open_cache()
+    write_files(opened.layout.repos / "acme" / "good" / "main", {"tako.yml": CONFIG})
+    assert opened.cache.resolve(parse_reference("acme/good")).repository.text == "acme/good"
+    with pytest.raises(NotFoundError, match="h:1/acme/good is not in the cache, acme/good may be another"):
+        opened.cache.resolve(parse_reference("h:1/acme/good"))
+    opened.cache.add(parse_reference("acme/fetched"), str(git_repo("acme/fetched", {"tako.yml": CONFIG})))
+    with pytest.raises(NotFoundError, match="acme/fetched may be another"):
+        opened.cache.resolve(parse_reference("example.org/acme/fetched"))
+
+
 def test_a_host_may_be_left_out_while_only_one_fits(open_cache: OpenCache, git_repo: Repositories) -> None:
     source = git_repo("acme/dep", {"tako.yml": CONFIG})
     opened = open_cache()

@@ -9,7 +9,7 @@ import pytest
 
 from tako.errors import UsageError
 from tako.repositories.reference import parse_repository
-from tako.repositories.urls import checked_url, is_local, url_of, without_credentials
+from tako.repositories.urls import checked_url, host_of, is_local, url_of, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,17 @@ def test_a_template_is_filled_in() -> None:
 def test_credentials_are_cut_out_of_any_text() -> None:
     text = "fatal: https://user:s3cret@host/a and ssh://git@host/b"
     assert without_credentials(text) == "fatal: https://host/a and ssh://host/b"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://user:secret@Example.org:8443/acme/lib.git", "example.org:8443"),
+        ("ssh://git@example.org/acme/lib", "example.org"),
+        ("git@example.org:acme/lib.git", "example.org"),
+        ("file:///srv/acme/lib", ""),
+        ("", ""),
+    ],
+)
+def test_the_host_of_a_url(url: str, host: str) -> None:
+    assert host_of(url) == host

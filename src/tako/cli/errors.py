@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tako.errors import BugError, TakoError
 from tako.system.streams import discard, say
+from tako.system.terminal_text import shown
 from tako.version import VERSION
 
 BUG = 3
@@ -62,13 +63,13 @@ def tell(message: str, hint: str = "") -> None:
     lines = [f"tako: {first}", *(f"      {line}" for line in more)]
     if hint:
         lines.append(f"tako: {hint}")
-    say(sys.stderr, "\n".join(lines) + "\n")
+    say(sys.stderr, shown("\n".join(lines)) + "\n")
 
 
 def tell_bug(error: Exception) -> int:
     """Print the traceback and what to report; gives the exit code."""
     import traceback
 
-    say(sys.stderr, "".join(traceback.format_exception(error)))
+    say(sys.stderr, shown("".join(traceback.format_exception(error))))
     tell(f"this is a bug in tako {VERSION}: please report the lines above and the command")
     return BUG

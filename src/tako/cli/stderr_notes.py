@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from tako.system.streams import say
+from tako.system.terminal_text import shown
 
 
 class Notes:
@@ -18,4 +19,4 @@ class Notes:
         """Write one line, unless it was said already; a stderr that nobody reads any more is no error."""
         if not self._quiet and message not in self._said:
             self._said.add(message)
-            say(sys.stderr, f"tako: {message}\n")
+            say(sys.stderr, f"tako: {shown(message)}\n")

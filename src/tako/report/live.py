@@ -25,9 +25,10 @@ from tako.journal.records import (
     StepFinished,
     StepStarted,
 )
-from tako.report.text import Style, plain
+from tako.report.text import Style
 from tako.system.files import open_plain
 from tako.system.streams import say
+from tako.system.terminal_text import plain
 from tako.units import format_bytes, format_duration
 
 if TYPE_CHECKING:

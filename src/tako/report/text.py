@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TextIO
 
 from tako.journal.records import CANCELLED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
@@ -18,21 +17,6 @@ _SIGNS = {
     "running": ("▶", "36"),
     "pending": ("·", "2"),
 }
-# Everything that moves the cursor, rings or renames windows; newline, tab and colour (SGR) stay.
-_CONTROL = re.compile(
-    r"\x1b\[[0-9;:]*m"
-    r"|(\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?"
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f])"
-)
-_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
-
-
-def plain(text: str, *, colour: bool = False) -> str:
-    """Text as it may go to a terminal: without control characters, colours only if wanted."""
-    cleaned = _CONTROL.sub(lambda match: "" if match[1] is not None else match[0], text)
-    if not colour:
-        return _COLOUR.sub("", cleaned)
-    return cleaned + "\x1b[0m" if "\x1b[" in cleaned else cleaned
 
 
 class Style:

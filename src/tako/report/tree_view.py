@@ -13,7 +13,8 @@ from tako.journal.fold import ChildState, StepState
 from tako.journal.outcomes import attempts_before, blamed_step
 from tako.journal.records import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, ChildExecutionError
 from tako.report.reading import RunView
-from tako.report.text import Style, plain
+from tako.report.text import Style
+from tako.system.terminal_text import plain
 from tako.units import format_duration
 
 

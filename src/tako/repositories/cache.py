@@ -139,13 +139,13 @@ class Cache:
     def _find(self, reference: Reference) -> KnownRepository:
         """Find by what was seen last; look again, and ask the URL template, before saying no."""
         repository = reference.repository
-        known = self._directory.find(repository) if self._directory else None
+        known = self._directory.named(repository) if self._directory else None
         if known is None or not known.path.is_dir():
             directory = self._look()
-            known = directory.find(repository)
+            known = directory.named(repository)
             if known is None and self._settings.url_template and not self._local:
                 self.add(Reference(repository), None)
-                known = self._look().find(repository)
+                known = self._look().named(repository)
             if known is None:
                 raise directory.not_found(repository)
         return known

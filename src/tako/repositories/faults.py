@@ -10,10 +10,10 @@ import errno
 from pathlib import PurePath
 
 from tako.errors import MachineError, TakoError, UnexpectedError, WriteFailedError
+from tako.system.faults import fault_of
 
-_MACHINE = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-)
+# Not EIO: a checkout may be a link to a disk of its own that fails.
+_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def own_failure(error: Exception) -> TakoError:
@@ -26,10 +26,11 @@ def own_failure(error: Exception) -> TakoError:
     if isinstance(error, TakoError):
         return error
     if isinstance(error, OSError):
-        failure = MachineError(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
-        if error.errno in _MACHINE:
-            raise failure from error
-        return failure
+        fault = fault_of(error)
+        if fault is not None and error.errno in _MACHINE:
+            raise fault from error
+        told = f"{error.filename or 'a file'} cannot be used: {error.strerror or error}"
+        return MachineError(fault.message if fault else told)
     return UnexpectedError(f"a bug in tako, or in a library that it uses: {_told(error)}; please report it")
 
 

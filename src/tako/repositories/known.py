@@ -14,6 +14,7 @@ from tako.errors import NotFoundError, UsageError
 from tako.repositories.checkouts import Checkout
 from tako.repositories.mirror import Registration, likely_default
 from tako.repositories.reference import Repository
+from tako.repositories.urls import host_of
 from tako.values import field, value
 
 
@@ -88,8 +89,26 @@ class Directory:
             raise UsageError(message, hint="write it with its host")
         return fitting[0] if fitting else None
 
+    def named(self, repository: Repository) -> KnownRepository | None:
+        """Give the one that a person names: as `find`, but not one that may be of another host.
+
+        Raises `UsageError` as that does.
+        """
+        found = self.find(repository)
+        if found is None or found.repository.host or not repository.host:
+            return found
+        return found if host_of(found.url) == repository.host.lower() else None
+
     def not_found(self, repository: Repository) -> NotFoundError:
         """The error for a name that means nothing here."""
+        other = self.find(repository)
+        if other is not None:
+            # Found by everything but its host.
+            message = (
+                f"repository {repository.text} is not in the cache, {other.repository.text} may be another"
+            )
+            hint = f"name it as it is there, or: tako cache add {repository.text} --from URL-or-path"
+            return NotFoundError(message, hint=hint)
         near = difflib.get_close_matches(repository.key, self.by_key, 1)
         meant = f"did you mean {self.by_key[near[0]].repository.text}? " if near else ""
         return NotFoundError(

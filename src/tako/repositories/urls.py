@@ -65,6 +65,14 @@ def checked_url(text: str) -> str:
     return "file://" + quote(os.fsencode(os.path.abspath(path)))
 
 
+def host_of(url: str) -> str:
+    """The host that a URL fetches from, with its port if it has one, lower case; empty for a path."""
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return url.partition(":")[0].rpartition("@")[2].lower() if _SCP.fullmatch(url) else ""
+    return url[scheme.end() :].partition("/")[0].rpartition("@")[2].lower()
+
+
 def url_of(repository: Repository, template: str) -> str:
     """Fill in the user's `url_template`: `{host}`, `{owner}` and `{name}`."""
     values = (repository.host, repository.owner, repository.name)

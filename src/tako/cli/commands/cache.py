@@ -21,6 +21,7 @@ from tako.repositories.locks import LockManager
 from tako.repositories.reference import parse_reference, parse_repository
 from tako.repositories.upkeep import CacheProblem
 from tako.repositories.urls import without_credentials
+from tako.system.terminal_text import shown
 from tako.units import parse_duration
 from tako.values import value
 
@@ -33,7 +34,7 @@ class _Opened:
 
 
 def _note(message: str) -> None:
-    click.echo(message, err=True)
+    click.echo(shown(message), err=True)
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
@@ -111,7 +112,7 @@ def list_(opened: _Opened, output: str) -> None:
         click.echo(json.dumps([_record(each) for each in known], indent=1))
         return
     for each in known:
-        click.echo(_line(each))
+        click.echo(shown(_line(each)))
     if not known:
         _note("the cache is empty; fill it: tako cache add OWNER/NAME --from URL-or-path")
 
@@ -136,7 +137,7 @@ def sync(context: click.Context, repositories: tuple[str, ...]) -> None:
 
 def _print(findings: list[CacheProblem]) -> None:
     for finding in findings:
-        click.echo(f"{finding.repository.text}: {finding.message}")
+        click.echo(shown(f"{finding.repository.text}: {finding.message}"))
 
 
 @command.command()

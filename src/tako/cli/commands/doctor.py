@@ -18,6 +18,7 @@ import click
 from tako.errors import MachineError
 from tako.layout import Home
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, PROCESS
+from tako.system.terminal_text import shown
 from tako.version import VERSION
 
 _LEVELS = {
@@ -70,19 +71,21 @@ def _found(home: Home, environment: Mapping[str, str], isolation: str) -> dict[s
 
 
 def _print(found: dict[str, Any]) -> None:
-    click.echo(f"tako {found['version']}, Python {found['python']}, {found['kernel']}")
-    click.echo(f"TAKO_HOME {found['home']}\n")
+    click.echo(shown(f"tako {found['version']}, Python {found['python']}, {found['kernel']}"))
+    click.echo(shown(f"TAKO_HOME {found['home']}\n"))
     click.echo("isolation levels of children, strongest first:")
     for level, meaning in _LEVELS.items():
         reason = found["levels"][level]
-        click.echo(f"  {_NO if reason else _OK} {level:<10} {reason or meaning}")
+        click.echo(shown(f"  {_NO if reason else _OK} {level:<10} {reason or meaning}"))
     auto = found["auto"] or "nothing: exec of a workflow with children ends with 4"
-    click.echo(f"  --isolation auto takes {auto}")
-    click.echo(f"  config.yml says {found['setting']}\n")
+    click.echo(shown(f"  --isolation auto takes {auto}"))
+    click.echo(shown(f"  config.yml says {found['setting']}\n"))
     overlay = found["overlay"]
     meaning = "are overlays over their snapshot" if not overlay else f"are copies: {overlay}"
-    click.echo(f"{_NO if overlay else _OK} workspaces {meaning}")
+    click.echo(shown(f"{_NO if overlay else _OK} workspaces {meaning}"))
     for key, what in _BESIDES.items():
-        click.echo(f"{_NO if found[key] else _OK} steps at landlock {what}{found[key] and f': {found[key]}'}")
+        click.echo(
+            shown(f"{_NO if found[key] else _OK} steps at landlock {what}{found[key] and f': {found[key]}'}")
+        )
     for name, remedy in (("git", "install git"), ("bubblewrap", "see level namespace")):
-        click.echo(f"{_OK if found[name] else _NO} {name} {found[name] or remedy}")
+        click.echo(shown(f"{_OK if found[name] else _NO} {name} {found[name] or remedy}"))

@@ -53,6 +53,6 @@ def _pieces(path: str, *, lines: bool) -> Iterator[bytes]:
 
 
 def _safe(piece: bytes) -> bytes:
-    from tako.report.text import plain
+    from tako.system.terminal_text import plain
 
     return plain(piece.decode("utf-8", "replace"), colour=True).encode()

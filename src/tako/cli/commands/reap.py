@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tako.system.terminal_text import shown
+
 if TYPE_CHECKING:
     from tako.recovery.cleanup import Cleaned
     from tako.recovery.reaper import Reaped
@@ -37,7 +39,7 @@ def command(context: click.Context, output: str, *, dry_run: bool) -> None:
     errors = [f"{result.run_id}: {error}" for result in results for error in result.errors]
     errors += problems(cleaned)
     for error in errors:
-        sys.stderr.write(f"tako: {error}\n")
+        sys.stderr.write(f"tako: {shown(error)}\n")
     context.exit(1 if errors else 0)
 
 
@@ -56,7 +58,7 @@ def _write(results: list[Reaped], cleaned: Cleaned, output: str, *, dry_run: boo
     from tako.cli.cleanup_report import lines
 
     for line in [*(_line(result, dry_run=dry_run) for result in results), *lines(cleaned)]:
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(shown(line) + "\n")
     if not results:
         sys.stderr.write("tako: there is nothing to reap\n")
 

@@ -15,6 +15,7 @@ import click
 from tako.config.schema import Config
 from tako.errors import ConfigError, Problem
 from tako.layout import CONFIG_NAME, absolute
+from tako.system.terminal_text import shown
 from tako.values import asdict, value
 
 _WRONG = ConfigError.exit_code
@@ -74,13 +75,13 @@ def _verdict(path: Path) -> _Verdict:
 
 def _print(verdict: _Verdict) -> None:
     for problem in verdict.problems:
-        click.echo(str(problem))
+        click.echo(shown(str(problem)))
     for warning in verdict.warnings:
-        click.echo(f"{warning} (warning)")
+        click.echo(shown(f"{warning} (warning)"))
     if verdict.hint:
-        click.echo(f"tako: {verdict.hint}", err=True)
+        click.echo(shown(f"tako: {verdict.hint}"), err=True)
     if verdict.config and not verdict.problems:
-        click.echo("\n".join(_summary(verdict.file, verdict.config)))
+        click.echo(shown("\n".join(_summary(verdict.file, verdict.config))))
 
 
 def _summary(file: str, config: Config) -> list[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tako.system.terminal_text import shown
+
 if TYPE_CHECKING:
     from tako.recovery.cleanup import Cleaned
 
@@ -42,7 +44,7 @@ def clean(context: click.Context, output: str, *, everything: bool, yes: bool, d
     errors = [f"{result.run_id}: {error}" for result in results for error in result.errors]
     errors += problems(cleaned)
     for error in errors:
-        sys.stderr.write(f"tako: {error}\n")
+        sys.stderr.write(f"tako: {shown(error)}\n")
     context.exit(1 if errors else 0)
 
 
@@ -55,7 +57,7 @@ def _write(cleaned: Cleaned, output: str, *, dry_run: bool) -> None:
         sys.stdout.write(json.dumps({"dry_run": dry_run} | asdict(cleaned)) + "\n")
         return
     for line in lines(cleaned):
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(shown(line) + "\n")
     size = sum(removed.size for removed in (*cleaned.workspaces, *cleaned.expired) if not removed.error)
     sys.stderr.write(f"tako: {format_bytes(size)} {'would be freed' if dry_run else 'freed'}\n")
 
