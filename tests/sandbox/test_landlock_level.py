@@ -58,7 +58,7 @@ def test_a_step_is_alone_with_its_init(tmp_path: Path, apart: Isolation) -> None
     assert ran.log().split() == ["1", "2", "I", "am", "2"]
     assert ran.log("step-2").split() == ["1", "2"]
     assert ran.state.sandbox is not None
-    assert {"pid namespace", "mounts of its own, read-only outside"} <= set(ran.state.sandbox.enforced)
+    assert {"pid namespace", "file system of its own"} <= set(ran.state.sandbox.enforced)
 
 
 @pytest.mark.parametrize(
@@ -134,15 +134,15 @@ def test_a_step_that_cannot_be_started_leaves_no_init(tmp_path: Path, apart: Iso
     def tried() -> str:
         enter_own_namespaces()
         with pytest.raises(SandboxFailedError):
-            landlock_level.launch(policy, ("/bin/true",), read_only=True, own_processes=True)
+            landlock_level.launch(policy, ("/bin/true",), own_root=True, own_processes=True)
         return f"left {children()}"
 
     assert in_process(tried) == "left []"
 
 
 def test_without_namespaces_the_level_says_less_of_itself(tmp_path: Path) -> None:
-    bare = evolve(isolation(LANDLOCK), overlays=False, read_only=False, own_processes=False)
+    bare = evolve(isolation(LANDLOCK), overlays=False, own_root=False, own_processes=False)
     ran = _ran(tmp_path, bare, "nice -n 1 true; ulimit -n 100; taskset 1 true || taskset 2 true")
     assert ran.end.status == "succeeded", ran.log()
     assert ran.state.sandbox is not None
-    assert not {"pid namespace", "mounts of its own, read-only outside"} & set(ran.state.sandbox.enforced)
+    assert not {"pid namespace", "file system of its own"} & set(ran.state.sandbox.enforced)

@@ -25,7 +25,7 @@ class Isolation:
     veils: str = ""
     #: What steps see of the machine, at the levels that hide the rest.
     machine: MachineView | None = None
-    #: Of level `landlock`: whether steps have mounts of their own, on which nothing outside can be changed,
-    read_only: bool = False
+    #: Of level `landlock`: whether steps have a root directory of their own, in which nothing else is seen,
+    own_root: bool = False
     #: and a pid namespace, in which no process outside can be named.
     own_processes: bool = False

@@ -5,8 +5,9 @@ is allowed where it lies. Everything is set in the forked process before execve(
 `SandboxFailedError`. Needs no privilege, so it works where user namespaces are forbidden.
 
 Landlock does not mediate everything: not who changes mode, owner, times and attributes of a file, nor limits
-and priorities of a process. In a worker with namespaces a step has mounts of its own, read-only where it may
-not write, and a pid namespace; without, a filter refuses what can be told from numbers.
+and priorities of a process, nor who connects to a socket by its path or watches a directory. In a worker
+with namespaces a step has a root directory of its own, read-only where it may not write, and a pid namespace;
+without, a filter refuses what can be told from numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from tako.layout import NOTHING
 from tako.sandbox.policy import Mount, Policy
 from tako.sandbox.process_level import confine, start
 from tako.sandbox.seccomp import program
@@ -25,39 +25,51 @@ from tako.sandbox.variables import check_environment
 from tako.system import landlock, pid_namespace
 from tako.system.landlock import Allowed
 from tako.system.libc import die_with_parent
+from tako.system.own_root import Shown, enter_root
 from tako.system.privileges import drop_capabilities, filter_calls, forbid_new_privileges
-from tako.system.read_only import hold_read_only, show_own_processes
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _INIT_AND_STEP = 2
-_PROC = "/proc"
+_PROC, _GIT_CONFIG = "/proc", "/etc/gitconfig"
+#: What programs expect of /dev besides devices.
+_LINKS = (
+    ("/dev/fd", "/proc/self/fd"),
+    *(
+        (f"/dev/{name}", f"/proc/self/fd/{number}")
+        for number, name in enumerate(("stdin", "stdout", "stderr"))
+    ),
+)
 _Preparation = Callable[[], None]
 #: Without the terminals in /dev/pts: what is written there a person reads.
-_READABLE = (_PROC, "/etc/gitconfig")
+_READABLE = (_PROC, _GIT_CONFIG)
 #: Whichever terminal a process has as its own (tty(4)).
 _OWN_TERMINAL = "/dev/tty"
 
 
 def launch(
-    policy: Policy, command: Sequence[str], *, read_only: bool = False, own_processes: bool = False
+    policy: Policy, command: Sequence[str], *, own_root: bool = False, own_processes: bool = False
 ) -> Started:
     """Start `command`; raises `SandboxFailedError` if it cannot be held as the policy says.
 
-    `read_only` and `own_processes` are as in `Isolation`, for a worker with namespaces of its own; the second
+    `own_root` and `own_processes` are as in `Isolation`, for a worker with namespaces of its own; the second
     comes with the first.
 
     Raises `UsageError` if the policy's environment cannot be given to a program.
     """
     check_environment(policy.environment)
-    allowed = tuple(rules(policy))
-    writable = [mount.source for mount in policy.mounts if mount.writable]
-    covered = [mount.target for mount in policy.mounts if mount.source == str(NOTHING)]
+    allowed = tuple(rules(policy, own_root=own_root))
+    into_root = partial(
+        enter_root,
+        tuple(_shown(policy)),
+        (*policy.links, *_LINKS),
+        policy.directory,
+        own_processes=own_processes,
+    )
     pinned = policy.limits.cpus is not None
     filters = program(network=policy.network, among_others=not own_processes, pinned=pinned)
     preparations: list[_Preparation] = [
         die_with_parent,
-        *([partial(hold_read_only, writable)] if read_only else []),
-        *([partial(show_own_processes, _PROC, str(NOTHING), covered)] if own_processes else []),
+        *([into_root] if own_root else []),
         partial(confine, policy.limits),
         forbid_new_privileges,
         drop_capabilities,
@@ -95,10 +107,18 @@ def _start_apart(policy: Policy, command: Sequence[str], preparations: Sequence[
         os.close(hear)
 
 
-def rules(policy: Policy) -> Iterator[Allowed]:
+def _shown(policy: Policy) -> Iterator[Shown]:
+    """What a root directory of the step's own holds besides /proc."""
+    devices = (*_DEVICES, *((policy.terminal, _OWN_TERMINAL) if policy.terminal else ()))
+    yield from (Shown(path, path) for path in (*devices, _GIT_CONFIG))
+    yield from (Shown(mount.source, mount.target, mount.writable) for mount in policy.mounts)
+
+
+def rules(policy: Policy, *, own_root: bool = False) -> Iterator[Allowed]:
     """What the step may do with which file."""
     for mount in policy.mounts:
-        yield Allowed(mount.source, landlock.READ | landlock.WRITE if mount.writable else landlock.READ)
+        path = mount.target if own_root else mount.source
+        yield Allowed(path, landlock.READ | landlock.WRITE if mount.writable else landlock.READ)
     for path, _ in policy.links:
         yield Allowed(path, landlock.READ)
     yield from (Allowed(path, landlock.READ) for path in _READABLE)
@@ -107,13 +127,13 @@ def rules(policy: Policy) -> Iterator[Allowed]:
         yield from (Allowed(path, landlock.DEVICE) for path in (policy.terminal, _OWN_TERMINAL))
 
 
-def describe(*, read_only: bool, own_processes: bool) -> tuple[str, ...]:
+def describe(*, own_root: bool, own_processes: bool) -> tuple[str, ...]:
     """What this kernel enforces, in words."""
     version = landlock.abi()
     held = ["files"]
     held += ["signals", "abstract sockets"] if version >= landlock.ABI_SCOPES else []
     return (
-        *(["mounts of its own, read-only outside"] if read_only else []),
+        *(["file system of its own"] if own_root else []),
         *(["pid namespace"] if own_processes else []),
         f"landlock ABI {version}: {', '.join(held)}",
         "no capabilities",
@@ -124,16 +144,16 @@ def describe(*, read_only: bool, own_processes: bool) -> tuple[str, ...]:
 
 #: A file inside is written, one outside can neither be read nor,
 _CHECK = 'echo yes > written && ! cat "$OUTSIDE" 2> /dev/null'
-#: with mounts of its own, changed, while /dev/null is still written,
-_CHECK_READ_ONLY = ' && chmod 600 written && ! chmod 601 "$OUTSIDE" 2> /dev/null'
+#: with a root of its own, seen,
+_CHECK_ROOT = ' && chmod 600 written && ! test -e "$OUTSIDE"'
 #: and with a pid namespace the step is among the first, and /proc knows it.
 _CHECK_PROCESSES = ' && test "$$" -lt 10 && test -e "/proc/$$/stat"'
 
 
-def works(*, read_only: bool = False, own_processes: bool = False) -> str:
+def works(*, own_root: bool = False, own_processes: bool = False) -> str:
     """Why the level does not work here; empty if a file outside was refused and one inside was written.
 
-    With `read_only` and `own_processes` why that does not, in a process that is in namespaces of its own.
+    With `own_root` and `own_processes` why that does not, in a process that is in namespaces of its own.
     """
     if not landlock.abi():
         return "the kernel has no Landlock: it needs Linux 5.13 and `landlock` in its list of LSMs (lsm=)"
@@ -146,11 +166,9 @@ def works(*, read_only: bool = False, own_processes: bool = False) -> str:
             inside,
             mounts=(*mounts, Mount(inside, inside, writable=True)),
         )
-        check = _CHECK + _CHECK_READ_ONLY * read_only + _CHECK_PROCESSES * own_processes
+        check = _CHECK + _CHECK_ROOT * own_root + _CHECK_PROCESSES * own_processes
         try:
-            started = launch(
-                policy, ("/bin/sh", "-c", check), read_only=read_only, own_processes=own_processes
-            )
+            started = launch(policy, ("/bin/sh", "-c", check), own_root=own_root, own_processes=own_processes)
         except SandboxFailedError as error:
             return error.message
         _, said = started.process.communicate()

@@ -34,13 +34,13 @@ _PROBED_WITHIN_S = 120.0
 class ProbeResults:
     """Why each level, and an overlay as workspace, does not work on this machine; empty if it does.
 
-    `read_only` and `own_processes` are of level `landlock`, and as in `Isolation`.
+    `own_root` and `own_processes` are of level `landlock`, and as in `Isolation`.
     """
 
     landlock: str
     namespace: str
     overlay: str
-    read_only: str
+    own_root: str
     own_processes: str
 
     def reason(self, level: str) -> str:
@@ -68,14 +68,15 @@ def isolation_of(
     level: str, findings: ProbeResults, bubblewrap: str, machine: MachineView, veils: str
 ) -> Isolation:
     """A level above `process` with what it needs of this machine; `veils` is an empty directory."""
-    seen = machine if level == NAMESPACE else machine.without_closed()
+    own_root = level == LANDLOCK and not findings.own_root
+    seen = machine if level == NAMESPACE or own_root else machine.without_closed()
     return Isolation(
         level=level,
         overlays=not findings.overlay,
         bubblewrap=bubblewrap,
         veils=veils,
         machine=seen,
-        read_only=level == LANDLOCK and not findings.read_only,
+        own_root=own_root,
         own_processes=level == LANDLOCK and not findings.own_processes,
     )
 

@@ -37,7 +37,7 @@ def probe(home: Path, bubblewrap: str) -> dict[str, str]:
         enter_own_namespaces()
     except OSError as error:
         reason = why_forbidden(error)
-        return found | dict.fromkeys(("overlay", "namespace", "read_only", "own_processes"), reason)
+        return found | dict.fromkeys(("overlay", "namespace", "own_root", "own_processes"), reason)
     found |= _landlock_inside(found["landlock"])
     scratch = ProbeDirectory(Path(tempfile.mkdtemp(prefix=PROBE_PREFIX, dir=home)))
     try:
@@ -48,10 +48,10 @@ def probe(home: Path, bubblewrap: str) -> dict[str, str]:
 
 def _landlock_inside(reason: str) -> dict[str, str]:
     """What level `landlock` has besides, where workers can have namespaces."""
-    reason = reason or landlock_level.works(read_only=True)
+    reason = reason or landlock_level.works(own_root=True)
     return {
-        "read_only": reason,
-        "own_processes": reason or landlock_level.works(read_only=True, own_processes=True),
+        "own_root": reason,
+        "own_processes": reason or landlock_level.works(own_root=True, own_processes=True),
     }
 
 

@@ -64,6 +64,7 @@ ATTACKS = (
         "connect to a socket with a path (docker, D-Bus)",
         _connect("AF_UNIX", "os.environ['SOCKET']"),
         connected(lambda scene: scene.sockets.pathname),
+        by_namespaces=(LANDLOCK,),
     ),
     Attack(
         "use the network in spite of `network: none`",

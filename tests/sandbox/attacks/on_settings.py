@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import psutil
 
+from tako.sandbox.policy import LANDLOCK
 from tests.sandbox.attacks.shot import Attack, Judge, Shot, python, said_so
 from tests.sandbox.attacks.targets import Range
 
@@ -86,6 +87,11 @@ ATTACKS = (
     ),
     Attack("keep others from writing to a file that it may read (a lease)", python(_LEASE), said_so),
     Attack("lock a file that it may read (flock)", python(_FLOCK), said_so),
-    Attack("see that a file outside exists, its size and times", 'stat "$KEY" && echo got through', said_so),
-    Attack("watch a directory outside (inotify)", python(_WATCH), said_so),
+    Attack(
+        "see that a file outside exists, its size and times",
+        'stat "$KEY" && echo got through',
+        said_so,
+        by_namespaces=(LANDLOCK,),
+    ),
+    Attack("watch a directory outside (inotify)", python(_WATCH), said_so, by_namespaces=(LANDLOCK,)),
 )

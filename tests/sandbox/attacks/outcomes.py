@@ -150,7 +150,8 @@ class Judge:
         if machine is None:
             return self.isolation
         view = machine_view({}, (self.directory / "home",), ())
-        view = view if self.isolation.level == NAMESPACE else view.without_closed()
+        hides = self.isolation.level == NAMESPACE or self.isolation.own_root
+        view = view if hides else view.without_closed()
         tools = (*machine.tools, *view.tools, str(self.tool.parent))
         return evolve(self.isolation, machine=evolve(machine, tools=tools, closed=view.closed))
 

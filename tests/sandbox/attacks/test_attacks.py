@@ -9,7 +9,7 @@ import pytest
 
 from tako.sandbox.policy import LANDLOCK, PROCESS
 from tako.values import evolve
-from tests.sandbox.attacks import on_settings, ordinary
+from tests.sandbox.attacks import on_metadata, on_settings, ordinary
 from tests.sandbox.attacks.catalogue import ATTACKS
 from tests.sandbox.attacks.outcomes import (
     IN_NAMESPACES,
@@ -73,13 +73,17 @@ def test_an_attack_on_an_ordinary_user_ends_as_the_table_says(attack: Attack, le
 
 @pytest.mark.parametrize(
     "attack",
-    [attack for attack in ATTACKS if attack.by_namespaces or attack in on_settings.ATTACKS],
+    [
+        attack
+        for attack in ATTACKS
+        if attack.by_namespaces or attack in (*on_settings.ATTACKS, *on_metadata.ATTACKS)
+    ],
     ids=lambda attack: attack.name,
 )
 def test_an_attack_ends_as_the_table_says_where_workers_can_have_no_namespaces(
     tmp_path: Path, attack: Attack
 ) -> None:
-    held_by = evolve(isolation(LANDLOCK), overlays=False, read_only=False, own_processes=False)
+    held_by = evolve(isolation(LANDLOCK), overlays=False, own_root=False, own_processes=False)
     said = _said(attack, LANDLOCK, own_processes=False)
     expected = {said} if os.geteuid() == 0 else _to_an_ordinary_user(said)
     _check(outcome(attack, held_by, tmp_path), attack, LANDLOCK, expected)

@@ -28,7 +28,7 @@ _LEVELS = {
 }
 #: What level landlock has besides where workers can have namespaces.
 _BESIDES = {
-    "read_only": "have read-only mounts: modes, owners and times outside stay as they are",
+    "own_root": "have a file system of their own, and see nothing outside",
     "own_processes": "have processes of their own and see no others",
 }
 _OK, _NO = "yes", "no "
@@ -63,7 +63,7 @@ def _found(home: Home, environment: Mapping[str, str], isolation: str) -> dict[s
         "bubblewrap": program,
         "levels": {level: findings.reason(level) for level in _LEVELS},
         "overlay": findings.overlay,
-        "read_only": findings.read_only,
+        "own_root": findings.own_root,
         "own_processes": findings.own_processes,
         "auto": findings.strongest,
         "setting": isolation,

@@ -87,7 +87,7 @@ class RunSpec:
     @property
     def in_namespaces(self) -> bool:
         """Whether its worker enters namespaces of its own."""
-        needed = self.isolation.level == NAMESPACE or self.isolation.read_only or self.overlaid
+        needed = self.isolation.level == NAMESPACE or self.isolation.own_root or self.overlaid
         return needed and not self.in_place
 
     @property

@@ -100,7 +100,7 @@ class StepSandbox:
     @property
     def _apart(self) -> dict[str, bool]:
         isolation = self._spec.isolation
-        return {"read_only": isolation.read_only, "own_processes": isolation.own_processes}
+        return {"own_root": isolation.own_root, "own_processes": isolation.own_processes}
 
     def start(
         self, step: Step, environment: Mapping[str, str], limits: Limits, script: Path | None = None
@@ -192,10 +192,10 @@ class StepSandbox:
             yield from _shown(_same(path), self._veiled.machine)
         # What nothing is laid over: bubblewrap lets no device be opened, without it the file is an empty one.
         # What an overlay does not show is hidden already, and nothing can be mounted there.
-        closed = machine.closed if self._level == NAMESPACE else ()
-        tables = machine.tables if self._level == NAMESPACE or self._spec.isolation.own_processes else ()
-        covered = (path for path in (*closed, *tables) if _is_there(path, self._veiled.machine))
-        yield from (Mount(str(NOTHING), path) for path in covered)
+        if self._level == NAMESPACE or self._spec.isolation.own_root:
+            covered = (*machine.closed, *machine.tables)
+            there = (path for path in covered if _is_there(path, self._veiled.machine))
+            yield from (Mount(str(NOTHING), path) for path in there)
         objects = objects_of(self._spec.source)
         if objects is not None and objects.is_dir():
             yield _same(str(objects))
