@@ -177,19 +177,25 @@ def test_a_stranger_who_has_the_commands_pipe_is_not_waited_for(scene: Scene) ->
 
 
 @pytest.mark.parametrize("level", isolations.LEVELS)
-def test_what_a_shell_changes_stays_and_nothing_is_recorded(scene: Scene, level: str) -> None:
+def test_what_a_shell_changes_stays_and_is_all_that_is_recorded(scene: Scene, level: str) -> None:
     run = _failed(scene, level)
     journals = [path.read_bytes() for path in (run / "journal.jsonl", scene.runs()[0] / "journal.jsonl")]
+    assert scene.tako("shell", run.name, "--", "cat", "tracked").code == 0
+    assert (run / "journal.jsonl").read_bytes() == journals[0]
     before = scene.tako("status", run.name).stdout
     shell = scene.tako("shell", run.name, "--", "sh", "-c", "echo mended >tracked; echo more >>~/kept")
     assert shell.code == 0, shell.stderr
     again = scene.tako("shell", run.name[-8:], "--", "sh", "-c", "cat tracked ~/kept; pwd")
     where = "/workspace/repo" if level == "namespace" else str(run / "work" / "repo")
     assert again.stdout == f"mended\nmine\nmore\n{where}\n"
-    assert [
-        path.read_bytes() for path in (run / "journal.jsonl", scene.runs()[0] / "journal.jsonl")
-    ] == journals
-    assert scene.tako("status", run.name).stdout == before
+    own, of_the_root = ((path / "journal.jsonl").read_bytes() for path in (run, scene.runs()[0]))
+    assert own.startswith(journals[0])
+    assert (own.count(b"workspace_changed"), of_the_root) == (1, journals[1])
+    after = scene.tako("status", run.name).stdout
+    assert "its workspace was changed by `tako shell`" in after
+    assert "its workspace was changed by `tako shell`" not in before
+    [warning] = scene.tako("status", run.name, "--output", "json").json["warnings"]
+    assert (warning["kind"], warning["run_id"]) == ("workspace_changed", run.name)
 
 
 @pytest.mark.parametrize("level", isolations.LEVELS)
@@ -198,6 +204,7 @@ def test_a_resume_goes_on_in_what_was_mended(scene: Scene, level: str) -> None:
     assert scene.tako("shell", run.name, "--", "touch", "mended").code == 0
     resumed = scene.tako("exec", "--resume", scene.runs()[0].name, "--isolation", level)
     assert resumed.code == 0, resumed.stderr
+    assert "it goes on in a workspace that `tako shell` has changed" in resumed.stderr
 
 
 def test_another_step_may_be_chosen(scene: Scene) -> None:
@@ -240,6 +247,12 @@ def test_a_root_run_out_of_the_cache_can_be_entered_too(scene: Scene) -> None:
     assert failed.code == 1
     [root] = scene.runs()
     assert scene.tako("shell", root.name, "--", "cat", "tracked").stdout == "old\n"
+    assert scene.tako("shell", root.name, "--", "touch", "new").code == 0
+    told = scene.tako("status", root.name, "--output", "json").json
+    assert (told["status"], [warning["kind"] for warning in told["warnings"]]) == (
+        "failed",
+        ["workspace_changed"],
+    )
 
 
 @pytest.mark.parametrize("level", isolations.MEASURED_ONCE)

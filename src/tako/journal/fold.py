@@ -15,6 +15,7 @@ from tako.journal.records import (
     SKIPPED,
     SUCCEEDED,
     TIMED_OUT,
+    WORKSPACE_CHANGED,
     ArtifactCollected,
     Attempt,
     CheckoutSeen,
@@ -304,6 +305,7 @@ def _run_restarted(state: RunState, record: RunRestarted) -> None:
 
 def _workspace_rebuilt(state: RunState, _record: WorkspaceRebuilt) -> None:
     state.rebuilds = False
+    state.warnings = [warned for warned in state.warnings if warned.about != WORKSPACE_CHANGED]
 
 
 def _checkout_seen(state: RunState, record: CheckoutSeen) -> None:

@@ -24,6 +24,8 @@ from tako.values import field, fields, is_value_class, value
 SUCCEEDED, FAILED, TIMED_OUT, CANCELLED, SKIPPED = "succeeded", "failed", "timed_out", "cancelled", "skipped"
 #: A run whose owner died; no record of its own end exists.
 INTERRUPTED = "interrupted"
+#: What a run is warned of whose workspace is no longer as its steps have left it.
+WORKSPACE_CHANGED = "workspace_changed"
 
 #: The years that a calendar has: 1 to 9999, in seconds since the epoch.
 CALENDAR = (-62_135_596_800.0, 253_402_300_799.0)
@@ -401,9 +403,10 @@ class Noted:
 
 @value
 class Warned:
-    """What a result has to be read with, found while the run's fan-out was planned; changes no state.
+    """What a result has to be read with, found while a fan-out was planned or later; changes no state.
 
-    `about` is one of `repositories/caveats.py`; `reason` is a sentence, `repository` may be empty.
+    `about` is one of `repositories/caveats.py` or `WORKSPACE_CHANGED`; `reason` is a sentence, `repository`
+    may be empty.
     """
 
     at: Moment

@@ -1,6 +1,6 @@
 """The result as JSON, streamed: a child's result is written while its journal is read.
 
-Keys: `run_id`, `status`, `repository`, `commit`, `branch`, `workflow`, `started`, `duration_s`,
+Keys: `run_id`, `status`, `repository`, `commit`, `dirty`, `branch`, `workflow`, `started`, `duration_s`,
 `outputs`, `steps` (a fan-out's with `fan_out`, whose `children` are results again), and on the root
 `exit_code`, `interrupted_at`, `was_running` and `failures`. All of it is ASCII, so that no stream's
 encoding stands in its way.
@@ -100,6 +100,7 @@ def _head(view: RunView, reading: _Reading) -> dict[str, Any]:
         "repository": started.repository if started else None,
         "branch": started.branch if started else None,
         "commit": started.commit if started else None,
+        "dirty": bool(started and started.tracked_changes),
         "workflow": started.workflow if started else None,
         "inputs": reading.held(view, started.inputs) if started else {},
         "isolation": started.isolation if started else None,

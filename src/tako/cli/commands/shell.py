@@ -8,6 +8,7 @@ Under a warden, as `tako exec` is: nothing is left when it ends, also when it is
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -29,18 +30,23 @@ from tako.engine.run.spec import RunSpec
 from tako.engine.shell.past_run import Surroundings, spec_from_journal, step_to_enter
 from tako.engine.shell.session import ShellSession
 from tako.engine.shell.streams import OnPipes, OnTerminal
+from tako.engine.steps.workspace import changing
 from tako.errors import NotFoundError, UsageError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import Writer
+from tako.journal.records import WORKSPACE_CHANGED, Warned
 from tako.layout import BASH, Home, RunDirectory, home_from
 from tako.recovery.ownership import held_error, lock_error, share
 from tako.recovery.settled import settled_record
 from tako.report.reading import find_run
 from tako.sandbox.levels import choose
 from tako.system import terminals
+from tako.system.stamps import stamp_of
 from tako.system.user_environment import put_aside, user_environment
 from tako.system.warden import WardenLink, under_warden
 from tako.values import value
+
+_CHANGED = "its workspace was changed by `tako shell` after its steps had ended"
 
 
 @value
@@ -81,7 +87,7 @@ def _in_root(wish: Wish, post: WardenLink) -> int:
     if not wish.words and not interactive:
         message = "a shell needs a terminal, which stdin and stdout are not"
         raise UsageError(message, hint="tako shell RUN -- COMMAND runs a command without one")
-    with _held(find_run(home, wish.run)) as (paths, state), terminals.kept() as restore:
+    with _held(find_run(home, wish.run)) as (journal, paths, state), terminals.kept() as restore:
         spec = spec_from_journal(paths, state, _surroundings(home, settings))
         step = step_to_enter(spec.workflow, state, wish.step)
         # As workers have it, so that whoever is refused is told what holds the run.
@@ -97,11 +103,26 @@ def _in_root(wish: Wish, post: WardenLink) -> int:
             on_started=partial(post.watch, restore),
         )
         streams = OnTerminal() if interactive else OnPipes()
-        return session.run(wish.words or _shell(), {} if wish.words else _words(spec, step), streams)
+        before = stamp_of(changing(spec))
+        try:
+            return session.run(wish.words or _shell(), {} if wish.words else _words(spec, step), streams)
+        finally:
+            if stamp_of(changing(spec)) != before:
+                _mark(journal, state)
+
+
+def _mark(journal: Writer, state: RunState) -> None:
+    """Record that the workspace is no longer as the run's steps have left it."""
+    if not any(warned.about == WORKSPACE_CHANGED for warned in state.warnings):
+        journal.append(Warned(time.time(), WORKSPACE_CHANGED, _CHANGED))
+        if state.settled is not None:
+            # The last record of a root run is the one that says that nothing is open.
+            journal.append(state.settled, final=True)
+        journal.sync()
 
 
 @contextmanager
-def _held(paths: RunDirectory) -> Iterator[tuple[RunDirectory, RunState]]:
+def _held(paths: RunDirectory) -> Iterator[tuple[Writer, RunDirectory, RunState]]:
     """Keep everybody from executing the run or its tree meanwhile; gives what its journal says.
 
     Raises `HeldError` saying who executes it, or has a shell in it.
@@ -122,7 +143,7 @@ def _held(paths: RunDirectory) -> Iterator[tuple[RunDirectory, RunState]]:
             message = f"run {paths.run_id} never began"
             raise NotFoundError(message)
         with Writer(paths.journal) as journal:
-            yield paths, fold(journal.records)
+            yield journal, paths, fold(journal.records)
     finally:
         os.close(lock)
 

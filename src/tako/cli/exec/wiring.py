@@ -48,6 +48,11 @@ def execute(request: Request, post: WardenLink, cell: ForkedCell) -> int:
     source = find_source(request, context.cache)
     made.check_root_is_current(context, source)
     made.check_secrets(context, source)
+    if source.tracked_changes:
+        context.notes.say(
+            f"{source.source} has changes that are not committed: what is tested is not commit"
+            f" {source.commit[:12]} (the result says `dirty`)"
+        )
     isolation = made.choose_isolation(context, source)
     sweep(context.home, context.settings, context.notes.say)
     whole = made.root_spec(context, source, isolation)

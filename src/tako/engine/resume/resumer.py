@@ -15,13 +15,15 @@ from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.stimuli import NewRun
 from tako.engine.steps.workspace import why_lost
 from tako.journal.fold import FanOutState, RunState
-from tako.journal.records import CANCELLED, ChildExecutionError, ChildFinished
+from tako.journal.records import CANCELLED, WORKSPACE_CHANGED, ChildExecutionError, ChildFinished, Noted
+from tako.repositories.caveats import Caveat
 from tako.system import clock
 from tako.system.faults import fault_of
 from tako.system.files import size_of
 from tako.values import evolve, value
 from tako.version import VERSION
 
+_CHANGED = "it goes on in a workspace that `tako shell` has changed"
 _LEFT_OUT = "it had not begun, and --failed-only leaves it out"
 
 
@@ -41,10 +43,16 @@ class Resumer:
     """Takes up the runs of one tree, one by one, when their turn to be scheduled has come."""
 
     def __init__(
-        self, tree: Tree, resumption: Resumption | None, clock: Callable[[], float] = clock.now
+        self,
+        tree: Tree,
+        resumption: Resumption | None,
+        clock: Callable[[], float] = clock.now,
+        *,
+        on_caveat: Callable[[RunSpec, Caveat], None] = lambda _spec, _caveat: None,
     ) -> None:
         """Without a `resumption` every run is a new one."""
         self._tree = tree
+        self._on_caveat = on_caveat
         self._resumption = resumption
         self._clock = clock
 
@@ -78,6 +86,9 @@ class Resumer:
             failed_only=resumption.failed_only,
             may_repeat=resumption.may_repeat,
         )
+        if any(warned.about == WORKSPACE_CHANGED for warned in state.warnings) and not decision.starts_over:
+            self._on_caveat(spec, Caveat(WORKSPACE_CHANGED, spec.repository, _CHANGED))
+            self._tree.record(spec.run_id, Noted(self._clock(), _CHANGED))
         record = resumed(decision, state, now=self._clock(), version=VERSION)
         if spec is self._tree.root:
             record = evolve(

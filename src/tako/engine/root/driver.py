@@ -50,7 +50,7 @@ from tako.journal.records import (
     WorkerDied,
 )
 from tako.journal.stored import StoredValueError
-from tako.repositories.caveats import Caveats
+from tako.repositories.caveats import Caveat, Caveats
 from tako.system import clock
 from tako.system.faults import fault_of, words_of
 from tako.system.removal import remove_tree
@@ -112,7 +112,7 @@ class Driver:
         self._machine = Machine(runner.slots, capacity)
         self._tree = Tree(root, self._machine_fault)
         self._specs, self._journals = self._tree.specs, self._tree.journals
-        self._taking_up = Resumer(self._tree, resumption)
+        self._taking_up = Resumer(self._tree, resumption, on_caveat=self._tell_caveat)
         self._planning = Planning(
             self._tree,
             self._taking_up,
@@ -136,6 +136,10 @@ class Driver:
         self._result: TreeResult | None = None
 
     # --- the loop ---
+
+    def _tell_caveat(self, spec: RunSpec, caveat: Caveat) -> None:
+        for observer in self._observers:
+            observer.warned(spec, "", caveat)
 
     def run(self, first: tuple[Segment, Future[SegmentEnd]] | None = None) -> TreeResult:
         """Return when everything has settled; `first` is the root's first segment if it runs already.

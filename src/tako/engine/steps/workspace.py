@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 
 from tako.engine.run.spec import RunSpec
 from tako.errors import MachineError
@@ -196,6 +197,11 @@ def _take(child: RunDirectory, repository: str, draft: RunDirectory) -> None:
         taken = (target / artifact.name).exists()
         place = target / (f"{artifact.name}.{child.run_id}" if taken else artifact.name)
         copy_tree(artifact, place, hard_links=True)
+
+
+def changing(spec: RunSpec) -> tuple[Path, ...]:
+    """Where what is changed in the workspace is kept, while nothing of it is mounted."""
+    return (spec.paths.upper if spec.overlaid else spec.paths.repo, spec.paths.home, spec.paths.exchange)
 
 
 def unmount(spec: RunSpec) -> None:
