@@ -24,6 +24,7 @@ pytest_plugins = ("tests.support.leaks", "tests.support.forked")
 _UNMEASURED = (
     "crash",
     "e2e",
+    "engine/fan_out/test_any_tako_yml.py",
     "engine/scheduler/test_machine_properties.py",
     "sandbox/attacks",
     "sandbox/test_limits_hold.py",

@@ -464,7 +464,7 @@ def test_an_error_of_the_machine_concerns_all_and_one_of_a_file_its_repository(
     executor, repositories = _executor(*_candidates("acme/odd", _subscription()))
     repositories.vanished["acme/odd"] = OSError(number, os.strerror(number), "/some/file")
     if of_all:
-        with pytest.raises(MachineError, match="no space left while writing /some/file|may open no more"):
+        with pytest.raises(MachineError, match=r"no space left while writing /some/file|may open no more"):
             executor.plan(parent, EventEmitted(T0, "fan", event()))
     else:
         plan = executor.plan(parent, EventEmitted(T0, "fan", event()))
