@@ -362,6 +362,11 @@ def test_a_value_of_quotes_is_found_where_it_is_decoded() -> None:
         assert scrubber.scrub_text(f"<{form}>") == "<***>"
 
 
+def test_what_follows_a_last_percent_sign_may_make_another_character_of_it() -> None:
+    assert Scrubber([b"hunter2-and-more%"]).scrub(b"<hunter2-and-more%2541>") == b"<***2541>"
+    assert Scrubber([b"hunter2-&-more%"]).scrub(b"<hunter2-%26-more%2541>") == b"<***%2541>"
+
+
 def test_only_the_form_itself_is_replaced() -> None:
     scrubber = Scrubber([b"hunter2-and-more"])
     said = b'{"a": "\\u0026 hunter2\\u002dand-more &amp; \\n%41"} \\'
