@@ -26,7 +26,8 @@ _STARTS = re.compile(
 _HELPER = "os.environ of the root, which `put_aside` has reduced to `helper_environment`"
 _FORK = "a fork, which executes nothing"
 EXPECTED = {
-    ("tako.engine.workers.cell", "ProcessPoolExecutor"): "forked by the forkserver",
+    ("tako.engine.workers.slot", "ProcessPoolExecutor"): "forked by the forkserver",
+    ("tako.engine.workers.slot_process", "fork"): _FORK,
     ("tako.engine.workers.child_workflow_executor", "ensure_running"): _HELPER,
     ("tako.engine.workers.child_workflow_executor", "get_context"): _HELPER,
     ("tako.engine.workers.forked_cell", "fork"): _FORK,

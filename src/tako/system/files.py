@@ -127,6 +127,14 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def write_all_at(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at `offset` and leave the file's own position alone (pwrite(2))."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
 def memory_file(name: str, data: bytes) -> int:
     """Give an open file in memory that holds `data`, to be read from its start (memfd_create(2))."""
     descriptor = os.memfd_create(name)

@@ -15,6 +15,14 @@ import signal
 _F_SETSIG = 10
 
 
+def own_view(descriptor: int) -> int:
+    """Open the pipe behind a descriptor again: what `arm` sets belongs to the open file (open(2)).
+
+    A forked process has its parent's open files, and would take the parent's death for its own.
+    """
+    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def arm(descriptor: int) -> None:
     """Die by SIGKILL as soon as the last write end of the pipe behind `descriptor` is closed."""
     fcntl.fcntl(descriptor, _F_SETSIG, signal.SIGKILL)

@@ -64,6 +64,11 @@ def ignore_interrupts() -> None:
         signal.signal(signal.SIGINT, _noted)
 
 
+def raise_signal(number: int) -> None:
+    """Send a signal to the calling process: raise(3)."""
+    signal.raise_signal(number)
+
+
 def name_of(number: int) -> str:
     """`SIGKILL` for 9; the number itself for one without a name."""
     try:

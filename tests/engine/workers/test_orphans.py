@@ -30,7 +30,7 @@ def spawned(path, arguments, descriptors):
     return pid
 
 util.spawnv_passfds = spawned
-executor._new_cell().close()
+executor._new_slot().close()
 executor.close()
 """
 

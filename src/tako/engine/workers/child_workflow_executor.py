@@ -1,8 +1,9 @@
-"""Runs segments in cells: the `WorkflowRunner` of one machine.
+"""Runs segments in slots: the `WorkflowRunner` of one machine.
 
-In: segments. Out: futures. Cells are made ahead and closed on helper threads, because starting
-one blocks for milliseconds (`submit` 4-5, `shutdown` 3). When a cell breaks, its worker is killed
-through a pidfd and what escaped from it is ended before the future says `WorkerLostError`.
+In: segments. Out: futures. Slots are made ahead and closed on helper threads, because starting one blocks
+for milliseconds (`submit` 4-5, `shutdown` 3); each serves one segment after the other. A worker that dies
+leaves its slot as it was. When a slot breaks, slot and worker are killed through pidfds and what escaped
+from them is ended before the future says `WorkerLostError`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
     from multiprocessing.context import BaseContext
 
-    from tako.engine.workers.cell import Cell
+    from tako.engine.workers.slot import Running, Slot
 
 _PRELOAD = ["tako.engine.workers.preload"]
 _HELPERS = 2
@@ -40,7 +41,7 @@ _FORKSERVER_RETRIES = 20
 
 
 class ChildWorkflowExecutor:
-    """At most `slots` segments at once, each in a cell of its own."""
+    """At most `slots` segments at once, each in a process of its own."""
 
     def __init__(
         self, slots: int, *, temporary: str = "", on_tracker: Callable[[int], None] = lambda _pid: None
@@ -54,10 +55,14 @@ class ChildWorkflowExecutor:
         self._temporary = temporary
         self._on_tracker = on_tracker
         self._lock = threading.Lock()
-        self._ready: deque[Future[Cell]] = deque()
-        self._running: dict[str, Cell | ForkedCell] = {}
-        #: Signals for segments that are submitted, but whose cell is not ready yet.
-        self._early: dict[str, int] = {}
+        #: Slots that wait for a segment, and those that are being made for one.
+        self._idle: deque[Slot] = deque()
+        self._ready: deque[Future[Slot]] = deque()
+        #: All that live, in use or not.
+        self._slots: set[Slot] = set()
+        self._running: dict[str, Running | ForkedCell] = {}
+        #: Signals for segments that are submitted, but whose slot is not ready yet.
+        self._early: dict[str, list[int]] = {}
         self._helpers: ThreadPoolExecutor | None = None
         self._context: BaseContext | None = None
         self._forked: ForkedCell | None = None
@@ -93,21 +98,29 @@ class ChildWorkflowExecutor:
         outer.set_result(end)
 
     def prepare(self, count: int) -> None:
-        """Have up to `count` cells ready, never more than there are slots."""
+        """Have up to `count` slots ready, never more in all than there may be."""
         with self._lock:
-            while len(self._ready) < min(count, self.slots):
-                self._ready.append(self._helper().submit(self._new_cell))
+            while len(self._idle) + len(self._ready) < count and self._may_grow():
+                self._ready.append(self._helper().submit(self._new_slot))
+
+    def _may_grow(self) -> bool:
+        return len(self._slots) + len(self._ready) < self.slots
 
     def submit(self, segment: Segment) -> Future[SegmentEnd]:
-        """Run a segment in a cell; the future may end in any thread."""
+        """Run a segment in a slot; the future may end in any thread."""
         if (forked := self._take_forked(segment)) is not None:
             forked.start(segment)
             return self.adopt(segment, forked)
         outer: Future[SegmentEnd] = Future()
         with self._lock:
-            self._early[segment.run.run_id] = 0
-            ready = self._ready.popleft() if self._ready else self._helper().submit(self._new_cell)
-        ready.add_done_callback(lambda done: self._start(done, segment, outer))
+            self._early[segment.run.run_id] = []
+            slot = self._idle.popleft() if self._idle else None
+            if slot is None:
+                ready = self._ready.popleft() if self._ready else self._helper().submit(self._new_slot)
+        if slot is not None:
+            self._start_in_idle(slot, segment, outer)
+        else:
+            ready.add_done_callback(lambda made: self._start_in_new(made, segment, outer))
         return outer
 
     def _take_forked(self, segment: Segment) -> ForkedCell | None:
@@ -155,9 +168,11 @@ class ChildWorkflowExecutor:
             helpers, self._helpers = self._helpers, None
         for future in ready:
             with suppress(OSError, EOFError):
-                future.result().close()
+                future.result()
         if helpers:
             helpers.shutdown(wait=True)
+        for slot in list(self._slots):
+            slot.close()
         if self._context:
             # Named semaphores are unlinked by finalizers, which os._exit would skip.
             from multiprocessing import util
@@ -168,15 +183,21 @@ class ChildWorkflowExecutor:
         if self._helpers is None:
             from concurrent.futures import ThreadPoolExecutor
 
-            self._helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix="cells")
+            self._helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix="slots")
         return self._helpers
 
-    def _new_cell(self) -> Cell:
-        from tako.engine.workers.cell import Cell
+    def _new_slot(self) -> Slot:
+        slot = self._made_slot()
+        with self._lock:
+            self._slots.add(slot)
+        return slot
+
+    def _made_slot(self) -> Slot:
+        from tako.engine.workers.slot import Slot
 
         context = self._context or self._make_context()
         try:
-            return Cell(context)
+            return Slot(context)
         except (OSError, EOFError):
             # A forkserver that was just killed counts as alive until it is a zombie (waitpid(2)).
             from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
@@ -187,7 +208,7 @@ class ChildWorkflowExecutor:
                 stop=stop_after_attempt(_FORKSERVER_RETRIES),
                 reraise=True,
             )
-            return retrying(Cell, context)
+            return retrying(Slot, context)
 
     def _make_context(self) -> BaseContext:
         import multiprocessing
@@ -214,73 +235,107 @@ class ChildWorkflowExecutor:
                 self._context = context
             return self._context
 
-    def _start(self, ready: Future[Cell], segment: Segment, outer: Future[SegmentEnd]) -> None:
+    def _start_in_new(self, made: Future[Slot], segment: Segment, outer: Future[SegmentEnd]) -> None:
         try:
-            cell = ready.result()
+            slot = made.result()
         except Exception as error:  # noqa: BLE001 - no processes, threads or files left: its child must not be lost
-            self._lost(segment, None, outer, f"no worker could be started: {error}")
+            self._forget(segment)
+            outer.set_exception(WorkerLostError(f"no worker could be started: {error}"))
             return
-        try:
-            inner = cell.submit(segment)
-        except Exception as error:  # noqa: BLE001 - whatever broke the cell, its child must not be lost
-            self._lost(segment, cell, outer, f"before it began: {error}")
-            return
-        with self._lock:
-            self._running[segment.run.run_id] = cell
-            early = self._early.pop(segment.run.run_id, 0)
-        if early and cell.worker is not None:
-            cell.worker.send(early)
-        inner.add_done_callback(lambda done: self._ended(done, segment, cell, outer))
+        self._start(slot, segment, outer)
 
-    def _ended(
-        self, done: Future[SegmentEnd], segment: Segment, cell: Cell, outer: Future[SegmentEnd]
-    ) -> None:
-        # Called by the pool's manager thread, which must not wait for itself: hence the helpers.
-        error = done.exception()
-        if isinstance(error, BrokenExecutor):
-            self._helper().submit(self._lost, segment, cell, outer, str(error))
+    def _start_in_idle(self, slot: Slot, segment: Segment, outer: Future[SegmentEnd]) -> None:
+        """Start the segment where one has ended; a slot that has died since then costs it no attempt."""
+        try:
+            running = slot.submit(segment)
+        except (BrokenExecutor, OSError):
+            self._helper().submit(self._close_slot, slot)
+            made = self._helper().submit(self._new_slot)
+            made.add_done_callback(lambda made: self._start_in_new(made, segment, outer))
             return
-        self._forget(segment)
+        self._watch(running, segment, outer)
+
+    def _start(self, slot: Slot, segment: Segment, outer: Future[SegmentEnd]) -> None:
+        try:
+            running = slot.submit(segment)
+        except Exception as error:  # noqa: BLE001 - whatever broke the slot, its child must not be lost
+            self._lost(segment, slot, outer, f"before it began: {error}")
+            return
+        self._watch(running, segment, outer)
+
+    def _watch(self, running: Running, segment: Segment, outer: Future[SegmentEnd]) -> None:
+        with self._lock:
+            self._running[segment.run.run_id] = running
+            early = self._early.pop(segment.run.run_id, [])
+        for number in early:
+            running.send(number)
+        running.over.add_done_callback(lambda _: self._ended(segment, running, outer))
+
+    def _ended(self, segment: Segment, running: Running, outer: Future[SegmentEnd]) -> None:
+        # Called by the pool's manager thread, which must not wait for itself: hence the helpers.
+        error = running.over.exception()
         if error is not None:
-            outer.set_exception(error)
+            self._helper().submit(self._lost, segment, running, outer, str(error))
+            return
+        word = running.word()
+        self._forget(segment)
+        running.close()
+        with self._lock:
+            # Before anybody hears of the end and wants a slot for what comes next.
+            self._idle.append(running.slot)
+        if word is None:
+            outer.set_exception(WorkerLostError(running.death()))
+        elif isinstance(word, Exception):
+            outer.set_exception(word)
         else:
-            outer.set_result(done.result())
-        self._helper().submit(cell.close)
+            outer.set_result(word)
 
     def _lost(
-        self, segment: Segment, cell: Cell | ForkedCell | None, outer: Future[SegmentEnd], message: str
+        self, segment: Segment, broken: Running | Slot | ForkedCell, outer: Future[SegmentEnd], message: str
     ) -> None:
         """Say that the worker is lost, after it is proven dead and what it started has ended."""
-        self._drop_ready()
+        self._drop_idle()
+        slot = broken.slot if not isinstance(broken, ForkedCell) else None
         try:
-            if cell is not None:
-                cell.end()
+            broken.end()
+            # Dead, they are orphans like others: the root collects them.
+            self._forget(segment, slot)
             end_orphans(spare=self._own_processes)
         except (OSError, WorkerLostError) as error:
             # The journal's lock decides in the end; whoever waits must hear in any case.
             message = f"{message}; {error}"
         finally:
-            self._forget(segment)
+            self._forget(segment, slot)
             outer.set_exception(WorkerLostError(message))
-        if cell is not None:
-            cell.close()
+        broken.close()
+        if slot is not None:
+            slot.close()
 
-    def _drop_ready(self) -> None:
-        """Use no cell that was made before a cell broke: if the forkserver died, all of them are broken."""
+    def _drop_idle(self) -> None:
+        """Use no slot that was made before one broke: if the forkserver died, all of them are broken."""
         with self._lock:
+            idle, self._idle = list(self._idle), deque()
             ready, self._ready = list(self._ready), deque()
+        for slot in idle:
+            self._helper().submit(self._close_slot, slot)
         for future in ready:
             future.add_done_callback(self._close_dropped)
 
-    def _close_dropped(self, made: Future[Cell]) -> None:
+    def _close_dropped(self, made: Future[Slot]) -> None:
         if made.exception() is None:
-            self._helper().submit(made.result().close)
+            self._helper().submit(self._close_slot, made.result())
+
+    def _close_slot(self, slot: Slot) -> None:
+        slot.close()
+        with self._lock:
+            self._slots.discard(slot)
 
     def _own_processes(self) -> list[int]:
-        """The root's own children in sessions of their own: the forkserver, the root run's first worker."""
+        """What is no orphan of ours: the forkserver, the root run's first worker, slots and their workers."""
         with self._lock:
-            cells = [*self._running.values(), *([self._forked] if self._forked else [])]
-        pids = [cell.worker.identity.pid for cell in cells if cell.worker is not None]
+            running = [*self._running.values(), *([self._forked] if self._forked else [])]
+            idle = [slot.process.identity.pid for slot in self._slots if slot.process is not None]
+        pids = [*idle, *(pid for one in running for pid in one.pids())]
         if self._context:
             from multiprocessing import forkserver
 
@@ -290,18 +345,20 @@ class ChildWorkflowExecutor:
                 pids.append(server._forkserver_pid or 0)  # noqa: SLF001
         return pids
 
-    def _forget(self, segment: Segment) -> None:
+    def _forget(self, segment: Segment, slot: Slot | None = None) -> None:
         with self._lock:
             self._early.pop(segment.run.run_id, None)
             self._running.pop(segment.run.run_id, None)
+            if slot is not None:
+                self._slots.discard(slot)
 
     def _signal(self, run_id: str, number: int) -> None:
         with self._lock:
-            cell = self._running.get(run_id)
+            running = self._running.get(run_id)
             if run_id in self._early:
-                self._early[run_id] = number
-        if cell is not None and cell.worker is not None:
-            cell.worker.send(number)
+                self._early[run_id].append(number)
+        if running is not None:
+            running.send(number)
 
     def _signal_all(self, number: int) -> None:
         with self._lock:

@@ -42,6 +42,11 @@ class Worker:
             if self._pidfd is not None:
                 send(self._pidfd, number)
 
+    def has_ended(self) -> bool:
+        """Whether it is gone."""
+        with self._lock:
+            return self._pidfd is None or wait_for_exit(self._pidfd, 0)
+
     def end(self) -> None:
         """Kill the worker and return when it is gone.
 
@@ -82,6 +87,14 @@ class ForkedCell:
             message = "the worker of the root run vanished"
             raise BugError(message)
         self.worker: Worker = Worker(identity)
+
+    def pids(self) -> list[int]:
+        """The worker's pid."""
+        return [self.worker.identity.pid]
+
+    def send(self, number: int) -> None:
+        """Signal the worker."""
+        self.worker.send(number)
 
     def start(self, segment: Segment) -> None:
         """Give the worker its segment; one that has died is told by `wait`."""

@@ -16,7 +16,7 @@ from contextlib import suppress
 import setproctitle
 
 import tako.engine.steps.fan_out
-import tako.engine.workers.cell
+import tako.engine.workers.slot
 import tako.events.scope
 import tako.expressions.outputs
 from tako.system.libc import forbid_dumps
@@ -31,7 +31,7 @@ LOADED = (
     multiprocessing.popen_forkserver,
     multiprocessing.queues,
     multiprocessing.synchronize,
-    tako.engine.workers.cell,
+    tako.engine.workers.slot,
     tako.engine.steps.fan_out,
     tako.events.scope,
     tako.expressions.outputs,

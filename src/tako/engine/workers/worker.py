@@ -1,13 +1,13 @@
 """What happens inside a worker process, from its first instruction to the end of its segment.
 
 The worker is a child subreaper in a session of its own, and the kernel kills it when the root is
-gone. It executes exactly one segment.
+gone. It executes exactly one segment, and nothing that it has done or held reaches another.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from tako.journal.records import SUCCEEDED
 from tako.system import clock, crash_points
 from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.sentinel import arm
-from tako.system.signals import ignore_interrupts
+from tako.system.signals import ignore_interrupts, raise_signal
 
 if TYPE_CHECKING:
     from tako.system.veils import Hung, Veils
@@ -29,27 +29,20 @@ _veiled: Hung | None = None
 _not_entered = "the worker was not told to enter namespaces"
 
 
-def become_worker(sentinel: int | None = None) -> None:
-    """Arm the death of this process with its owner's: the initializer of a cell's only worker.
+def become_worker(*sentinels: int, owner: int = 0) -> None:
+    """Arm the death of this process with that of others; `owner` is the root's pid, by default the parent.
 
-    `sentinel` is the read end of a pipe that only the owner can write to; without it that of
-    multiprocessing's parent is used.
+    Each sentinel is the read end of a pipe that only the other process can write to.
     """
     global _owner  # noqa: PLW0603 - a process works for one root
-    _owner = os.getppid()
+    _owner = owner or os.getppid()
     with suppress(PermissionError):
         os.setsid()
     ignore_interrupts()
     become_subreaper()
     forbid_dumps()
-    if sentinel is None:
-        import multiprocessing
-
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        assert parent.pid is not None
-        _owner, sentinel = parent.pid, parent.sentinel
-    arm(sentinel)
+    for sentinel in sentinels:
+        arm(sentinel)
 
 
 def enter_namespaces(veils: Veils) -> None:
@@ -70,12 +63,17 @@ def enter_namespaces(veils: Veils) -> None:
         _not_entered = f"a worker cannot have namespaces of its own: {error.strerror}"
 
 
-def run_segment(segment: Segment) -> SegmentEnd:
-    """Execute one segment; removes the workspace of a run that succeeded."""
+def run_segment(segment: Segment, *, on_hearing: Callable[[], Iterable[int]] = tuple) -> SegmentEnd:
+    """Execute one segment; removes the workspace of a run that succeeded.
+
+    `on_hearing` is called as soon as orders are heard, and gives those that came before.
+    """
     crash_points.act_as(f"worker {segment.run.repository} {segment.number}.{segment.attempt}", _owner)
     if segment.clock_start is not None:
         clock.follow(segment.clock_start)
     orders = Orders()
+    for number in on_hearing():
+        raise_signal(number)
     problem = _not_entered if segment.run.in_namespaces else ""
     try:
         end = Runner(segment, orders, on_step=_title_setter(segment), problem=problem, veiled=_veiled).run()
