@@ -10,7 +10,7 @@ from tako.journal.records import CANCELLED, TIMED_OUT
 from tako.system.signals import SignalPipe
 
 #: A timeout above the step has passed; the run is cancelled. Neither is SIGTERM: a pool sends that to the
-#: worker of each cell that broke, also when only the forkserver died: it must end the worker, not the run.
+#: process of each slot that broke, also when only the forkserver died: it must end the worker, not the run.
 ORDER_TIMED_OUT, ORDER_CANCELLED = signal.SIGUSR1, signal.SIGUSR2
 #: The disk fills up, and this run holds most of it.
 ORDER_MAKE_ROOM = signal.SIGRTMIN

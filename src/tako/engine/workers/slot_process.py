@@ -17,8 +17,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import NoReturn
 
-from attrs import define
-
 from tako.engine.run.spec import SegmentEnd
 from tako.engine.workers.handover import Handover
 from tako.engine.workers.worker import become_worker, enter_namespaces, run_segment
@@ -27,9 +25,10 @@ from tako.system.descriptors import close_all_but
 from tako.system.identity import own_identity
 from tako.system.processes import end_descendants
 from tako.system.sentinel import own_view
+from tako.values import mutable
 
 
-@define
+@mutable
 class _Slot:
     """What this process holds as a slot."""
 

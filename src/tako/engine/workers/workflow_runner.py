@@ -17,7 +17,7 @@ class WorkerLostError(TakoError):
 
 
 class WorkflowRunner(Protocol):
-    """Executes segments; cells are one implementation.
+    """Executes segments; slots are one implementation.
 
     A future ends with a `SegmentEnd`, or with `WorkerLostError` only after the worker and all that
     it started are proven gone.
