@@ -143,8 +143,9 @@ class ChildWorkflowExecutor:
     def worker_of(self, run_id: str) -> int | None:
         """The pid of the run's worker, if it has one."""
         with self._lock:
-            cell = self._running.get(run_id)
-        return cell.worker.identity.pid if cell is not None and cell.worker is not None else None
+            running = self._running.get(run_id)
+        worker = running.worker if running is not None else None
+        return worker.identity.pid if worker is not None else None
 
     def kill(self, run_id: str) -> None:
         """Kill the run's worker."""

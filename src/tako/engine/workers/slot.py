@@ -93,14 +93,14 @@ class Running:
 
     def pids(self) -> list[int]:
         """The processes of it that are known."""
-        known = [self.slot.process, self._known()]
+        known = [self.slot.process, self.worker]
         return [process.identity.pid for process in known if process is not None]
 
     def send(self, number: int) -> None:
         """Signal the worker, at once or as soon as it hears; one that is gone is no error."""
         # First: a worker that begins to hear between the two finds it, one that did before is signalled.
         self._handover.leave(number)
-        if (worker := self._known()) is not None:
+        if (worker := self.worker) is not None:
             worker.send(number)
 
     def word(self) -> Any:  # noqa: ANN401 - a `SegmentEnd`, or the exception that the segment raised
@@ -127,7 +127,9 @@ class Running:
             self._worker.close()
         self._handover.close()
 
-    def _known(self) -> Worker | None:
+    @property
+    def worker(self) -> Worker | None:
+        """The worker, as soon as it hears signals."""
         if self._worker is None and (identity := self._handover.who()) is not None:
             self._worker = Worker(identity)
         return self._worker
