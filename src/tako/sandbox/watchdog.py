@@ -18,6 +18,7 @@ from tako.system.affinity import hold_to
 from tako.system.cgroups import NO_GROUPS, Groups, cpu_s, memory_kills, most_tasks
 from tako.system.cpu_time import CpuTime
 from tako.system.held import nameless_files, nameless_mappings
+from tako.system.hidden_memory import buffers, page_tables
 from tako.system.usage import disk_use, filled, processes, proportional, used_on
 from tako.values import value
 
@@ -77,6 +78,8 @@ class Watchdog:
         #: Of a step that declared them; of whoever makes this too.
         self._cpus = frozenset(os.sched_getaffinity(0)) if limits.cpus is not None else frozenset()
         self._pids: tuple[int, ...] = ()
+        self._hidden = self._in_files = 0
+        self._next_hidden = clock() + _LAST_S
         self._next_walk = clock() + _WALK_EVERY_S
         #: What the file system held at the last walk, so that only what was added since can matter.
         self._filled = self._used_of_disk()
@@ -150,14 +153,24 @@ class Watchdog:
         breach = self._over_tasks(found.tasks) or self._over_cpu_time(found.pids) or self._told_by_kernel()
         if breach is not None:
             return breach
-        shared = used_on(self._watched.shared_memory) if self._watched.shared_memory else 0
-        if found.resident + shared <= self._memory:
+        self._look_at_hidden(found.pids)
+        shared = self._in_files + (used_on(self._watched.shared_memory) if self._watched.shared_memory else 0)
+        if found.resident + shared + self._hidden <= self._memory:
             return None
         whole, mapped = proportional(found.pids)
-        memory = whole + max(0, shared - mapped)
+        memory = whole + max(0, shared - mapped) + self._hidden
         self._memory = max(self._memory, memory)
         limit = self._limits.memory
         return Breach("memory", limit, memory) if limit is not None and memory > limit else None
+
+    def _look_at_hidden(self, pids: tuple[int, ...]) -> None:
+        """What no size of a process shows; nothing to know of a step without a limit of memory."""
+        now = self._clock()
+        if self._limits.memory is None or now < self._next_hidden:
+            return
+        held, self._in_files = buffers(pids)
+        self._hidden = held + page_tables(pids)
+        self._next_hidden = self._clock() + _LAST_S + _REST * (self._clock() - now)
 
     def _look_at_disk(self, now: float, *, at_end: bool = False) -> Breach | None:
         limit = self._limits.disk

@@ -93,7 +93,6 @@ ATTACKS = (
         python(_UNNAMED),
         went_on,
         resources=_MEMORY,
-        by_group=LEVELS,
     ),
     Attack(
         "a memory bomb in System V segments", python(_DETACHED), went_on, resources=_MEMORY, by_group=LEVELS

@@ -9,6 +9,7 @@ from tests.sandbox.attacks.targets import Range
 
 _MIB = 1 << 20
 _DISK = Resources(disk_limit=20 * _MIB)
+_MEMORY = Resources(mem_limit=100 * _MIB)
 #: Twice as much as is allowed, then they wait to be found.
 _REMOVED = r"""
 import time
@@ -65,6 +66,33 @@ if len(os.sched_getaffinity(0)) > 1:
     print('got', 'through')
 """
 
+#: Also where few files may be open: both ends of each hold as much as they take.
+_SOCKETS = r"""
+import socket, time
+held = []
+for _ in range(450):
+    held.append(socket.socketpair())
+    for end in held[-1]:
+        end.setblocking(False)
+        try:
+            while True:
+                end.send(bytes(1 << 15))
+        except BlockingIOError:
+            pass
+time.sleep(3)
+"""
+#: Pages that are only read are all the same one, but each needs an entry.
+_TABLES = r"""
+import mmap, time
+size = 60 << 30
+flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
+held = mmap.mmap(-1, size, flags=flags, prot=mmap.PROT_READ)
+held.madvise(mmap.MADV_NOHUGEPAGE)
+for place in range(0, size, 2 << 20):
+    held[place]
+time.sleep(3)
+"""
+
 
 def _kept_more_than_allowed(_: Range, shot: Shot) -> bool:
     return shot.status != "succeeded" or disk_use([shot.spec.paths.artifacts]) > 20 * _MIB
@@ -105,4 +133,6 @@ ATTACKS = (
         produces=artifact("d/"),
         resources=_DISK,
     ),
+    Attack("a memory bomb in the buffers of sockets", python(_SOCKETS), went_on, resources=_MEMORY),
+    Attack("a memory bomb in page tables", python(_TABLES), went_on, resources=_MEMORY),
 )
