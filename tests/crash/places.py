@@ -26,7 +26,6 @@ from tako.layout import Home, RunDirectory
 from tako.recovery.index import workspaces_of
 from tako.report.reading import root_runs
 from tako.system.crash_points import VARIABLE
-from tako.values import evolve
 from tests.support.git import Repositories
 from tests.support.run_processes import carrying
 from tests.support.runner import Finished, Tako
@@ -123,7 +122,7 @@ class Place:
         # What is measured elsewhere need not be measured some hundred times here.
         measured = {name for name in self.tako.environment if name.startswith("COVERAGE")}
         calm = {name: text for name, text in self.tako.environment.items() if name not in measured}
-        tako = evolve(self.tako, environment=calm, directory=self.directory)
+        tako = Tako(calm, self.directory, self.tako.fork)
         return tako("exec", *arguments, *options, cwd=cwd, env=variables)
 
     @property
