@@ -85,6 +85,7 @@ def test_a_secret_in_a_large_payload_is_not_stored(scene: Scene) -> None:
     assert json.loads(stored.read_bytes()) == {"notes": _NOTES, "token": "***"}
 
 
+@pytest.mark.measured
 def test_a_stored_value_that_is_gone_is_the_failure_of_the_child_that_needs_it(scene: Scene) -> None:
     _subscriber(scene, "acme/app", f"{_COMPARES}\nfalse")
     scene.subscriber("acme/other", "[ -n {{ .event.type }} ]", "test -e /nowhere")
@@ -106,6 +107,7 @@ def test_a_stored_value_that_is_gone_is_the_failure_of_the_child_that_needs_it(s
         assert re.search(r"the stored value .*/values/[0-9a-f]{64}\.json is missing", found[name]["message"])
 
 
+@pytest.mark.measured
 def test_an_event_that_is_damaged_before_its_children_are_planned_is_exit_4(scene: Scene) -> None:
     scene.subscriber("acme/app", "true")
     assert scene.tako("exec", "release", "--isolation", "process", cwd=scene.library(_FAN_OUT)).code == 0

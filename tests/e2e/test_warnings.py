@@ -63,6 +63,7 @@ def test_a_source_that_is_gone_is_told_also_where_all_is_quiet(scene: Scene, gon
     assert not gone.exists()
 
 
+@pytest.mark.measured
 def test_strictly_a_stale_source_fails_the_fan_out_until_it_is_back(scene: Scene, gone: Path) -> None:
     done = _release(scene, "--strict", "--output", "json", code=1)
     assert "tako: warning: acme/lib dependents: acme/app cannot be fetched" in done.stderr
@@ -90,6 +91,7 @@ def test_the_settings_may_be_strict(scene: Scene, gone: Path) -> None:
     assert not gone.exists()
 
 
+@pytest.mark.measured
 def test_strictly_what_is_to_be_run_from_the_cache_is_current(scene: Scene, git_repo: Repositories) -> None:
     source = git_repo("acme/tool", {"tako.yml": tako_yml({"release": workflow("true", on="exec")})})
     assert scene.tako("cache", "add", "acme/tool", "--from", str(source)).code == 0
