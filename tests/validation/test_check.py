@@ -294,3 +294,19 @@ def test_what_subscriptions_feed_is_foreign_wherever_it_goes() -> None:
             " (events start this workflow) and reaches the shell unquoted",
         ),
     ]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        r'run: x, produces: {events: [{type: t, payload: {"a\a": ["\e"]}}]}',
+        r'uses: tako/fan-out@v1, with: {event_type: t, payload: {"a\a": ["\e"]}}',
+    ],
+)
+def test_a_payload_that_could_not_be_emitted_is_a_mistake(step: str) -> None:
+    text = f"version: 1.0\nworkflows: {{w: {{steps: [{{{step}}}]}}}}\n"
+    found = check_config(load_config(text.encode(), "tako.yml"))
+    assert [problem.message for problem in found] == [
+        "this cannot be part of a payload: it holds the control character U+0007",
+        "this cannot be part of a payload: it holds the control character U+001B",
+    ]

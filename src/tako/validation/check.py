@@ -13,6 +13,7 @@ from functools import partial
 from tako.config.inputs import coerced, value_problem
 from tako.config.problems import did_you_mean, in_order, mark_of
 from tako.config.schema import Config, Input, Step, Subscription, Workflow
+from tako.config.texts import text_problem
 from tako.config.unsupported import unsupported_keys
 from tako.config.yaml_walk import child_key
 from tako.errors import Problem, UsageError
@@ -97,7 +98,7 @@ def _produces(step: Step, names: Names) -> Iterator[_Found]:
     for position, event in enumerate(step.produces.events):
         key = f"{step.key}.produces.events[{position}]"
         yield from _schema_version(f"{key}.schema_version", event.schema_version, names)
-        yield from _value(f"{key}.payload", event.payload, names)
+        yield from _payload(f"{key}.payload", event.payload, names)
 
 
 def _fan_out(step: Step, names: Names, earlier: tuple[Step, ...]) -> Iterator[_Found]:
@@ -108,7 +109,7 @@ def _fan_out(step: Step, names: Names, earlier: tuple[Step, ...]) -> Iterator[_F
         message = f"no earlier step produces the event {event_type!r} and 'payload' is not given{then}"
         yield f"{step.key}.with.event_type", message
     names = evolve(names, outputs=event_type in types)
-    yield from _value(f"{step.key}.with.payload", step.with_.get("payload"), names)
+    yield from _payload(f"{step.key}.with.payload", step.with_.get("payload"), names)
     yield from _schema_version(
         f"{step.key}.with.schema_version", str(step.with_.get("schema_version", "")), names
     )
@@ -166,6 +167,27 @@ def _constant(key: str, declared: Input, value: object) -> Iterator[_Found]:
         problem = str(error)
     if problem:
         yield key, f"the input {problem}"
+
+
+def _payload(key: str, value: object, names: Names) -> Iterator[_Found]:
+    yield from _value(key, value, names)
+    for where, text in _texts(key, value):
+        problem = text_problem(text)
+        if problem:
+            yield where, f"this cannot be part of a payload: {problem}"
+
+
+def _texts(key: str, value: object) -> Iterator[tuple[str, str]]:
+    """Every text inside of plain data, keys too, with its place."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield child_key(key, name), name
+            yield from _texts(child_key(key, name), item)
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _texts(f"{key}[{position}]", item)
 
 
 def _value(key: str, value: object, names: Names) -> Iterator[_Found]:
