@@ -140,6 +140,16 @@ def test_a_step_that_cannot_be_started_leaves_no_init(tmp_path: Path, apart: Iso
     assert in_process(tried) == "left []"
 
 
+def test_where_proc_cannot_be_mounted_a_step_has_a_root_of_its_own_all_the_same(
+    tmp_path: Path, apart: Isolation
+) -> None:
+    ran = _ran(tmp_path, evolve(apart, own_processes=False), "test -e /proc/self/fd; test ! -e /var; echo $$")
+    assert int(ran.log()) > 2
+    assert ran.state.sandbox is not None
+    assert "file system of its own" in ran.state.sandbox.enforced
+    assert "pid namespace" not in ran.state.sandbox.enforced
+
+
 def test_without_namespaces_the_level_says_less_of_itself(tmp_path: Path) -> None:
     bare = evolve(isolation(LANDLOCK), overlays=False, own_root=False, own_processes=False)
     ran = _ran(tmp_path, bare, "nice -n 1 true; ulimit -n 100; taskset 1 true || taskset 2 true")

@@ -86,7 +86,7 @@ ATTACKS = (
         "end another process by the signal of a pipe (F_SETOWN)", python(_OWNED), _victim(lambda _: False)
     ),
     Attack("keep others from writing to a file that it may read (a lease)", python(_LEASE), said_so),
-    Attack("lock a file that it may read (flock)", python(_FLOCK), said_so),
+    Attack("lock a file that it may read (flock)", python(_FLOCK), said_so, by_namespaces=(LANDLOCK,)),
     Attack(
         "see that a file outside exists, its size and times",
         'stat "$KEY" && echo got through',

@@ -47,11 +47,17 @@ ATTACKS = (
         said_so,
         by_namespaces=(LANDLOCK,),
     ),
-    Attack("read a file below a shown directory that only root may read", 'cat "$CLOSED"', read_it),
+    Attack(
+        "read a file below a shown directory that only root may read",
+        'cat "$CLOSED"',
+        read_it,
+        by_namespaces=(LANDLOCK,),
+    ),
     Attack(
         "connect to a socket below a shown directory",
         python(_SOCKET),
         connected(lambda scene: scene.sockets.shown),
+        by_namespaces=(LANDLOCK,),
     ),
     Attack("write to a pipe (FIFO) below a shown directory", python(_PIPE), _heard),
 )

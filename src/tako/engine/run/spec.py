@@ -94,7 +94,7 @@ class RunSpec:
     def veils(self) -> Veils:
         """The directories of the machine that its steps see behind overlays."""
         machine = self.isolation.machine
-        if machine is None or self.isolation.level != NAMESPACE:
+        if machine is None or not (self.isolation.level == NAMESPACE or self.isolation.own_root):
             return Veils()
         shown = (*machine.system, *machine.etc, *machine.tools, *machine.authorities)
         granted = (mount.source for mount in self.mounts if not mount.writable)

@@ -70,11 +70,11 @@ class StepSandbox:
         found = ["session", "rlimits", "environment", "descriptors", "dies with its worker"]
         if self._level == NAMESPACE:
             found += ["mount, pid, ipc, uts, user and cgroup namespaces", "no capabilities", "seccomp filter"]
-            found += ["shown directories as overlays"] if self._veiled.machine else []
         elif self._level == LANDLOCK:
             from tako.sandbox import landlock_level
 
             found += landlock_level.describe(**self._apart)
+        found += ["shown directories as overlays"] if self._veiled.machine else []
         if not self._spec.in_place:
             found.append(OVERLAID if self._spec.overlaid else COPIED)
         return tuple(found)
