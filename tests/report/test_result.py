@@ -43,6 +43,7 @@ def test_the_head_of_a_result(told: RunDirectory) -> None:
         "repository": "acme/lib",
         "branch": "main",
         "commit": "c0ffee",
+        "dirty": False,
         "workflow": "release",
         "inputs": {"bump": "minor"},
         "isolation": "process",
