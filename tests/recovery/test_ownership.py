@@ -9,6 +9,7 @@ from tako.errors import HeldError, NotFoundError
 from tako.layout import Home
 from tako.recovery.ownership import Owner, claim, declare, held_error, owner_of
 from tako.system.identity import own_identity
+from tako.values import asdict
 from tests.support.dead_runs import run_id
 from tests.support.told_runs import held
 
@@ -59,8 +60,26 @@ def test_a_lock_that_is_in_the_trash_by_now_is_nobodys(home: Home, monkeypatch: 
         assert claim(paths) is None
 
 
+def _told(**changes: object) -> str:
+    """Give what an owner writes, with something else in it."""
+    return json.dumps({"identity": asdict(own_identity()) | changes, "temporary": ""})
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"identity": {}, "temporary": ""}', '{"identity": 1}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"identity": {}, "temporary": ""}',
+        '{"identity": 1}',
+        _told(pid="../self"),
+        _told(pid=None),
+        _told(start_time=1.5),
+        _told(machine=5),
+        "[" * 100_000,
+    ],
 )
 def test_what_a_killed_owner_left_unwritten_tells_nothing(home: Home, text: str) -> None:
     paths = home.run(run_id(0))

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 
 from tako.errors import HeldError, MachineError, NotFoundError, TakoError
+from tako.journal.records import structure
 from tako.layout import RunDirectory
 from tako.system import crash_points
 from tako.system.faults import fault_of
@@ -104,10 +105,10 @@ def declare(descriptor: int, temporary: str) -> None:
 def owner_of(paths: RunDirectory) -> Owner | None:
     """The last owner; None if nobody has declared itself, or was killed while it did."""
     try:
-        told = json.loads(read_plain(paths.lock))
-        return Owner(Identity(**told["identity"]), str(told["temporary"]))
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        owner: Owner = structure(json.loads(read_plain(paths.lock)), Owner)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return None
+    return owner
 
 
 def is_elsewhere(paths: RunDirectory) -> bool:

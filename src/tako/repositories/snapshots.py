@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,9 @@ from tako.system.removal import remove_tree
 from tako.values import value
 
 CONTENT_PREFIX = "content-"
+_KEY = re.compile(r"content-[0-9a-f]{64}")
+#: What reading a file raises that is not as it was written.
+_FORGOTTEN = (OSError, ValueError, KeyError, TypeError, RecursionError)
 _TRIES = 3
 # A change within one tick of the file system's clock (10 ms at worst) may leave no trace in a signature.
 _TICK_NS = 50_000_000
@@ -150,18 +154,23 @@ def _attempt(checkout: Path, place: Callable[[str], Path]) -> _Made | None:
 
 def remembered_key(file: Path, signature: TreeSignature) -> str:
     """The content key that a tree with this signature had; empty if that is not known."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(*_FORGOTTEN):
         record = json.loads(read_plain(file))
         if record["signature"] == signature.hex and record["self_contained"]:
-            return str(record["content"])
+            return _key_in(record)
     return ""
 
 
 def last_remembered_key(file: Path) -> str:
     """The content key that was remembered last, whether or not it is still that; empty if there is none."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads(read_plain(file))["content"])
+    with suppress(*_FORGOTTEN):
+        return _key_in(json.loads(read_plain(file)))
     return ""
+
+
+def _key_in(record: Mapping[str, str]) -> str:
+    """What is remembered becomes a path: anything but a key is forgotten."""
+    return record["content"] if _KEY.fullmatch(record["content"]) else ""
 
 
 def remember_key(file: Path, signature: TreeSignature, key: str, taken_ns: int) -> None:

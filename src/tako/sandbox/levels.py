@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tako.errors import MachineError
+from tako.journal.records import structure
 from tako.layout import Home
 from tako.sandbox.bubblewrap import find
 from tako.sandbox.isolation import Isolation
@@ -98,10 +99,11 @@ def _level(asked: str, findings: ProbeResults) -> str:
 
 def remembered(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> ProbeResults:
     """What works here, probed once for each boot, user, file system and bubblewrap."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         known = json.loads(read_plain(home.isolation_probed))
         if known["key"] == _key(home, bubblewrap):
-            return ProbeResults(**known["findings"])
+            found: ProbeResults = structure(known["findings"], ProbeResults)
+            return found
     return probed(home, bubblewrap, environment)
 
 

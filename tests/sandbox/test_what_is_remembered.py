@@ -1,0 +1,36 @@
+"""What was remembered of the isolation levels is believed only as it is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tako.layout import Home
+from tako.sandbox import levels
+from tako.sandbox.levels import ProbeResults
+from tako.values import asdict
+
+ANEW = ProbeResults("tried", "anew", "now")
+
+
+def _write(home: Home, **changes: object) -> None:
+    findings = asdict(ProbeResults("", "", "")) | changes
+    home.isolation_probed.write_text(json.dumps({"key": levels._key(home, ""), "findings": findings}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"landlock": 0}, {"namespace": None}, {"overlay": False}, {"landlock": []}, {"landlock": {"a": 1}}],
+)
+def test_what_is_no_reason_is_tried_anew(
+    tako_home: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    home = Home(tako_home)
+    tako_home.mkdir()
+    monkeypatch.setattr(levels, "probed", lambda *_: ANEW)
+    _write(home)
+    assert levels.remembered(home, "", {}) == ProbeResults("", "", "")
+    _write(home, **changes)
+    assert levels.remembered(home, "", {}) == ANEW
