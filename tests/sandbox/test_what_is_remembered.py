@@ -12,11 +12,12 @@ from tako.sandbox import levels
 from tako.sandbox.levels import ProbeResults
 from tako.values import asdict
 
-ANEW = ProbeResults("tried", "anew", "now")
+NOTHING_FAILED = ProbeResults(**dict.fromkeys(ProbeResults.__annotations__, ""))
+ANEW = ProbeResults(**dict.fromkeys(ProbeResults.__annotations__, "tried anew"))
 
 
 def _write(home: Home, **changes: object) -> None:
-    findings = asdict(ProbeResults("", "", "")) | changes
+    findings = asdict(NOTHING_FAILED) | changes
     home.isolation_probed.write_text(json.dumps({"key": levels._key(home, ""), "findings": findings}))
 
 
@@ -31,6 +32,6 @@ def test_what_is_no_reason_is_tried_anew(
     tako_home.mkdir()
     monkeypatch.setattr(levels, "probed", lambda *_: ANEW)
     _write(home)
-    assert levels.remembered(home, "", {}) == ProbeResults("", "", "")
+    assert levels.remembered(home, "", {}) == NOTHING_FAILED
     _write(home, **changes)
     assert levels.remembered(home, "", {}) == ANEW

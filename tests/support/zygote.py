@@ -97,7 +97,11 @@ def zygote(environment: Mapping[str, str], *, answers_within_s: float = GENEROUS
     processes.LASTING.add(process.pid)
     try:
         with process, ours:
-            yield Zygote(ours, process.pid, answers_within_s)
+            made = Zygote(ours, process.pid, answers_within_s)
+            yield made
+            # What has not ended would be waited for.
+            for left in [] if made.is_usable else psutil.Process(process.pid).children(recursive=True):
+                left.kill()
             ours.close()
             process.wait(GENEROUS_S)
     finally:
