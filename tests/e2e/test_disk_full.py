@@ -123,7 +123,7 @@ _SLOWLY = "i=0; while :; do i=$((i+1)); head -c 100000 /dev/zero >{}; sleep 0.02
 @pytest.mark.parametrize(
     "fills",
     [
-        _SLOWLY.format("f$i"),
+        pytest.param(_SLOWLY.format("f$i"), marks=pytest.mark.measured),
         # What was written before is removed while it is open.
         "exec 3>f; rm f; i=0; while :; do head -c 100000 /dev/zero >&3; sleep 0.02; done",
     ],
@@ -149,6 +149,7 @@ def test_the_greediest_child_makes_room_and_the_others_go_on(scene: Scene, fills
     assert sum('"limit_exceeded"' in json.dumps(record) for record in ended) == 1
 
 
+@pytest.mark.measured
 def test_nothing_starts_below_the_reserve_and_the_run_says_so(scene: Scene) -> None:
     scene.settings("min_free: 80%\n")
     scene.subscriber("acme/app", "true")

@@ -260,6 +260,36 @@ def test_artifacts_travel_both_ways_with_their_hashes(scene: Scene) -> None:
     assert scene.tako("logs", "", "step-3").stdout == "wheel!!\n"
 
 
+def test_a_directory_travels_whole_and_what_does_not_is_told(scene: Scene) -> None:
+    build = {
+        "id": "build",
+        "run": "mkdir -p dist/.meta dist/empty; echo so >dist/lib.so.1; ln -s lib.so.1 dist/lib.so\n"
+        "echo dot >dist/.meta/dot; mkfifo dist/pipe; ln -s /etc/hostname dist/out",
+        "produces": {"artifact": "lib", "artifacts": ["dist/"]},
+    }
+    look = 'cd "$TAKO_ARTIFACTS/lib/dist"; cat lib.so .meta/dot; readlink lib.so; ls -A'
+    config = tako_yml({"check": workflow(look)}, [{**subscription(), "artifact": "acme/lib:lib"}])
+    scene.checkout("acme/web", {"tako.yml": config})
+    release = workflow(build, FAN_OUT, on="exec")
+    checkout = scene.git_repo(
+        "acme/lib", {"tako.yml": tako_yml({"release": release}, artifacts={"lib": {"path": "."}})}
+    )
+    done = _ended(scene.tako(*EXEC, cwd=checkout), 0)
+    assert done.json["steps"][0]["artifact_details"]["lib"] == {
+        "links": {"dist/lib.so": "lib.so.1"},
+        "empty_directories": ["dist/empty"],
+        "left_out": [
+            {"path": "dist/out", "reason": "is a link with an absolute target"},
+            {"path": "dist/pipe", "reason": "is a FIFO"},
+        ],
+    }
+    said = scene.tako("logs", "", "build").stdout
+    assert "tako: artifact lib: left out: 'dist/pipe' is a FIFO\n" in said
+    child = children(done.json)["acme/web"]["run_id"]
+    log = scene.tako("logs", child, "step-1").stdout
+    assert log == "so\ndot\nlib.so.1\n.meta\nempty\nlib.so\nlib.so.1\n"
+
+
 def test_outputs_of_children_are_the_fan_outs_outputs(scene: Scene) -> None:
     scene.subscriber("acme/web", 'echo "url=https://example.org/1" >>"$TAKO_OUTPUT"')
     template = '{{ .steps.dependents.outputs["acme/web"].url }}'
