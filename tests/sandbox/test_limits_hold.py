@@ -206,9 +206,9 @@ def test_what_tako_keeps_of_earlier_steps_counts_with_what_a_later_one_writes(tm
     few = Resources(disk_limit=20 * MIB)
     produces = Produces(artifacts={"dist": ("made",)})
     steps = (
-        Step(id="log", run="head -c 8000000 /dev/zero | tr '\\0' x", resources=few),
-        Step(id="artifact", run="head -c 8000000 /dev/zero > made", resources=few, produces=produces),
-        Step(id="more", run="rm made; head -c 8000000 /dev/zero > other; sleep 5", resources=few),
+        Step(id="log", run="head -c 6000000 /dev/zero | tr '\\0' x", resources=few),
+        Step(id="artifact", run="head -c 6000000 /dev/zero > made", resources=few, produces=produces),
+        Step(id="more", run="rm made; head -c 10000000 /dev/zero > other; sleep 5", resources=few),
     )
     ran = run(run_spec(tmp_path, *steps))
     assert [ran.state.step(step.id).status for step in steps] == ["succeeded", "succeeded", "failed"]
