@@ -112,9 +112,14 @@ def test_what_a_step_used_is_measured(tmp_path: Path) -> None:
     assert 100_000 < usage.max_rss < 10**9
 
 
-def test_a_shell_that_does_not_exist_in_the_sandbox_fails_the_step(tmp_path: Path) -> None:
-    step = Step(id="bad", run="true", env={"NUL": "a\0b"})
-    assert "cannot be started" in run(run_spec(tmp_path, step)).step("bad").message
+@pytest.mark.parametrize(
+    ("value", "said"), [("a\0b", "holds a NUL character"), ("x" * 200_000, "and a program takes 128.0 KiB")]
+)
+def test_a_variable_that_no_program_can_be_given_fails_the_step(
+    tmp_path: Path, value: str, said: str
+) -> None:
+    step = Step(id="bad", run="true", env={"NAME": value})
+    assert said in run(run_spec(tmp_path, step)).step("bad").message
 
 
 def test_a_step_whose_condition_is_false_is_skipped(tmp_path: Path) -> None:
