@@ -82,10 +82,11 @@ def test_a_repository_that_needs_more_than_its_share_is_told_so_and_the_others_g
 
 
 def test_a_fan_out_has_a_share_too_and_who_is_cheap_does_not_need_it() -> None:
-    with _judge(fan_out_s=0.05) as (judge, _):
-        for name in ("acme/a", "acme/b"):
+    with _judge(fan_out_s=0.05) as (judge, counting):
+        for name in ("acme/a", "acme/b", "acme/c"):
             with pytest.raises(TooExpensiveError, match="than a fan-out may use: 50ms"):
                 judge.holds(name, DEAR)
+        assert len(counting.started) == 1
         assert judge.holds("acme/c", CHEAP)
 
 

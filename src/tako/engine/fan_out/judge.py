@@ -30,6 +30,8 @@ from tako.units import format_duration
 _CHEAP = 20_000_000
 #: What each repository may use whatever the others do, in seconds.
 _OWN_S = 0.1
+#: About what another process costs, whose first one was ended.
+_START_S = 0.2
 _SHOWN = 200
 _NO_ANSWER_S = 60.0
 
@@ -144,6 +146,9 @@ class Judge:
         return TooExpensiveError(message, hint="make it simpler, or see `filter_time` of config.yml")
 
     def _asked(self, repository: str, what: str, text: str, left_s: float) -> bool:
+        if self._shared_s <= 0:
+            # What each may use in any case is too little for it: no process is started to find that out.
+            raise self._too_much(repository, what)
         try:
             answer = cel_server.answered(
                 self._running().ask(cel_server.condition_question(text, left_s), _NO_ANSWER_S)
@@ -152,6 +157,7 @@ class Judge:
             self.close()
             self.check()
             self._charge(repository, left_s)
+            self._shared_s -= _START_S
             if error.out_of_time:
                 raise self._too_much(repository, what) from error
             message = f"{what} cannot be evaluated: of the process that does it, {error.message}"
