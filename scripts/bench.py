@@ -302,7 +302,7 @@ from pathlib import Path
 from tako.sandbox import bubblewrap, namespace_level
 from tako.sandbox.machine_view import machine_view
 from tako.sandbox.policy import Mount, Policy
-from tako.system.namespaces import enter_own_namespaces
+from tako.system.walls.namespaces import enter_own_namespaces
 
 enter_own_namespaces()
 machine = machine_view(os.environ, (Path(os.environ["HOME"]),), ())
@@ -384,7 +384,7 @@ from tako.journal.log import line_of
 from tako.journal.records import RunFinished, RunSettled, RunStarted, StepStarted
 from tako.layout import Home
 from tako.recovery.index import measure, note_opened, note_settled
-from tako.system.identity import own_identity
+from tako.system.process.identity import own_identity
 
 home, count, live, kept = Home(Path(sys.argv[1])), *map(int, sys.argv[2:])
 # A process that has ended: no other one has this pid and began when the machine did.

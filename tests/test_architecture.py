@@ -169,7 +169,7 @@ def test_signals_are_sent_and_handled_in_the_system_package_alone() -> None:
 def test_paths_are_spelled_in_layout_alone() -> None:
     def literals(module: Module) -> list[str]:
         # /proc, /sys and their like are interfaces of the kernel, spelled where system calls are.
-        if module.name == "tako.layout" or module.package == "system":
+        if module.package in ("layout", "system"):
             return []
         return [f"{module.path.name}:{line} in {module.name}" for line in path_literals(module)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tako.repositories import git_environment
+from tako.repositories.upstream import environment as git_environment
 from tako.sandbox import bubblewrap
 from tako.system import user_environment
 from tako.system.user_environment import helper_environment, plain_environment
@@ -31,13 +31,13 @@ EXPECTED = {
     ("tako.engine.workers.child_workflow_executor", "ensure_running"): _HELPER,
     ("tako.engine.workers.child_workflow_executor", "get_context"): _HELPER,
     ("tako.engine.workers.forked_cell", "fork"): _FORK,
-    ("tako.repositories.git", "run_program"): "closed_environment, or network_environment",
+    ("tako.repositories.upstream.git", "run_program"): "closed_environment, or network_environment",
     ("tako.sandbox.levels", "run_program"): "helper_environment and the user's HOME",
     ("tako.sandbox.process_level", "Popen"): "a step: its own, behind the wall; bubblewrap: none",
-    ("tako.system.companion", "Popen"): "helper_environment, of `engine.fan_out.judge`",
-    ("tako.system.lock_probe", "Popen"): "helper_environment",
-    ("tako.system.programs", "Popen"): "what is given to run_program",
-    ("tako.system.warden", "fork"): _FORK,
+    ("tako.system.process.companion", "Popen"): "helper_environment, of `engine.fan_out.judge`",
+    ("tako.system.storage.lock_probe", "Popen"): "helper_environment",
+    ("tako.system.process.programs", "Popen"): "what is given to run_program",
+    ("tako.system.process.warden", "fork"): _FORK,
 }
 #: What decides how a program is loaded, found, configured or started, with a value that nobody else has.
 DECIDING = dict.fromkeys(

@@ -6,7 +6,7 @@ import pytest
 
 from tako.cli.options import check_cache_dir
 from tako.errors import UsageError
-from tako.layout import Home
+from tako.layout.home import Home
 
 
 def test_a_cache_of_ones_own_has_to_be_a_directory(tmp_path: Path) -> None:

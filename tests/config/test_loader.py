@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tako.config.loader import load_config
-from tako.config.problems import PROBLEMS_MAX
+from tako.config.reading.problems import PROBLEMS_MAX
 from tako.config.schema import Config, EventSpec, Produces, Resources, Retry, Sandbox, Step, Subscription
 from tako.errors import ConfigError
 

@@ -20,9 +20,11 @@ from attrs import frozen
 
 from tako.journal.fold import RunState, fold
 from tako.journal.log import read_records
-from tako.journal.records import INTERRUPTED, RunRestarted, StepFinished, StepStarted
+from tako.journal.records import RunRestarted, StepFinished, StepStarted
+from tako.journal.statuses import INTERRUPTED
 from tako.journal.stored import STORED_MIN
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.recovery.index import workspaces_of
 from tako.report.reading import root_runs
 from tako.system.crash_points import VARIABLE

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tako.journal.log import Writer
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.recovery.index import note_opened
 from tako.system import crash_points
 from tests.support.dead_runs import run_id, write_one

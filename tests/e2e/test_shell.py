@@ -18,7 +18,7 @@ import pytest
 
 from tako.errors import HeldError
 from tako.journal.log import Writer
-from tako.system.files import is_locked, try_lock
+from tako.system.storage.writing import is_locked, try_lock
 from tests.support import isolations, run_processes, runner
 from tests.support.handed_over import HANDING, listening, taken
 from tests.support.scenes import FAN_OUT, Scene, children

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tako.layout import Home
+from tako.layout.home import Home
 from tests.support.dead_runs import write_one
 from tests.support.runner import Tako
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from tako.system.removal import remove_tree
+from tako.system.storage.removal import remove_tree
 from tests.support.runner import Finished, command, run_program
 from tests.support.scenes import FAN_OUT, Scene, children
 from tests.support.strace import needs_strace, traced

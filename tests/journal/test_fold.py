@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.journal.fold import RunState, fold
+from tako.journal.parts import CollectedFile, Usage
 from tako.journal.records import (
     ArtifactCollected,
     ChildFinished,
     ChildPlanned,
-    CollectedFile,
     EventEmitted,
     FanOutPlanned,
     Noted,
@@ -21,7 +21,6 @@ from tako.journal.records import (
     StepStarted,
     StopRequested,
     SubscriptionFiltered,
-    Usage,
     WorkerDied,
 )
 from tako.values import evolve

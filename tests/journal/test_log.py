@@ -22,15 +22,7 @@ from tako.journal.log import (
     read_records,
     read_settled,
 )
-from tako.journal.records import (
-    Noted,
-    Record,
-    RunFinished,
-    RunResumed,
-    RunSettled,
-    StepFinished,
-    StepStarted,
-)
+from tako.journal.records import Noted, Record, RunFinished, RunResumed, RunSettled, StepFinished, StepStarted
 from tests.support.modules import SOURCE
 from tests.support.records import T0, run_started, write_journal
 

@@ -32,7 +32,7 @@ from tako.journal.records import (
     SubscriptionFiltered,
     WorkerDied,
 )
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.recovery.missing_records import missing, settled, subtree_status
 from tako.report.interruption import interruption, interruption_lines
 from tako.report.reading import read_run, summary_of

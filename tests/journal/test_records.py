@@ -6,18 +6,10 @@ import attrs
 import pytest
 from hypothesis import given
 
+from tako.journal.codec import UnknownRecordError, decode, encode, structure
 from tako.journal.log import line_of, record_of
-from tako.journal.records import (
-    ChildExecutionError,
-    Noted,
-    Record,
-    StepFinished,
-    UnknownRecordError,
-    WorkerDied,
-    decode,
-    encode,
-    structure,
-)
+from tako.journal.parts import ChildExecutionError
+from tako.journal.records import Noted, Record, StepFinished, WorkerDied
 from tests.support.records import KINDS, RECORDS, any_of, run_started
 
 

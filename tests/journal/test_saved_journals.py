@@ -11,16 +11,10 @@ from tako.engine.run.events import from_value
 from tako.journal.fold import fold
 from tako.journal.log import line_of, read_ends, read_records
 from tako.journal.outcomes import blamed_step
-from tako.journal.records import (
-    ChildExecutionError,
-    CollectedFile,
-    RunSettled,
-    RunStarted,
-    StopRequested,
-    Usage,
-)
+from tako.journal.parts import ChildExecutionError, CollectedFile, Usage
+from tako.journal.records import RunSettled, RunStarted, StopRequested
 from tako.journal.stored import Values
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 from tako.values import evolve
 from tests.support.records import IDENTITY, KINDS, T0, event, run_id
 

@@ -14,10 +14,11 @@ from tako.errors import MachineError, WriteFailedError
 from tako.journal import stored
 from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, line_of, read_records, record_of
-from tako.journal.records import ChildPlanned, EventEmitted, EventValue, FanOutPlanned, Held, Noted, Stored
+from tako.journal.parts import EventValue, Held, Stored
+from tako.journal.records import ChildPlanned, EventEmitted, FanOutPlanned, Noted
 from tako.journal.stored import STORED_MIN, StoredValueError, Values, same_event
-from tako.layout import RunDirectory
-from tako.system import files
+from tako.layout.run import RunDirectory
+from tako.system.storage import writing as files
 from tako.values import evolve
 from tests.support.records import T0, event, run_id, run_started
 

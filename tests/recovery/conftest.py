@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tako.layout import Home
+from tako.layout.home import Home
 
 
 @pytest.fixture

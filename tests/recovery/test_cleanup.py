@@ -10,7 +10,8 @@ import pytest
 
 from tako.config.schema import KeptWorkspaces, Settings
 from tako.journal.log import read_records
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.recovery import cleanup, trash
 from tako.recovery.cleanup import clean
 from tako.recovery.index import kept, workspaces_of

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.recovery.index import (
     Kept,
     forget_kept,
@@ -83,10 +83,10 @@ def test_an_entry_that_is_replaced_while_it_is_measured_stays_as_it_was_made(
         note_settled(home, paths, 2.0)
         return 5
 
-    monkeypatch.setattr("tako.system.usage.disk_use", settled_again)
+    monkeypatch.setattr("tako.system.accounting.usage.disk_use", settled_again)
     measure(home, [paths.run_id, run_id(1)])
     assert list(kept(home)) == [Kept(paths, 2.0)]
-    monkeypatch.setattr("tako.system.usage.disk_use", lambda _: 0)
+    monkeypatch.setattr("tako.system.accounting.usage.disk_use", lambda _: 0)
     measure(home, [paths.run_id])
     assert list(kept(home)) == [Kept(paths, 2.0, 1)]
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.recovery.ownership import claim, share
 from tako.recovery.reaper import STUCK, try_reap
-from tako.system.files import is_locked
+from tako.system.storage.writing import is_locked
 from tests.support.dead_runs import write_one
 
 

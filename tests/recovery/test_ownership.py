@@ -6,9 +6,9 @@ import os
 import pytest
 
 from tako.errors import HeldError, NotFoundError
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.recovery.ownership import Owner, claim, declare, held_error, owner_of
-from tako.system.identity import own_identity
+from tako.system.process.identity import own_identity
 from tako.values import asdict
 from tests.support.dead_runs import run_id
 from tests.support.told_runs import held

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.recovery.reap_preview import foreseen
 from tako.recovery.reaper import try_reap
 from tests.support.dead_runs import bytes_below, run_id, state_of, write, write_tree

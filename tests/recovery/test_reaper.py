@@ -21,14 +21,15 @@ from tako.journal.records import (
     StepFinished,
     StepStarted,
 )
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.recovery import dead_tree as tree
 from tako.recovery.dead_tree import OpenRun
 from tako.recovery.ownership import claim
 from tako.recovery.reaper import Reaped, reap, reap_run, try_reap
-from tako.system.cgroups import make_groups
-from tako.system.identity import Identity, identity_of, own_identity
-from tako.system.orphan_processes import end_process
+from tako.system.accounting.cgroups import make_groups
+from tako.system.process.identity import Identity, identity_of, own_identity
+from tako.system.process.orphans import end_process
 from tako.values import evolve
 from tests.support.dead_runs import (
     HERE,

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.config.schema import KeptWorkspaces
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.recovery.index import Kept
 from tako.recovery.retention import begun_before, surplus
 

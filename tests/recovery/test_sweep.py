@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tako.config.schema import KeptWorkspaces, Settings
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.recovery import sweep as module
 from tako.recovery.index import kept, note_opened, unsettled
 from tako.recovery.reaper import try_reap
@@ -115,7 +115,7 @@ def test_a_run_of_another_machine_is_passed_over_and_found_by_those_who_can_reap
     for _ in range(2):
         assert _swept(home) == []
         assert bytes_below(home.path) == before
-    monkeypatch.setattr("tako.system.identity._machine", lambda: IDENTITY.machine)
+    monkeypatch.setattr("tako.system.process.identity._machine", lambda: IDENTITY.machine)
     [line] = _swept(home)
     assert line.startswith(f"reaped {run_id(0)}")
 
@@ -198,7 +198,7 @@ def test_workspaces_are_measured_beside_the_run(home: Home, monkeypatch: pytest.
         assert begun.wait(60)
         return 7
 
-    monkeypatch.setattr("tako.system.usage.disk_use", slow)
+    monkeypatch.setattr("tako.system.accounting.usage.disk_use", slow)
     said: list[str] = []
     sweep(home, KEEP, said.append)
     assert [run.size for run in kept(home)] == [0]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tests.support.told_runs import write_tree
 
 

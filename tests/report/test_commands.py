@@ -12,7 +12,8 @@ import pytest
 
 from tako.engine.root.driver import TreeResult
 from tako.journal.records import RunFinished, RunSettled
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.report.summary import report
 from tests.support.records import T0, run_id, run_started, write_journal
 from tests.support.runner import Tako, command

@@ -9,7 +9,7 @@ import pytest
 from tako.journal.fold import fold
 from tako.journal.log import read_records
 from tako.journal.records import StepStarted
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.recovery.reaper import try_reap
 from tako.report.interruption import interruption, interruption_lines
 from tako.report.reading import read_run

@@ -8,7 +8,8 @@ import pytest
 from tako.errors import NotFoundError
 from tako.journal.log import JournalDamagedError
 from tako.journal.records import Noted, RunFinished, RunSettled
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.report.reading import find_run, moment, read_run, root_runs, summary_of, way_on
 from tako.values import evolve
 from tests.support.records import T0, run_id, run_started, write_journal

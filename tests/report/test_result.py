@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from tako.engine.root.results import fan_out_result
-from tako.journal.records import ChildExecutionError, ChildPlanned, EventEmitted, RunFinished, StepStarted
-from tako.layout import Home, RunDirectory
+from tako.journal.parts import ChildExecutionError
+from tako.journal.records import ChildPlanned, EventEmitted, RunFinished, StepStarted
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.report.reading import RunView, moment, read_run
 from tako.report.result import write_result
 from tako.values import asdict

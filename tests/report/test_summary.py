@@ -10,9 +10,9 @@ import pytest
 
 from tako.engine.root.driver import TreeResult
 from tako.errors import MachineError
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 from tako.report.summary import report
-from tako.system.streams import discard
+from tako.system.terminal.streams import discard
 from tests.support.records import run_id
 
 FAILED = TreeResult("failed", 1)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.report.text import Style
-from tako.system.terminal_text import plain, shown
+from tako.system.terminal.text import plain, shown
 from tests.support.told_runs import HOSTILE
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

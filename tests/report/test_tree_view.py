@@ -16,7 +16,8 @@ from tako.journal.records import (
     StepFinished,
     StepStarted,
 )
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.report.reading import RunView, read_run
 from tako.report.text import Style
 from tako.report.tree_view import failure_lines, failures, tree_lines

@@ -9,7 +9,8 @@ import pytest
 from attrs import field, frozen
 
 from tako.config.schema import Settings
-from tako.layout import CacheLayout, Home
+from tako.layout.cache import CacheLayout
+from tako.layout.home import Home
 from tako.repositories.cache import Cache
 from tako.repositories.locks import LockManager
 

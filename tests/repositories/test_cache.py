@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tako.errors import ConfigError, MachineError, NotFoundError, ReferenceInvalidError, UsageError
-from tako.layout import encoded
+from tako.layout.names import encoded
 from tako.repositories import snapshots
 from tako.repositories.reference import parse_reference, parse_repository
-from tako.system.directory_trees import copy_tree, copy_tree_hashed, tree_signature
+from tako.system.storage.directory_trees import copy_tree, copy_tree_hashed, tree_signature
 from tests.repositories.conftest import CONFIG, OpenCache
 from tests.support.git import Repositories, commit, git, write_files
 from tests.support.users import as_ordinary_user

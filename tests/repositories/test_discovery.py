@@ -9,7 +9,7 @@ import pytest
 
 from tako.config.schema import Subscription
 from tako.errors import ConfigError, ReferenceInvalidError, UnexpectedError
-from tako.layout import encoded
+from tako.layout.names import encoded
 from tako.repositories.discovery import SUBSCRIPTIONS_MAX, Candidate, subscribes
 from tako.repositories.reference import parse_repository
 from tests.repositories.conftest import CONFIG, OpenCache, OpenedCache

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tako.errors import BugError, MachineError
-from tako.layout import CacheLayout
+from tako.layout.cache import CacheLayout
 from tako.repositories import locks as module
 from tako.repositories.locks import Holder, LockManager
 from tako.repositories.reference import Repository, parse_repository

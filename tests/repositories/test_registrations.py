@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tako.errors import MachineError
-from tako.repositories.mirror import Registration, read_registration
 from tako.repositories.reference import parse_repository
+from tako.repositories.upstream.mirror import Registration, read_registration
 
 COMMIT = "c0" * 20
 BRANCHES = {"main": COMMIT, "f/x": COMMIT}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tako.repositories.snapshots import last_remembered_key, remember_key, remembered_key
-from tako.system.directory_trees import TreeSignature
+from tako.system.storage.directory_trees import TreeSignature
 
 KEY = f"content-{'5' * 64}"
 SIGNATURE = TreeSignature("5f" * 32, 0, 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tako.config.schema import Settings
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.repositories.cache import Cache, Resolved
 from tako.repositories.locks import LockManager
 from tako.repositories.reference import parse_reference

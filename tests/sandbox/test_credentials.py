@@ -10,7 +10,7 @@ from tako.sandbox.credentials import credentials_below, holds_credentials
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.machine_view import MachineView, machine_view
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, Mount
-from tako.system.kernel_tables import closed_tables
+from tako.system.walls.kernel_tables import closed_tables
 from tako.values import evolve
 from tests.support.isolations import ENVIRONMENT, isolation
 from tests.support.segments import run, run_spec

@@ -14,8 +14,8 @@ from tako.sandbox import landlock_level
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import LANDLOCK, Mount, Policy
 from tako.sandbox.started import SandboxFailedError
-from tako.system.namespaces import enter_own_namespaces
-from tako.system.processes import children
+from tako.system.process.descendants import children
+from tako.system.walls.namespaces import enter_own_namespaces
 from tako.values import evolve
 from tests.support.isolations import isolation
 from tests.support.processes import GRACE_S

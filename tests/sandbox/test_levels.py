@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tako.errors import MachineError
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.sandbox import bubblewrap, landlock_level, levels, seccomp
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.levels import ProbeResults
 from tako.sandbox.machine_view import machine_view
 from tako.sandbox.started import SandboxFailedError
-from tako.system import landlock, namespaces
+from tako.system.walls import landlock, namespaces
 from tako.values import asdict, evolve
 from tests.support.isolations import ENVIRONMENT, LEVELS, need
 from tests.support.users import as_ordinary_user

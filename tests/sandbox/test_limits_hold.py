@@ -11,9 +11,9 @@ import pytest
 from tako.config.schema import Produces, Resources, Step
 from tako.journal.records import StepFinished
 from tako.sandbox.policy import NAMESPACE, Limits
-from tako.system.cgroups import NO_GROUPS, make_groups, remove
-from tako.system.identity import start_time_of
-from tako.system.usage import disk_use
+from tako.system.accounting.cgroups import NO_GROUPS, make_groups, remove
+from tako.system.accounting.usage import disk_use
+from tako.system.process.identity import start_time_of
 from tako.values import evolve
 from tests.support.isolations import LEVELS, isolation
 from tests.support.segments import run, run_spec

@@ -22,7 +22,7 @@ import pytest
 
 from tako.config.schema import Step
 from tako.engine.run.spec import SSH_AGENT, secrets_of
-from tako.layout import RESOLV_CONF
+from tako.layout.machine import RESOLV_CONF
 from tako.sandbox.machine_view import machine_view
 from tako.sandbox.policy import LANDLOCK, NAMESPACE
 from tako.system.user_environment import user_home, user_homes

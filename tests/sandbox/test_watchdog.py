@@ -12,7 +12,7 @@ import pytest
 from tako.sandbox.policy import Limits, Policy
 from tako.sandbox.process_level import launch
 from tako.sandbox.watchdog import Watchdog, Watched
-from tako.system.cgroups import NO_GROUPS, Groups, make_groups, remove
+from tako.system.accounting.cgroups import NO_GROUPS, Groups, make_groups, remove
 
 #: Dash ends by itself where it cannot fork.
 _FORKS = "for i in 1 2 3 4 5 6 7 8; do sleep 600 & done; exit 3"

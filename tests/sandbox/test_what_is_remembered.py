@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.sandbox import levels
 from tako.sandbox.levels import ProbeResults
 from tako.values import asdict

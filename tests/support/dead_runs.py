@@ -21,8 +21,9 @@ from tako.journal.records import (
     StepFinished,
     StepStarted,
 )
-from tako.layout import Home, RunDirectory
-from tako.system.identity import Identity, own_identity
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
+from tako.system.process.identity import Identity, own_identity
 from tako.values import asdict, evolve
 from tests.support.records import T0, event, run_started
 

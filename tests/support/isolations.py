@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.sandbox import levels
 from tako.sandbox.bubblewrap import find
 from tako.sandbox.isolation import Isolation

@@ -19,7 +19,8 @@ from tako.engine.run.run_ids import RunIds
 from tako.engine.run.secrets import SecretKeeper
 from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.limits import check_fits
-from tako.journal.records import EventEmitted, Record, decode, encode
+from tako.journal.codec import decode, encode
+from tako.journal.records import EventEmitted, Record
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate, discover
 from tako.repositories.known import KnownRepository

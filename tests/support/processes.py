@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from tako.system.processes import children
+from tako.system.process.descendants import children
 
 GRACE_S = 2.0
 """What ends, ends within two seconds of its owner (docs/internals.md, "What is killed when")."""

@@ -12,8 +12,9 @@ import attrs
 from hypothesis import strategies as st
 
 from tako.journal.log import Writer
-from tako.journal.records import EventValue, Moment, Record, RunStarted, Stored
-from tako.system.identity import Identity
+from tako.journal.parts import EventValue, Moment, Stored
+from tako.journal.records import Record, RunStarted
+from tako.system.process.identity import Identity
 from tako.values import evolve
 
 KINDS: tuple[type[Any], ...] = get_args(Record)

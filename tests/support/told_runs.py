@@ -7,12 +7,11 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from tako.journal.parts import ChildExecutionError, CollectedFile, Usage
 from tako.journal.records import (
     ArtifactCollected,
-    ChildExecutionError,
     ChildFinished,
     ChildPlanned,
-    CollectedFile,
     EventEmitted,
     FanOutPlanned,
     Noted,
@@ -21,10 +20,10 @@ from tako.journal.records import (
     StepFinished,
     StepStarted,
     SubscriptionFiltered,
-    Usage,
     WorkerDied,
 )
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tests.support.records import T0, event, run_id, run_started, write_journal
 
 HOSTILE = "\x1b]0;pwned\x07\x1b[2J\x1b[31mred\x1b[0m\rover\x08\x9b"

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 
 from tako.errors import BugError, TakoError
-from tako.system.streams import discard, say
-from tako.system.terminal_text import shown
+from tako.system.terminal.streams import discard, say
+from tako.system.terminal.text import shown
 from tako.version import VERSION
 
 BUG = 3
@@ -34,7 +34,7 @@ def guarded(work: Callable[[], int]) -> int:
     except BugError as error:
         return tell_bug(error)
     except TakoError as error:
-        from tako.system.faults import hint_of
+        from tako.system.storage.faults import hint_of
 
         tell(error.message, hint_of(error))
         return error.exit_code
@@ -48,7 +48,7 @@ def guarded(work: Callable[[], int]) -> int:
 
 def _tell_unexpected(error: Exception) -> int:
     """Say what the machine refused, else what to report; gives the exit code."""
-    from tako.system.faults import fault_of
+    from tako.system.storage.faults import fault_of
 
     fault = fault_of(error)
     if fault is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-from tako.system.streams import ensure_open
+from tako.system.terminal.streams import ensure_open
 
 
 def main() -> None:

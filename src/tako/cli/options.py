@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tako.config.schema import Settings
 from tako.errors import MachineError, UsageError
-from tako.layout import Home, home_from
-from tako.system.faults import fault_of
+from tako.layout.home import Home, home_from
+from tako.system.storage.faults import fault_of
 
 
 def check_cache_dir(home: Home) -> None:

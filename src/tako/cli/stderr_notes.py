@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from tako.system.streams import say
-from tako.system.terminal_text import shown
+from tako.system.terminal.streams import say
+from tako.system.terminal.text import shown
 
 
 class Notes:

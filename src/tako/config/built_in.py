@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tako.config.names import known_artifact, timeout
-from tako.config.values import Value
+from tako.config.reading.values import Value
 
 FAN_OUT = "tako/fan-out@v1"
 _Reader = Callable[[Value], object]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from tako.config.inputs import TYPES, value_problem
 from tako.config.names import duration, outer_path
+from tako.config.reading.values import Table, Value, check_name
 from tako.config.schema import Input, Resources, Sandbox, Validation
-from tako.config.values import Table, Value, check_name
 from tako.units import parse_cpu, parse_quantity
 
 _INPUT_KEYS = ("type", "required", "default", "description", "validation")

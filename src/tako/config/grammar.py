@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tako.layout import path_problem
+from tako.layout.names import path_problem
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = "TAKO_"

@@ -10,9 +10,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-from tako.config.problems import did_you_mean
+from tako.config.reading.problems import did_you_mean
+from tako.config.reading.texts import text_problem
 from tako.config.schema import Input, Workflow
-from tako.config.texts import text_problem
 from tako.errors import InputsInvalidError
 
 TYPES = ("string", "integer", "number", "boolean")

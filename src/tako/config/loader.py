@@ -11,13 +11,13 @@ import hashlib
 import re
 from pathlib import Path
 
-from tako.config.files import read_regular, text_of
 from tako.config.names import inner_path
-from tako.config.problems import Problems
+from tako.config.reading.files import read_regular, text_of
+from tako.config.reading.problems import Problems
+from tako.config.reading.values import Table, Value, check_name
+from tako.config.reading.yaml_walk import read_tree
 from tako.config.schema import Artifact, Config
-from tako.config.values import Table, Value, check_name
 from tako.config.workflows import read_subscriptions, read_workflows
-from tako.config.yaml_walk import read_tree
 from tako.errors import NotFoundError
 from tako.values import evolve
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tako.config.grammar import env_name_problem, reference_problem, secret_name_problem
-from tako.config.problems import did_you_mean
-from tako.config.values import Value, check_name
-from tako.layout import path_problem
+from tako.config.reading.problems import did_you_mean
+from tako.config.reading.values import Value, check_name
+from tako.layout.names import path_problem
 from tako.units import parse_duration
 
 DEFAULT_ARTIFACT = "default"

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from tako.config.grammar import env_name_problem
 from tako.config.names import check_artifact, inner_path, known_artifact, only_artifact
-from tako.config.problems import did_you_mean
+from tako.config.reading.problems import did_you_mean
+from tako.config.reading.values import Value, check_name
 from tako.config.schema import EventSpec, Produces
-from tako.config.values import Value, check_name
-from tako.layout import path_problem
+from tako.layout.names import path_problem
 
 _KEYS = ("artifact", "artifacts", "outputs", "events")
 _EVENT_KEYS = ("type", "schema_version", "payload")

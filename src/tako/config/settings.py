@@ -11,10 +11,12 @@ import string
 from pathlib import Path
 
 from tako.config.declarations import outer_paths, read_resources, read_sandbox
-from tako.config.files import read_regular, text_of
 from tako.config.grammar import env_name_problem, reference_problem, secret_name_problem
 from tako.config.names import duration, env_names, outer_path, repository, timeout
-from tako.config.problems import Problems, did_you_mean
+from tako.config.reading.files import read_regular, text_of
+from tako.config.reading.problems import Problems, did_you_mean
+from tako.config.reading.values import Value
+from tako.config.reading.yaml_walk import read_tree
 from tako.config.schema import (
     FilterTime,
     KeptWorkspaces,
@@ -24,8 +26,6 @@ from tako.config.schema import (
     SandboxSettings,
     Settings,
 )
-from tako.config.values import Value
-from tako.config.yaml_walk import read_tree
 from tako.units import parse_quantity
 
 ISOLATION = ("auto", "process", "landlock", "namespace")

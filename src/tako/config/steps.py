@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from tako.config.built_in import BUILT_IN, missing_with, read_with
 from tako.config.declarations import read_resources
 from tako.config.names import duration, environment, inner_path, secret_names, timeout
-from tako.config.problems import Problems, did_you_mean
 from tako.config.produces import read_produces
+from tako.config.reading.problems import Problems, did_you_mean
+from tako.config.reading.values import Table, Value
 from tako.config.schema import Produces, Retry, Step, all_steps
-from tako.config.values import Table, Value
 from tako.values import evolve, value
 
 NETWORKS = ("default", "none")

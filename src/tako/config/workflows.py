@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from tako.config.declarations import read_inputs, read_resources, read_sandbox
 from tako.config.names import environment, secret_names, source_artifact, timeout
+from tako.config.reading.values import Value, check_name
 from tako.config.schema import Subscription, Workflow
 from tako.config.steps import condition, read_steps
-from tako.config.values import Value, check_name
 
 STARTS = ("exec", "event")
 WORKSPACES = ("auto", "copy", "reflink", "overlay")

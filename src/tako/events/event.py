@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from tako.errors import UsageError
 from tako.expressions.canonical import canonical_json
 from tako.expressions.semver import parse_version
-from tako.layout import checked_name
+from tako.layout.names import checked_name
 from tako.values import field, value
 
 PAYLOAD_MAX = 1 << 20

@@ -16,7 +16,7 @@ from tako.events.event import DEFAULT_ARTIFACT, Event
 from tako.events.ranges import parse_range
 from tako.events.scope import event_scope
 from tako.expressions.errors import FieldMissingError
-from tako.layout import checked_name
+from tako.layout.names import checked_name
 from tako.values import value
 
 _PART = r"(?!\.\.?(?:[/:]|$))[A-Za-z0-9_.][A-Za-z0-9_.+@%-]*"

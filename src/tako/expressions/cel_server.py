@@ -16,7 +16,7 @@ from typing import Any
 from tako.errors import UsageError
 from tako.expressions.cel import CelScope, compile_condition
 from tako.expressions.errors import ExpressionError, FieldMissingError
-from tako.system.companion import die_after_cpu, live_on, serve_until_parent_ends
+from tako.system.process.companion import die_after_cpu, live_on, serve_until_parent_ends
 from tako.values import value
 
 MODULE = "tako.expressions.cel_server"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from tako.expressions.errors import ExpressionError, suggestion
 from tako.expressions.templates import parse_template
 from tako.expressions.text import has_template
-from tako.layout import path_problem
+from tako.layout.names import path_problem
 from tako.values import value
 
 if TYPE_CHECKING:

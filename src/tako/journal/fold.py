@@ -9,15 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tako.journal.parts import Attempt, Usage
 from tako.journal.records import (
-    FAILED,
-    INTERRUPTED,
-    SKIPPED,
-    SUCCEEDED,
-    TIMED_OUT,
     WORKSPACE_CHANGED,
     ArtifactCollected,
-    Attempt,
     CheckoutSeen,
     ChildFinished,
     ChildPlanned,
@@ -36,13 +31,13 @@ from tako.journal.records import (
     StepStarted,
     StopRequested,
     SubscriptionFiltered,
-    Usage,
     Warned,
     WorkerDied,
     WorkspaceRebuilt,
 )
+from tako.journal.statuses import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
 from tako.journal.stored import same_event
-from tako.system.identity import Identity
+from tako.system.process.identity import Identity
 from tako.values import evolve, field, mutable
 
 RUNNING, PENDING = "running", "pending"

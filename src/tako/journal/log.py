@@ -20,19 +20,12 @@ from typing import Self
 
 from tako.errors import HeldError, MachineError, NotFoundError
 from tako.journal import plain
+from tako.journal.codec import UnknownRecordError, decode, encode
 from tako.journal.order import Order
-from tako.journal.records import (
-    Record,
-    RunFinished,
-    RunSettled,
-    RunStarted,
-    UnknownRecordError,
-    decode,
-    encode,
-)
+from tako.journal.records import Record, RunFinished, RunSettled, RunStarted
 from tako.system import crash_points
-from tako.system.files import disk_full, holder_of, is_full, open_plain, try_lock, write_failed
 from tako.system.libc import reserve
+from tako.system.storage.writing import disk_full, holder_of, is_full, open_plain, try_lock, write_failed
 
 #: Bytes kept allocated behind the end for the records that say how it ended.
 RESERVE = 32 * 1024

@@ -15,9 +15,10 @@ from typing import Any
 
 from tako.errors import MachineError
 from tako.journal import plain
-from tako.journal.records import EventEmitted, EventValue, Held, Record, Stored
-from tako.layout import RunDirectory
-from tako.system.files import sync_directory, write_failed, write_whole
+from tako.journal.parts import EventValue, Held, Stored
+from tako.journal.records import EventEmitted, Record
+from tako.layout.run import RunDirectory
+from tako.system.storage.writing import sync_directory, write_failed, write_whole
 from tako.values import evolve
 
 #: Bytes of JSON from which a value gets a file: below this the file costs more than its copies in journals.

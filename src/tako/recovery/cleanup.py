@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 
 from tako.config.schema import Settings
 from tako.errors import MachineError
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.recovery.index import Kept, forget_kept, kept, measure, without_emptied, workspaces_of
 from tako.recovery.ownership import claim
 from tako.recovery.reaper import REAPED, Reaped
 from tako.recovery.retention import begun_before, surplus
 from tako.recovery.settled import settled_record
 from tako.recovery.trash import empty, throw
-from tako.system.faults import words_of
-from tako.system.usage import disk_use
+from tako.system.accounting.usage import disk_use
+from tako.system.storage.faults import words_of
 from tako.values import value
 
 _OLD = "older than is kept"

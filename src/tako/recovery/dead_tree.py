@@ -14,12 +14,13 @@ from tako.errors import HeldError, NotFoundError, TakoError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, Writer, read_records
 from tako.journal.outcomes import Child, settled_child
-from tako.journal.records import FAILED, ChildFinished, ChildPlanned, Record, RunSettled
-from tako.layout import RunDirectory
+from tako.journal.records import ChildFinished, ChildPlanned, Record, RunSettled
+from tako.journal.statuses import FAILED
+from tako.layout.run import RunDirectory
 from tako.recovery.missing_records import missing, settled, subtree_status
 from tako.recovery.settled import last_sign
-from tako.system.files import is_locked
-from tako.system.orphan_processes import end_process
+from tako.system.process.orphans import end_process
+from tako.system.storage.writing import is_locked
 from tako.values import field, mutable
 
 #: How long workers that are dying may take, before they are killed; and one's lock, after it is gone.

@@ -11,7 +11,8 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tako.layout import private_directory, semaphores_of
+from tako.layout.machine import semaphores_of
+from tako.layout.names import private_directory
 
 
 def private_remains(told: Iterable[str]) -> list[Path]:

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tako.layout import RUN_ID, Home, RunDirectory
-from tako.system.files import is_locked, make_private, open_plain, read_plain
-from tako.system.removal import remove_tree
+from tako.layout.home import Home
+from tako.layout.names import RUN_ID
+from tako.layout.run import RunDirectory
+from tako.system.storage.removal import remove_tree
+from tako.system.storage.writing import is_locked, make_private, open_plain, read_plain
 from tako.values import value
 
 #: An entry is made a moment before its run's directory.
@@ -67,7 +69,7 @@ def measure(home: Home, run_ids: Iterable[str]) -> None:
         with suppress(FileNotFoundError, ValueError), open_plain(home.kept / run_id, os.O_RDWR) as entry:
             ended_at, size = _read(entry.read())
             if not size:
-                from tako.system.usage import disk_use
+                from tako.system.accounting.usage import disk_use
 
                 size = max(1, disk_use(workspaces_of(home.run(run_id))))
                 os.pwrite(entry.fileno(), _told(ended_at, size).encode(), 0)

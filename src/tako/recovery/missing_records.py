@@ -10,18 +10,8 @@ import signal
 from collections.abc import Sequence
 
 from tako.journal.fold import RUNNING, FanOutState, RunState
-from tako.journal.records import (
-    FAILED,
-    INTERRUPTED,
-    SKIPPED,
-    SUCCEEDED,
-    TIMED_OUT,
-    ChildFinished,
-    Record,
-    RunFinished,
-    RunSettled,
-    StepFinished,
-)
+from tako.journal.records import ChildFinished, Record, RunFinished, RunSettled, StepFinished
+from tako.journal.statuses import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
 
 RUN_MESSAGE = "its tako was killed, or the machine went down"
 STEP_MESSAGE = "interrupted"

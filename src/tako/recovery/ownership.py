@@ -13,12 +13,12 @@ import os
 from collections.abc import Callable
 
 from tako.errors import HeldError, MachineError, NotFoundError, TakoError
-from tako.journal.records import structure
-from tako.layout import RunDirectory
+from tako.journal.codec import structure
+from tako.layout.run import RunDirectory
 from tako.system import crash_points
-from tako.system.faults import fault_of
-from tako.system.files import holder_of, is_locked, open_plain, read_plain, try_lock, try_share
-from tako.system.identity import Identity, own_identity, whereabouts
+from tako.system.process.identity import Identity, own_identity, whereabouts
+from tako.system.storage.faults import fault_of
+from tako.system.storage.writing import holder_of, is_locked, open_plain, read_plain, try_lock, try_share
 from tako.values import asdict, value
 
 

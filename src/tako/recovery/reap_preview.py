@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from tako.journal.fold import RunState
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 from tako.recovery.dead_tree import Completion, open_part
 
 

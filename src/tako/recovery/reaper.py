@@ -18,20 +18,22 @@ from itertools import islice
 from tako.errors import MachineError, NotFoundError, TakoError
 from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_records
-from tako.journal.records import SUCCEEDED, RunSettled
-from tako.layout import Home, RunDirectory
+from tako.journal.records import RunSettled
+from tako.journal.statuses import SUCCEEDED
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.recovery.dead_tree import Completion, OpenRun, open_part, patience
 from tako.recovery.external_leftovers import private_remains
 from tako.recovery.index import is_noted_unsettled, note_settled
 from tako.recovery.ownership import Owner, claim, owner_of
 from tako.recovery.settled import settled_record
 from tako.recovery.trash import throw
-from tako.system.cgroups import remove_stale
-from tako.system.faults import words_of
-from tako.system.files import is_locked
-from tako.system.identity import Identity, whereabouts
-from tako.system.orphan_processes import GONE_WITHIN_S, Remnant, belongs, carrying, end_all, grouped, lives
-from tako.system.removal import remove_tree
+from tako.system.accounting.cgroups import remove_stale
+from tako.system.process.identity import Identity, whereabouts
+from tako.system.process.orphans import GONE_WITHIN_S, Remnant, belongs, carrying, end_all, grouped, lives
+from tako.system.storage.faults import words_of
+from tako.system.storage.removal import remove_tree
+from tako.system.storage.writing import is_locked
 from tako.values import field, mutable, value
 
 #: What became of a root run that was looked at.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from tako.config.schema import KeptWorkspaces
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.recovery.index import Kept
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from tako.journal.fold import RUNNING, RunState
 from tako.journal.log import JournalDamagedError, read_settled
 from tako.journal.records import RunSettled
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 
 
 def settled_record(paths: RunDirectory) -> RunSettled | None:

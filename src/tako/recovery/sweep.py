@@ -16,7 +16,8 @@ from itertools import islice, takewhile
 
 from tako.config.schema import Settings
 from tako.errors import TakoError
-from tako.layout import Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.run import RunDirectory
 from tako.recovery.index import (
     Kept,
     is_postponed,
@@ -29,9 +30,9 @@ from tako.recovery.index import (
 )
 from tako.recovery.retention import begun_before, surplus
 from tako.recovery.trash import empty, is_empty
-from tako.system.background import Background
-from tako.system.faults import words_of
-from tako.system.files import is_locked
+from tako.system.process.background import Background
+from tako.system.storage.faults import words_of
+from tako.system.storage.writing import is_locked
 
 #: Entries looked at, runs reaped and directories removed in one sweep; the rest waits for the next one.
 _LOOKED_AT, _REAPED, _REMOVED = 200, 100, 50

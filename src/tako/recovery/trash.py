@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from tako.errors import MachineError
-from tako.layout import TEMPORARY_PREFIX, Home
-from tako.system.files import make_private
-from tako.system.removal import open_up, remove_tree
+from tako.layout.home import Home
+from tako.layout.names import TEMPORARY_PREFIX
+from tako.system.storage.removal import open_up, remove_tree
+from tako.system.storage.writing import make_private
 
 
 def throw(home: Home, path: Path, run_id: str) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from tako.engine.resume.verdicts import AGAIN, FIRST, KEPT, LEFT_OUT, ON_FAILURE, ResumeVerdict
-from tako.system.terminal_text import plain
+from tako.system.terminal.text import plain
 from tako.values import asdict
 
 _SIGNS = {KEPT: "=", AGAIN: "↻", FIRST: "▶", ON_FAILURE: "?", LEFT_OUT: "-"}

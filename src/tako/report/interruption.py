@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tako.journal.fold import PENDING, RUNNING, ChildState
-from tako.journal.records import INTERRUPTED
+from tako.journal.statuses import INTERRUPTED
 from tako.recovery.settled import last_sign
 from tako.report.reading import RunView, moment, way_on
 from tako.report.text import Style

@@ -15,7 +15,6 @@ from tako.engine.run.spec import RunSpec
 from tako.errors import TakoError
 from tako.journal.log import Reader
 from tako.journal.records import (
-    SUCCEEDED,
     EventEmitted,
     Noted,
     Record,
@@ -25,10 +24,11 @@ from tako.journal.records import (
     StepFinished,
     StepStarted,
 )
+from tako.journal.statuses import SUCCEEDED
 from tako.report.text import Style
-from tako.system.files import open_plain
-from tako.system.streams import say
-from tako.system.terminal_text import plain
+from tako.system.storage.writing import open_plain
+from tako.system.terminal.streams import say
+from tako.system.terminal.text import plain
 from tako.units import format_bytes, format_duration
 
 if TYPE_CHECKING:

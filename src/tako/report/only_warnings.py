@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from tako.engine.run.spec import RunSpec
-from tako.system.streams import say
-from tako.system.terminal_text import plain
+from tako.system.terminal.streams import say
+from tako.system.terminal.text import plain
 
 if TYPE_CHECKING:
     from tako.engine.fan_out.fan_out_executor import FanOutPlan

@@ -15,10 +15,14 @@ from typing import Any
 from tako.errors import NotFoundError
 from tako.journal.fold import RUNNING, RunState, fold
 from tako.journal.log import JournalDamagedError, read_ends, read_records
-from tako.journal.records import CALENDAR, INTERRUPTED, RunSettled, RunStarted
-from tako.layout import RUN_ID, Home, RunDirectory
-from tako.system.faults import words_of
-from tako.system.files import is_locked
+from tako.journal.parts import CALENDAR
+from tako.journal.records import RunSettled, RunStarted
+from tako.journal.statuses import INTERRUPTED
+from tako.layout.home import Home
+from tako.layout.names import RUN_ID
+from tako.layout.run import RunDirectory
+from tako.system.storage.faults import words_of
+from tako.system.storage.writing import is_locked
 from tako.values import value
 
 _SHORT_MIN = 4

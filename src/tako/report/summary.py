@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from tako.engine.root.driver import TreeResult
 from tako.errors import MachineError
-from tako.layout import RunDirectory
-from tako.system.streams import discard, say
+from tako.layout.run import RunDirectory
+from tako.system.terminal.streams import discard, say
 
 if TYPE_CHECKING:
     from tako.report.reading import RunView

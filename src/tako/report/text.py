@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from tako.journal.records import CANCELLED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
 
 #: One sign for each status, and its colour (SGR parameter).
 _SIGNS = {

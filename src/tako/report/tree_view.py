@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from tako.engine.root.results import fan_out_result
 from tako.journal.fold import ChildState, StepState
 from tako.journal.outcomes import attempts_before, blamed_step
-from tako.journal.records import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, ChildExecutionError
+from tako.journal.parts import ChildExecutionError
+from tako.journal.statuses import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED
 from tako.report.reading import RunView
 from tako.report.text import Style
-from tako.system.terminal_text import plain
+from tako.system.terminal.text import plain
 from tako.units import format_duration
 
 

@@ -15,20 +15,23 @@ from pathlib import Path
 
 from tako.config.schema import Settings
 from tako.errors import MachineError, NotFoundError, TakoError, UsageError
-from tako.layout import CacheLayout, Home, encoded
-from tako.repositories import mirror, snapshots
+from tako.layout.cache import CacheLayout
+from tako.layout.home import Home
+from tako.layout.names import encoded
+from tako.repositories import snapshots
 from tako.repositories.caveats import INCOMPLETE, LEFT_OUT
 from tako.repositories.checkouts import find_checkouts
 from tako.repositories.configs import committed_config, config_in
 from tako.repositories.discovery import Candidate, discover
 from tako.repositories.known import Directory, KnownRepository
 from tako.repositories.locks import LockManager
-from tako.repositories.mirror import Registration
 from tako.repositories.reference import Reference, Repository, parse_reference
 from tako.repositories.sound_configs import SoundConfigs
-from tako.repositories.urls import checked_url, is_local, url_of, without_credentials
-from tako.system.directory_trees import tree_signature
-from tako.system.files import make_private, read_plain, write_whole
+from tako.repositories.upstream import mirror
+from tako.repositories.upstream.mirror import Registration
+from tako.repositories.upstream.urls import checked_url, is_local, url_of, without_credentials
+from tako.system.storage.directory_trees import tree_signature
+from tako.system.storage.writing import make_private, read_plain, write_whole
 from tako.values import value
 
 _FETCHES = 8

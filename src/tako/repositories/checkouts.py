@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from tako.errors import ReferenceInvalidError
-from tako.layout import CONFIG_NAME, CacheLayout, decoded
+from tako.layout.cache import CacheLayout
+from tako.layout.names import CONFIG_NAME, decoded
 from tako.repositories.reference import Repository, checked_branch, parse_repository
 from tako.values import value
 

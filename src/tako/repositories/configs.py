@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tako.errors import ConfigError, NotFoundError, Problem
-from tako.layout import CONFIG_NAME
-from tako.repositories.mirror import read_blob
-from tako.system.beneath import BeneathError, read_beneath
+from tako.layout.names import CONFIG_NAME
+from tako.repositories.upstream.mirror import read_blob
+from tako.system.storage.beneath import BeneathError, read_beneath
 
 CONFIG_MAX_BYTES = 1 << 20
 _REGULAR = ("100644", "100755")

@@ -15,11 +15,11 @@ from typing import Protocol
 from tako.config.loader import load_config
 from tako.config.schema import Config, Subscription
 from tako.errors import NotFoundError, ReferenceInvalidError, TakoError, UsageError
-from tako.layout import CONFIG_NAME
-from tako.repositories.faults import own_failure
+from tako.layout.names import CONFIG_NAME
 from tako.repositories.known import KnownRepository
 from tako.repositories.reference import Repository, parse_repository
 from tako.repositories.sound_configs import SoundConfigs
+from tako.repositories.upstream.faults import own_failure
 from tako.values import value
 
 _KEYWORD = b"subscriptions"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tako.errors import NotFoundError, UsageError
 from tako.repositories.checkouts import Checkout
-from tako.repositories.mirror import Registration, likely_default
 from tako.repositories.reference import Repository
-from tako.repositories.urls import host_of
+from tako.repositories.upstream.mirror import Registration, likely_default
+from tako.repositories.upstream.urls import host_of
 from tako.values import field, value
 
 

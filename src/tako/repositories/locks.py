@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tako.errors import BugError, MachineError
-from tako.layout import CacheLayout
+from tako.layout.cache import CacheLayout
 from tako.repositories.reference import Repository
 from tako.system import crash_points
-from tako.system.files import make_private, open_plain, read_plain
-from tako.system.lock_probe import probe_locks
+from tako.system.storage.lock_probe import probe_locks
+from tako.system.storage.writing import make_private, open_plain, read_plain
 from tako.values import value
 
 if TYPE_CHECKING:

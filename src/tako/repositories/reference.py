@@ -11,7 +11,7 @@ import re
 from urllib.parse import unquote, urlsplit
 
 from tako.errors import ReferenceInvalidError
-from tako.layout import encoded
+from tako.layout.names import encoded
 from tako.values import value
 
 _LENGTH_MAX = 200

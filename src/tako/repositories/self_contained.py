@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tako.errors import UsageError
-from tako.layout import ALTERNATES, GIT_CONFIGS, GIT_NAME, LINKED_WORKTREES
-from tako.repositories.git import run_git
-from tako.system.beneath import BeneathError, read_beneath
+from tako.layout.names import ALTERNATES, GIT_CONFIGS, GIT_NAME, LINKED_WORKTREES
+from tako.repositories.upstream.git import run_git
+from tako.system.storage.beneath import BeneathError, read_beneath
 
 _BYTES_MAX = 1 << 20
 #: As deep as git follows them (config.c).

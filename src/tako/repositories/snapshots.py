@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 
 from tako.errors import MachineError, NotFoundError
-from tako.layout import (
+from tako.layout.cache import CacheLayout
+from tako.layout.names import (
     ALTERNATES,
     GIT_NAME,
     HEAD,
@@ -27,15 +28,19 @@ from tako.layout import (
     OBJECTS,
     SUBMODULES_NAME,
     TEMPORARY_PREFIX,
-    CacheLayout,
     objects_from,
 )
-from tako.repositories.git import run_git
 from tako.repositories.reference import Repository
 from tako.repositories.self_contained import check_self_contained
-from tako.system.directory_trees import TreeChangedError, TreeSignature, copy_tree_hashed, tree_signature
-from tako.system.files import make_private, move, read_plain, write_whole
-from tako.system.removal import remove_tree
+from tako.repositories.upstream.git import run_git
+from tako.system.storage.directory_trees import (
+    TreeChangedError,
+    TreeSignature,
+    copy_tree_hashed,
+    tree_signature,
+)
+from tako.system.storage.removal import remove_tree
+from tako.system.storage.writing import make_private, move, read_plain, write_whole
 from tako.values import value
 
 CONTENT_PREFIX = "content-"

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tako.errors import WriteFailedError
-from tako.system.files import make_private, write_whole
+from tako.system.storage.writing import make_private, write_whole
 from tako.version import VERSION
 
 #: From so many on, those that were not asked for are forgotten.

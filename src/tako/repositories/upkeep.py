@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from tako.errors import ReferenceInvalidError, TakoError
-from tako.layout import CacheLayout, decoded
+from tako.layout.cache import CacheLayout
+from tako.layout.names import decoded
 from tako.repositories.cache import Cache
 from tako.repositories.locks import LockManager
-from tako.repositories.mirror import check_objects
 from tako.repositories.reference import Reference, Repository, parse_repository
 from tako.repositories.snapshots import (
     CONTENT_PREFIX,
@@ -26,6 +26,7 @@ from tako.repositories.snapshots import (
     remove_snapshot,
     snapshot_keys,
 )
+from tako.repositories.upstream.mirror import check_objects
 from tako.values import value
 
 # Runs that still go, or may be resumed, use snapshots that no branch stands on any more.

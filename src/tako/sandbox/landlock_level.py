@@ -22,11 +22,11 @@ from tako.sandbox.process_level import confine, start
 from tako.sandbox.seccomp import program
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.variables import check_environment
-from tako.system import landlock, pid_namespace
-from tako.system.landlock import Allowed
 from tako.system.libc import die_with_parent
-from tako.system.own_root import Shown, enter_root
-from tako.system.privileges import drop_capabilities, filter_calls, forbid_new_privileges
+from tako.system.walls import landlock, pid_namespace
+from tako.system.walls.landlock import Allowed
+from tako.system.walls.own_root import Shown, enter_root
+from tako.system.walls.privileges import drop_capabilities, filter_calls, forbid_new_privileges
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _INIT_AND_STEP = 2

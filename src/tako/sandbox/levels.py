@@ -15,15 +15,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from tako.errors import MachineError
-from tako.journal.records import structure
-from tako.layout import Home
+from tako.journal.codec import structure
+from tako.layout.home import Home
 from tako.sandbox.bubblewrap import find
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.machine_view import MachineView, machine_view
 from tako.sandbox.policy import AUTO, LANDLOCK, LEVELS, NAMESPACE, PROCESS
-from tako.system.files import read_plain, write_whole
-from tako.system.identity import boot_id
-from tako.system.programs import run_program
+from tako.system.process.identity import boot_id
+from tako.system.process.programs import run_program
+from tako.system.storage.writing import read_plain, write_whole
 from tako.system.user_environment import helper_environment, user_home, user_homes
 from tako.values import asdict, value
 from tako.version import VERSION

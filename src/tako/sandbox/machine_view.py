@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tako.layout import ETC, RESOLV_CONF, VENV_CONFIG
+from tako.layout.machine import ETC, RESOLV_CONF, VENV_CONFIG
 from tako.sandbox.credentials import credentials_below
-from tako.system.kernel_tables import closed_tables
+from tako.system.walls.kernel_tables import closed_tables
 from tako.values import evolve, field, value
 
 _SYSTEM = (

@@ -26,9 +26,9 @@ from tako.sandbox.process_level import confine, start
 from tako.sandbox.seccomp import program
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.variables import check_environment
-from tako.system.files import memory_file
-from tako.system.landlock import keep_inside
-from tako.system.privileges import forbid_new_privileges
+from tako.system.storage.writing import memory_file
+from tako.system.walls.landlock import keep_inside
+from tako.system.walls.privileges import forbid_new_privileges
 
 #: The sandbox itself, before anything of the machine is put into it.
 _WALLS = (

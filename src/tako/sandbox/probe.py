@@ -14,15 +14,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tako.layout import DEV_SHM, FROM_BELOW, MOVED, PROBE_PREFIX, RESOLV_CONF, ProbeDirectory, SeenDirectory
+from tako.layout.machine import DEV_SHM, PROBE_PREFIX, RESOLV_CONF, ProbeDirectory
+from tako.layout.names import FROM_BELOW, MOVED
+from tako.layout.run import SeenDirectory
 from tako.sandbox import landlock_level, namespace_level
 from tako.sandbox.bubblewrap import HOW
 from tako.sandbox.machine_view import MachineView, machine_view
 from tako.sandbox.policy import Mount, Policy
 from tako.sandbox.started import SandboxFailedError
-from tako.system.namespaces import enter_own_namespaces, mount_memory, mount_overlay, unmount, why_forbidden
-from tako.system.removal import remove_tree
+from tako.system.storage.removal import remove_tree
 from tako.system.user_environment import user_homes
+from tako.system.walls.namespaces import (
+    enter_own_namespaces,
+    mount_memory,
+    mount_overlay,
+    unmount,
+    why_forbidden,
+)
 
 _TIMEOUT_S = 30.0
 _MEMORY = 1 << 20

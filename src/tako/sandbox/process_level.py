@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from tako.sandbox.policy import Limits, Policy
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.variables import check_environment
-from tako.system import crash_points, terminals
-from tako.system.cgroups import enter
+from tako.system import crash_points
+from tako.system.accounting.cgroups import enter
 from tako.system.libc import die_with_parent
+from tako.system.terminal import terminals
 
 _CPU_KILL_AFTER_S = 5
 

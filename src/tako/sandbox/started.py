@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 
 from tako.errors import MachineError
-from tako.system.processes import signal_group
+from tako.system.process.descendants import signal_group
 
 
 class SandboxFailedError(MachineError):

@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from tako.sandbox.policy import Limits
-from tako.system.affinity import hold_to
-from tako.system.cgroups import NO_GROUPS, Groups, cpu_s, memory_kills, most_tasks
-from tako.system.cpu_time import CpuTime
-from tako.system.held import nameless_files, nameless_mappings
-from tako.system.hidden_memory import buffers, page_tables
-from tako.system.usage import disk_use, filled, processes, proportional, used_on
+from tako.system.accounting.cgroups import NO_GROUPS, Groups, cpu_s, memory_kills, most_tasks
+from tako.system.accounting.cpu_time import CpuTime
+from tako.system.accounting.held import nameless_files, nameless_mappings
+from tako.system.accounting.hidden_memory import buffers, page_tables
+from tako.system.accounting.usage import disk_use, filled, processes, proportional, used_on
+from tako.system.walls.affinity import hold_to
 from tako.values import value
 
 _FIRST_S, _LAST_S = 0.02, 0.25

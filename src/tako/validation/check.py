@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from tako.config.inputs import coerced, value_problem
-from tako.config.problems import did_you_mean, in_order, mark_of
+from tako.config.reading.problems import did_you_mean, in_order, mark_of
+from tako.config.reading.texts import text_problem
+from tako.config.reading.yaml_walk import child_key
 from tako.config.schema import Config, Input, Step, Subscription, Workflow
-from tako.config.texts import text_problem
 from tako.config.unsupported import unsupported_keys
-from tako.config.yaml_walk import child_key
 from tako.errors import Problem, UsageError
 from tako.expressions.text import has_template
 from tako.validation.check_names import Names, name_problem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tako.config.problems import did_you_mean
+from tako.config.reading.problems import did_you_mean
 from tako.values import value
 
 _STEP_FIELDS = ("outputs", "status", "exit_code")

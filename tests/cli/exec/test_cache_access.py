@@ -7,7 +7,7 @@ import pytest
 from tako.cli.exec.cache_access import LazyCache
 from tako.cli.stderr_notes import Notes
 from tako.config.schema import Settings
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.repositories.caveats import Caveats
 
 

@@ -11,12 +11,12 @@ import pytest
 from tako.cli.exec.root_run import make_run
 from tako.engine.run.run_ids import RunIds
 from tako.errors import MachineError
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.recovery.index import unsettled
 from tako.recovery.ownership import owner_of
 from tako.recovery.reaper import ALIVE, reap
-from tako.system.files import is_locked
-from tako.system.identity import own_identity
+from tako.system.process.identity import own_identity
+from tako.system.storage.writing import is_locked
 from tests.support.segments import run_spec
 
 

@@ -16,7 +16,7 @@ from tako.config.schema import FilterTime, Input, Workflow
 from tako.engine.fan_out.judge import Judge, PlanningStoppedError, TooExpensiveError, _start_server
 from tako.errors import InputsInvalidError, UnexpectedError
 from tako.expressions.errors import ExpressionError, FieldMissingError
-from tako.system.companion import Companion
+from tako.system.process.companion import Companion
 
 TEXT = "y" * 900_000
 SCOPE = {"event": {"payload": {"text": TEXT, "version": "1.2.3"}}}

@@ -10,9 +10,8 @@ from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.instructions import Tally
 from tako.journal.fold import fold
 from tako.journal.outcomes import blamed_step
+from tako.journal.parts import Attempt, ChildExecutionError
 from tako.journal.records import (
-    Attempt,
-    ChildExecutionError,
     ChildFinished,
     ChildPlanned,
     EventEmitted,

@@ -11,7 +11,7 @@ from tako.engine.run.journals import Journals
 from tako.errors import DiskFullError, HeldError
 from tako.journal.log import Writer, read_records
 from tako.journal.records import Noted, Record, RunFinished
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 from tests.support.modules import SOURCE
 from tests.support.records import T0, run_id, run_started, write_journal
 

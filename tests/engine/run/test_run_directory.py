@@ -9,8 +9,8 @@ import pytest
 
 from tako.engine.run.run_directory import machine_limits, make_directory
 from tako.errors import DiskFullError, MachineError
-from tako.layout import RunDirectory
-from tako.system.processes import user_tasks
+from tako.layout.run import RunDirectory
+from tako.system.process.descendants import user_tasks
 from tests.support.records import run_id
 from tests.support.users import as_ordinary_user
 

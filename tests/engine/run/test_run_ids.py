@@ -7,7 +7,7 @@ import pytest
 
 from tako.engine.run.run_ids import RunIds
 from tako.errors import MachineError
-from tako.layout import checked_run_id
+from tako.layout.names import checked_run_id
 
 
 def test_an_id_tells_the_time_in_utc_and_is_valid() -> None:

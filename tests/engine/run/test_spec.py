@@ -8,7 +8,7 @@ import pytest
 from tako.config.schema import EventSpec, Input, Produces, Retry, Step, Validation, Workflow
 from tako.engine.run.spec import Secrets, Segment, SegmentEnd, Segments, secrets_of
 from tako.errors import DiskFullError, HeldError, MachineError
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 from tako.sandbox.policy import Limits
 from tako.values import evolve
 from tests.support.records import event, run_id

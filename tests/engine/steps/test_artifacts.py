@@ -14,9 +14,11 @@ from tako.engine.steps import artifacts as artifacts_module
 from tako.engine.steps.artifacts import CollectionStoppedError, Collector, lines_of, stopping
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.outputs import StepRefusedError
-from tako.journal.records import CANCELLED, ArtifactCollected, LeftOut
-from tako.system.globbing import Found
-from tako.system.usage import disk_use
+from tako.journal.parts import LeftOut
+from tako.journal.records import ArtifactCollected
+from tako.journal.statuses import CANCELLED
+from tako.system.accounting.usage import disk_use
+from tako.system.storage.globbing import Found
 from tests.support.records import event
 from tests.support.segments import Ran, run, run_spec
 

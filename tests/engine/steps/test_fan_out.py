@@ -12,7 +12,7 @@ from tako.errors import UsageError
 from tako.journal.fold import fold
 from tako.journal.records import EventEmitted, Record, StepFinished
 from tako.journal.stored import Values
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 from tests.support.records import T0, event, run_id, run_started
 from tests.support.segments import run_spec
 

@@ -17,9 +17,7 @@ from tako.engine.steps.orders import ORDER_TIMED_OUT
 from tako.engine.workers.workflow_runner import WorkerLostError
 from tako.errors import HeldError
 from tako.journal.log import Writer, read_records
-from tako.journal.records import (
-    StepStarted,
-)
+from tako.journal.records import StepStarted
 from tests.support.daemons import in_time
 from tests.support.handed_over import HANDING, listening, taken
 from tests.support.records import run_id

@@ -13,7 +13,7 @@ import os, sys, threading, time
 from multiprocessing import util
 from tako.engine.workers.child_workflow_executor import ChildWorkflowExecutor
 from tako.system.libc import become_subreaper
-from tako.system.processes import end_orphans
+from tako.system.process.descendants import end_orphans
 
 become_subreaper()
 executor = ChildWorkflowExecutor(1, temporary=sys.argv[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tako.config.schema import Resources
-from tako.layout import DEV_SHM
+from tako.layout.machine import DEV_SHM
 from tako.sandbox.policy import LANDLOCK, LEVELS, PROCESS
 from tests.sandbox.attacks.shot import Attack, Shot, python, said_so, succeeded, went_on
 from tests.sandbox.attacks.targets import Range, remove_segments

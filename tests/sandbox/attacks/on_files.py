@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tako.config.schema import Settings
 from tako.engine.steps.outputs import OUTPUT_MAX
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.repositories.cache import Cache
 from tako.repositories.locks import LockManager
 from tako.repositories.reference import parse_reference

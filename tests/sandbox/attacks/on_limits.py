@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tako.config.schema import Resources
-from tako.system.usage import disk_use
+from tako.system.accounting.usage import disk_use
 from tests.sandbox.attacks.shot import Attack, Shot, artifact, python, said_so, went_on
 from tests.sandbox.attacks.targets import Range
 

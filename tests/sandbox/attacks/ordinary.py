@@ -20,7 +20,7 @@ from pathlib import Path
 from tako.sandbox.bubblewrap import find
 from tako.sandbox.levels import ProbeResults
 from tako.sandbox.probe import probe
-from tako.system.removal import remove_tree
+from tako.system.storage.removal import remove_tree
 from tests.sandbox.attacks.outcomes import Judge, Outcome, judged
 from tests.sandbox.attacks.shot import Attack
 from tests.sandbox.attacks.targets import set_user_id_tool

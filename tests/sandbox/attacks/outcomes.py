@@ -34,13 +34,13 @@ from tako.engine.run.spec import RunSpec, Secrets, Segment, SegmentEnd, secrets_
 from tako.engine.workers.forked_cell import ForkedCell
 from tako.engine.workers.workflow_runner import WorkerLostError
 from tako.journal.fold import RunState
-from tako.layout import DEV_SHM
+from tako.layout.machine import DEV_SHM
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.machine_view import machine_view
 from tako.sandbox.policy import NAMESPACE, PROCESS, Mount
-from tako.system.cgroups import make_groups, remove
+from tako.system.accounting.cgroups import make_groups, remove
 from tako.system.libc import become_subreaper, forbid_dumps
-from tako.system.processes import end_orphans
+from tako.system.process.descendants import end_orphans
 from tako.values import evolve
 from tests.sandbox.attacks.shot import Attack, Shot, output
 from tests.sandbox.attacks.targets import CANARY, Range, set_user_id_tool, targets

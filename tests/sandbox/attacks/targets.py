@@ -20,7 +20,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from tako.layout import DEV_SHM
+from tako.layout.machine import DEV_SHM
 
 #: A file beside the tool that only root may read.
 CLOSED = "closed"

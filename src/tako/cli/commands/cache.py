@@ -14,14 +14,15 @@ import click
 
 from tako.cli.options import check_cache, check_cache_dir
 from tako.config.settings import load_settings
-from tako.layout import CacheLayout, home_from
+from tako.layout.cache import CacheLayout
+from tako.layout.home import home_from
 from tako.repositories.cache import Cache
 from tako.repositories.known import KnownRepository
 from tako.repositories.locks import LockManager
 from tako.repositories.reference import parse_reference, parse_repository
 from tako.repositories.upkeep import CacheProblem
-from tako.repositories.urls import without_credentials
-from tako.system.terminal_text import shown
+from tako.repositories.upstream.urls import without_credentials
+from tako.system.terminal.text import shown
 from tako.units import parse_duration
 from tako.values import value
 

@@ -16,9 +16,9 @@ from typing import Any
 import click
 
 from tako.errors import MachineError
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, PROCESS
-from tako.system.terminal_text import shown
+from tako.system.terminal.text import shown
 from tako.version import VERSION
 
 _LEVELS = {

@@ -13,9 +13,9 @@ from click.core import ParameterSource
 
 from tako.cli.errors import guarded
 from tako.cli.exec.request import Request
-from tako.layout import absolute, home_from
+from tako.layout.home import absolute, home_from
+from tako.system.process.warden import WardenLink, under_warden
 from tako.system.user_environment import put_aside
-from tako.system.warden import WardenLink, under_warden
 
 if TYPE_CHECKING:
     from tako.engine.workers.forked_cell import ForkedCell

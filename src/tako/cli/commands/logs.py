@@ -41,7 +41,7 @@ def command(run: str, step: str) -> None:
 
 
 def _pieces(path: str, *, lines: bool) -> Iterator[bytes]:
-    from tako.system.files import open_plain
+    from tako.system.storage.writing import open_plain
 
     try:
         with io.BufferedReader(open_plain(path)) as file:
@@ -53,6 +53,6 @@ def _pieces(path: str, *, lines: bool) -> Iterator[bytes]:
 
 
 def _safe(piece: bytes) -> bytes:
-    from tako.system.terminal_text import plain
+    from tako.system.terminal.text import plain
 
     return plain(piece.decode("utf-8", "replace"), colour=True).encode()

@@ -35,15 +35,17 @@ from tako.errors import NotFoundError, UsageError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import Writer
 from tako.journal.records import WORKSPACE_CHANGED, Warned
-from tako.layout import BASH, Home, RunDirectory, home_from
+from tako.layout.home import Home, home_from
+from tako.layout.machine import BASH
+from tako.layout.run import RunDirectory
 from tako.recovery.ownership import held_error, lock_error, share
 from tako.recovery.settled import settled_record
 from tako.report.reading import find_run
 from tako.sandbox.levels import choose
-from tako.system import terminals
-from tako.system.stamps import stamp_of
+from tako.system.process.warden import WardenLink, under_warden
+from tako.system.storage.stamps import stamp_of
+from tako.system.terminal import terminals
 from tako.system.user_environment import put_aside, user_environment
-from tako.system.warden import WardenLink, under_warden
 from tako.values import value
 
 _CHANGED = "its workspace was changed by `tako shell` after its steps had ended"

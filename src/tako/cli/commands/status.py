@@ -16,7 +16,7 @@ def command(run: str, output: str) -> None:
     RUN is a run id, of a root run or a child, or its last four or more digits.
     """
     from tako.cli.options import open_home
-    from tako.journal.records import CANCELLED, FAILED, TIMED_OUT
+    from tako.journal.statuses import CANCELLED, FAILED, TIMED_OUT
     from tako.report.interruption import interruption, interruption_lines
     from tako.report.reading import find_run, read_run, way_on
     from tako.report.result import write_result

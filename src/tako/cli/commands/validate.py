@@ -14,8 +14,9 @@ import click
 
 from tako.config.schema import Config
 from tako.errors import ConfigError, Problem
-from tako.layout import CONFIG_NAME, absolute
-from tako.system.terminal_text import shown
+from tako.layout.home import absolute
+from tako.layout.names import CONFIG_NAME
+from tako.system.terminal.text import shown
 from tako.values import asdict, value
 
 _WRONG = ConfigError.exit_code

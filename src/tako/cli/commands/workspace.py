@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tako.system.terminal_text import shown
+from tako.system.terminal.text import shown
 
 if TYPE_CHECKING:
     from tako.recovery.cleanup import Cleaned

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from tako.cli.stderr_notes import Notes
 from tako.config.schema import Config, Settings
 from tako.errors import MachineError
-from tako.layout import CONFIG_NAME, Home
+from tako.layout.home import Home
+from tako.layout.names import CONFIG_NAME
 from tako.repositories.caveats import STALE, Caveats
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class LazyCache:
         """The user's name and email for commits, read once."""
         with self._lock:
             if self._identity is None:
-                from tako.repositories.git import identity
+                from tako.repositories.upstream.git import identity
 
                 try:
                     self._identity = identity()

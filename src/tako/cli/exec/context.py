@@ -21,7 +21,7 @@ from tako.engine.run.run_ids import RunIds
 from tako.engine.run.secrets import SecretKeeper, read_grants
 from tako.engine.run.spec import RunSpec
 from tako.errors import MachineError, UsageError
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.repositories.caveats import STALE, Caveats
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.values import value
 
 ASK, YES, NO = "ask", "yes", "no"

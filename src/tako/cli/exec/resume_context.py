@@ -23,9 +23,10 @@ from tako.errors import NotFoundError, UsageError
 from tako.journal.fold import RunState
 from tako.journal.records import RunStarted
 from tako.journal.stored import Values
-from tako.layout import CONFIG_NAME, RunDirectory
-from tako.repositories.git import checkout_state
+from tako.layout.names import CONFIG_NAME
+from tako.layout.run import RunDirectory
 from tako.repositories.reference import parse_repository
+from tako.repositories.upstream.git import checkout_state
 from tako.sandbox.isolation import Isolation
 from tako.values import evolve, value
 

@@ -25,9 +25,11 @@ from tako.engine.workers.forked_cell import ForkedCell
 from tako.errors import HeldError, MachineError, NotFoundError, UsageError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, read_records
-from tako.journal.records import SUCCEEDED, EventValue, Record
+from tako.journal.parts import EventValue
+from tako.journal.records import Record
+from tako.journal.statuses import SUCCEEDED
 from tako.journal.stored import StoredValueError, Values
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 from tako.recovery.index import note_opened
 from tako.recovery.ownership import claim, declare, held_error, lock_error
 from tako.recovery.reaper import REAPED, SETTLED, STUCK, Reaped, reap_run
@@ -35,14 +37,14 @@ from tako.recovery.sweep import leave, sweep
 from tako.recovery.trash import empty
 from tako.report.reading import find_run, read_run
 from tako.report.result import write_result
-from tako.system.files import size_of
+from tako.system.storage.writing import size_of
 from tako.system.user_environment import withhold
 from tako.values import evolve, value
 
 if TYPE_CHECKING:
     from tako.engine.fan_out.deliveries import Delivery
     from tako.engine.resume.explainer import ResumeExplainer
-    from tako.system.warden import WardenLink
+    from tako.system.process.warden import WardenLink
 
 
 @value

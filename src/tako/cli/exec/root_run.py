@@ -21,14 +21,16 @@ from tako.engine.run.run_ids import RunIds
 from tako.engine.run.runnable import runnable
 from tako.engine.run.spec import RunSpec
 from tako.errors import ConfigError, MachineError, UsageError
-from tako.layout import CONFIG_NAME, Home, RunDirectory
+from tako.layout.home import Home
+from tako.layout.names import CONFIG_NAME
+from tako.layout.run import RunDirectory
 from tako.recovery.index import note_opened
 from tako.recovery.ownership import claim, declare
-from tako.repositories.git import checkout_state
 from tako.repositories.reference import parse_reference, parse_repository, repository_from_url
+from tako.repositories.upstream.git import checkout_state
 from tako.system import crash_points
-from tako.system.background import Background
-from tako.system.files import disk_full, is_full
+from tako.system.process.background import Background
+from tako.system.storage.writing import disk_full, is_full
 from tako.validation.check import check_workflow
 from tako.values import evolve
 

@@ -25,10 +25,10 @@ from tako.engine.run.spec import SSH_AGENT, RunSpec, Segments
 from tako.engine.workers.forked_cell import ForkedCell
 from tako.recovery.sweep import leave, sweep
 from tako.sandbox.isolation import Isolation
-from tako.system.signals import STOPPING, SignalPipe
-from tako.system.usage import disk_size
+from tako.system.accounting.usage import disk_size
+from tako.system.process.signals import STOPPING, SignalPipe
+from tako.system.process.warden import WardenLink
 from tako.system.user_environment import withhold
-from tako.system.warden import WardenLink
 
 if TYPE_CHECKING:
     from tako.engine.fan_out.deliveries import Deliveries

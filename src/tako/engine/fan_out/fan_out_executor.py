@@ -35,20 +35,15 @@ from tako.events.matching import Filtered, match
 from tako.events.scope import event_scope
 from tako.journal.fold import FanOutState
 from tako.journal.log import JournalDamagedError, read_ends
-from tako.journal.records import (
-    ChildExecutionError,
-    ChildPlanned,
-    EventEmitted,
-    RunStarted,
-    SubscriptionFiltered,
-)
+from tako.journal.parts import ChildExecutionError
+from tako.journal.records import ChildPlanned, EventEmitted, RunStarted, SubscriptionFiltered
 from tako.journal.stored import Values
-from tako.layout import CONFIG_NAME
+from tako.layout.names import CONFIG_NAME
 from tako.repositories.cache import Resolved
 from tako.repositories.caveats import NESTED, NO_SUBSCRIBERS, STRICT, Caveats
 from tako.repositories.discovery import Candidate
-from tako.repositories.faults import own_failure
 from tako.repositories.reference import Reference, Repository, parse_repository
+from tako.repositories.upstream.faults import own_failure
 from tako.sandbox.policy import Mount
 from tako.system import clock
 from tako.values import evolve, value

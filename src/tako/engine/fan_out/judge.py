@@ -22,7 +22,7 @@ from tako.errors import TakoError, UnexpectedError
 from tako.expressions import cel_server
 from tako.expressions.cel import CelScope, compile_condition
 from tako.expressions.templates import render_value
-from tako.system.companion import Companion, CompanionGoneError
+from tako.system.process.companion import Companion, CompanionGoneError
 from tako.system.user_environment import helper_environment, user_environment
 from tako.units import format_duration
 

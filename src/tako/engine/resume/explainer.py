@@ -34,7 +34,7 @@ from tako.engine.steps.workspace import why_lost
 from tako.errors import NotFoundError
 from tako.journal.fold import ChildState, FanOutState, RunState
 from tako.journal.log import JournalDamagedError
-from tako.journal.records import INTERRUPTED, SUCCEEDED
+from tako.journal.statuses import INTERRUPTED, SUCCEEDED
 from tako.system import clock
 from tako.version import VERSION
 

@@ -15,11 +15,13 @@ from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.stimuli import NewRun
 from tako.engine.steps.workspace import why_lost
 from tako.journal.fold import FanOutState, RunState
-from tako.journal.records import CANCELLED, WORKSPACE_CHANGED, ChildExecutionError, ChildFinished, Noted
+from tako.journal.parts import ChildExecutionError
+from tako.journal.records import WORKSPACE_CHANGED, ChildFinished, Noted
+from tako.journal.statuses import CANCELLED
 from tako.repositories.caveats import Caveat
 from tako.system import clock
-from tako.system.faults import fault_of
-from tako.system.files import size_of
+from tako.system.storage.faults import fault_of
+from tako.system.storage.writing import size_of
 from tako.values import evolve, value
 from tako.version import VERSION
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from tako.errors import NotFoundError
 from tako.journal.fold import ChildState, RunState, StepState, fold
 from tako.journal.log import JournalDamagedError, read_records
-from tako.journal.records import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
-from tako.layout import RunDirectory
+from tako.journal.statuses import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.layout.run import RunDirectory
 from tako.values import value
 
 KEPT, AGAIN, FIRST, LEFT_OUT = "kept", "runs again", "runs", "left out"

@@ -36,25 +36,14 @@ from tako.engine.workers.workflow_runner import WorkerLostError, WorkflowRunner
 from tako.errors import MachineError, NotFoundError, TakoError, WriteFailedError
 from tako.journal.fold import RUNNING, RunState, fold
 from tako.journal.log import read_records
-from tako.journal.records import (
-    CANCELLED,
-    FAILED,
-    INTERRUPTED,
-    SUCCEEDED,
-    TIMED_OUT,
-    Record,
-    RunFinished,
-    RunSettled,
-    StepFinished,
-    StopRequested,
-    WorkerDied,
-)
+from tako.journal.records import Record, RunFinished, RunSettled, StepFinished, StopRequested, WorkerDied
+from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SUCCEEDED, TIMED_OUT
 from tako.journal.stored import StoredValueError
 from tako.repositories.caveats import Caveat, Caveats
 from tako.system import clock
-from tako.system.faults import fault_of, words_of
-from tako.system.removal import remove_tree
-from tako.system.signals import STOPPING, SignalPipe, name_of
+from tako.system.process.signals import STOPPING, SignalPipe, name_of
+from tako.system.storage.faults import fault_of, words_of
+from tako.system.storage.removal import remove_tree
 from tako.values import value
 
 if TYPE_CHECKING:

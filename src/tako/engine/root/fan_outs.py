@@ -25,11 +25,9 @@ from tako.engine.scheduler import instructions as i
 from tako.engine.scheduler import stimuli as h
 from tako.errors import TakoError, WriteFailedError
 from tako.journal.fold import FanOutState, RunState
+from tako.journal.parts import ChildExecutionError
 from tako.journal.records import (
-    FAILED,
-    SKIPPED,
     CheckoutSeen,
-    ChildExecutionError,
     ChildFinished,
     ChildPlanned,
     EventEmitted,
@@ -38,8 +36,9 @@ from tako.journal.records import (
     StepFinished,
     Warned,
 )
+from tako.journal.statuses import FAILED, SKIPPED
 from tako.system import clock
-from tako.system.faults import fault_of
+from tako.system.storage.faults import fault_of
 from tako.values import value
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ class Planning:
 
     def _look_at_checkout(self, spec: RunSpec) -> None:
         """Record what the run's own steps made of the user's checkout: a resume can then tell who did it."""
-        from tako.repositories.git import CheckoutState, checkout_state
+        from tako.repositories.upstream.git import CheckoutState, checkout_state
 
         assert self._thread is not None
 
@@ -280,7 +279,7 @@ class Planning:
     ) -> h.NewRun:
         """Fail that child alone: its journal cannot be read, or its workflow brings out a bug."""
         from tako.engine.fan_out.fan_out_executor import kind_of
-        from tako.repositories.faults import own_failure
+        from tako.repositories.upstream.faults import own_failure
 
         self._tree.specs.pop(plan.run_id, None)
         try:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tako.engine.run.spec import Segment
-from tako.system.held import nameless_files
-from tako.system.usage import descendants, disk_use, free_on_disk
+from tako.system.accounting.held import nameless_files
+from tako.system.accounting.usage import descendants, disk_use, free_on_disk
 from tako.units import format_bytes
 
 #: A disk that is filled as fast as this is looked at before the reserve is gone.

@@ -12,17 +12,9 @@ from tako.errors import NotFoundError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.outcomes import Child, settled_child
-from tako.journal.records import (
-    CANCELLED,
-    FAILED,
-    INTERRUPTED,
-    SUCCEEDED,
-    TIMED_OUT,
-    ChildExecutionError,
-    ChildFinished,
-    EventValue,
-    StepFinished,
-)
+from tako.journal.parts import ChildExecutionError, EventValue
+from tako.journal.records import ChildFinished, StepFinished
+from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SUCCEEDED, TIMED_OUT
 from tako.values import value
 
 

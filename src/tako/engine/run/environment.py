@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from tako.engine.run.spec import SSH_AGENT, RunSpec
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 from tako.system.user_environment import LOCATES_REPOSITORY
 
 _PASSED = frozenset((

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tako.events.event import Event
-from tako.journal.records import EventValue
+from tako.journal.parts import EventValue
 from tako.journal.stored import Values
 
 

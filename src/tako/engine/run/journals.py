@@ -15,7 +15,7 @@ from tako.errors import DiskFullError, HeldError
 from tako.journal.fold import RunState, fold
 from tako.journal.log import Writer
 from tako.journal.records import Record
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 
 _LOCK_WITHIN_S = 10.0
 _LOCK_RETRY_S = 0.02

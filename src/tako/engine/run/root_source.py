@@ -8,7 +8,7 @@ from typing import Any
 
 from tako.config.schema import Config, Workflow
 from tako.errors import NotFoundError
-from tako.layout import CONFIG_NAME, has_config, is_top
+from tako.layout.names import CONFIG_NAME, has_config, is_top
 from tako.values import value
 
 

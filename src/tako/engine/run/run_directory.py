@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tako.config.schema import MinFree
 from tako.errors import MachineError
-from tako.layout import RunDirectory
+from tako.layout.run import RunDirectory
 from tako.sandbox.policy import Limits
-from tako.system.files import disk_full, is_full
-from tako.system.processes import user_tasks
-from tako.system.usage import total_memory
+from tako.system.accounting.usage import total_memory
+from tako.system.process.descendants import user_tasks
+from tako.system.storage.writing import disk_full, is_full
 
 _FILE_SIZE_MIN = 1 << 30
 _PROCESSES = 4096

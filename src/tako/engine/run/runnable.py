@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tako.config.problems import did_you_mean, mark_of
+from tako.config.reading.problems import did_you_mean, mark_of
 from tako.config.schema import Config, Workflow
 from tako.config.unsupported import unsupported_keys
 from tako.errors import ConfigError, NotFoundError, Problem, UsageError

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 
 from tako.config.schema import Resources, Step, Workflow
 from tako.errors import MachineError
-from tako.layout import ETC, RunDirectory
+from tako.layout.machine import ETC
+from tako.layout.run import RunDirectory
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import NAMESPACE, Limits, Mount
 from tako.system.clock import start_of_steady
-from tako.system.veils import Veils
+from tako.system.walls.veils import Veils
 from tako.values import field, value
 
 if TYPE_CHECKING:
     # The root makes a segment before it needs any record.
-    from tako.journal.records import EventValue, Held
+    from tako.journal.parts import EventValue, Held
 
 #: Seconds between SIGTERM and SIGKILL of a step, while the root lives.
 GRACE_S = 10.0

@@ -39,7 +39,7 @@ from tako.engine.scheduler.stimuli import (
     WorkerLost,
 )
 from tako.errors import BugError
-from tako.journal.records import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.journal.statuses import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
 from tako.values import evolve
 
 #: With so many dead workers of one segment its run has failed.

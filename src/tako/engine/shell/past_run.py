@@ -16,7 +16,8 @@ from tako.engine.run.spec import RunSpec
 from tako.errors import MachineError, NotFoundError
 from tako.journal.fold import RunState
 from tako.journal.records import RunStarted
-from tako.layout import CONFIG_NAME, RunDirectory
+from tako.layout.names import CONFIG_NAME
+from tako.layout.run import RunDirectory
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits, Mount

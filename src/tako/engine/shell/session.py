@@ -31,10 +31,10 @@ from tako.journal.fold import RunState
 from tako.journal.stored import StoredValueError, Values
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Breach, Watchdog
-from tako.system.processes import collect_orphans, end_descendants
-from tako.system.relay import Relay
-from tako.system.signals import STOPPING, SignalPipe
-from tako.system.veils import Hung, enter_veiled
+from tako.system.process.descendants import collect_orphans, end_descendants
+from tako.system.process.signals import STOPPING, SignalPipe
+from tako.system.terminal.relay import Relay
+from tako.system.walls.veils import Hung, enter_veiled
 
 _SIGNAL_BASE = 128
 #: Twice in a row so long without anything to pass on: the end of a program whose pipe somebody else has.

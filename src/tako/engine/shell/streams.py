@@ -10,9 +10,9 @@ import os
 import signal
 
 from tako.sandbox.started import Started
-from tako.system import terminals
-from tako.system.relay import Relay
-from tako.system.terminals import PseudoTerminal
+from tako.system.terminal import terminals
+from tako.system.terminal.relay import Relay
+from tako.system.terminal.terminals import PseudoTerminal
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 

@@ -18,13 +18,13 @@ from tako.config.schema import Step
 from tako.engine.run.spec import RunSpec
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.outputs import StepRefusedError, root_of
-from tako.journal.records import CollectedFile, LeftOut
+from tako.journal.parts import CollectedFile, LeftOut
 from tako.journal.redaction import NOTHING, Scrubber
-from tako.layout import checked_name
-from tako.system.beneath import BeneathError, copy_beneath, open_beneath
-from tako.system.files import make_private, sync_directory
-from tako.system.globbing import Found, find_beneath
-from tako.system.usage import size_on_disk
+from tako.layout.names import checked_name
+from tako.system.accounting.usage import size_on_disk
+from tako.system.storage.beneath import BeneathError, copy_beneath, open_beneath
+from tako.system.storage.globbing import Found, find_beneath
+from tako.system.storage.writing import make_private, sync_directory
 from tako.units import format_duration
 from tako.values import field, value
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tako.config.reading.texts import text_problem
+from tako.config.reading.yaml_walk import child_key
 from tako.config.schema import EventSpec, Step, Workflow
-from tako.config.texts import text_problem
-from tako.config.yaml_walk import child_key
 from tako.engine.run.events import to_value
 from tako.engine.run.spec import RunSpec
 from tako.errors import UsageError
 from tako.events.event import DEFAULT_ARTIFACT, Event
 from tako.expressions.templates import render, render_value
 from tako.journal.fold import RunState
-from tako.journal.records import SUCCEEDED, EventEmitted
+from tako.journal.records import EventEmitted
+from tako.journal.statuses import SUCCEEDED
 
 _DEFAULT_VERSION = "1.0.0"
 

@@ -6,8 +6,8 @@ import select
 import signal
 import time
 
-from tako.journal.records import CANCELLED, TIMED_OUT
-from tako.system.signals import SignalPipe
+from tako.journal.statuses import CANCELLED, TIMED_OUT
+from tako.system.process.signals import SignalPipe
 
 #: A timeout above the step has passed; the run is cancelled. Neither is SIGTERM: a pool sends that to the
 #: process of each slot that broke, also when only the forkserver died: it must end the worker, not the run.

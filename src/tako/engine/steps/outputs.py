@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tako.config.grammar import env_name_problem
+from tako.config.reading.texts import text_problem
 from tako.config.schema import Step
-from tako.config.texts import text_problem
 from tako.engine.run.spec import RunSpec
 from tako.errors import TakoError, UsageError
 from tako.expressions.text import render
 from tako.journal.redaction import NOTHING, Scrubber
-from tako.system.beneath import BeneathError, read_beneath
+from tako.system.storage.beneath import BeneathError, read_beneath
 from tako.values import value
 
 if TYPE_CHECKING:

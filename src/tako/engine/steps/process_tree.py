@@ -16,11 +16,12 @@ import time
 
 from tako.engine.steps.orders import MAKE_ROOM, Orders
 from tako.engine.steps.stream import Log, Stream
-from tako.journal.records import CANCELLED, TIMED_OUT, Usage
+from tako.journal.parts import Usage
+from tako.journal.statuses import CANCELLED, TIMED_OUT
 from tako.sandbox.started import Started
 from tako.sandbox.watchdog import Breach, Watchdog
-from tako.system.processes import collect_orphans, end_descendants
-from tako.system.usage import children_cpu_s, oom_kills
+from tako.system.accounting.usage import children_cpu_s, oom_kills
+from tako.system.process.descendants import collect_orphans, end_descendants
 from tako.values import value
 
 _TICK_S = 5.0

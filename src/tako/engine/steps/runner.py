@@ -27,11 +27,6 @@ from tako.errors import DiskFullError, MachineError, TakoError, UsageError, Writ
 from tako.journal.fold import RUNNING, RunState
 from tako.journal.log import Writer
 from tako.journal.records import (
-    CANCELLED,
-    FAILED,
-    SKIPPED,
-    SUCCEEDED,
-    TIMED_OUT,
     ArtifactCollected,
     Noted,
     Record,
@@ -45,13 +40,14 @@ from tako.journal.records import (
     WorkspaceRebuilt,
 )
 from tako.journal.redaction import Scrubber
+from tako.journal.statuses import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
 from tako.journal.stored import Values
 from tako.sandbox.started import SandboxFailedError
 from tako.system import clock
-from tako.system.files import size_of
-from tako.system.identity import own_identity
-from tako.system.usage import free_on_disk
-from tako.system.veils import Hung
+from tako.system.accounting.usage import free_on_disk
+from tako.system.process.identity import own_identity
+from tako.system.storage.writing import size_of
+from tako.system.walls.veils import Hung
 from tako.values import evolve
 from tako.version import VERSION
 

@@ -15,12 +15,15 @@ from pathlib import Path
 from tako.config.schema import Step
 from tako.engine.run.spec import SSH_AGENT, RunSpec, Segment
 from tako.engine.steps.workspace import COPIED, OVERLAID
-from tako.layout import DEV_SHM, NOTHING, RESOLV_CONF, RunDirectory, SeenDirectory, objects_of
+from tako.layout.cache import objects_of
+from tako.layout.machine import DEV_SHM, RESOLV_CONF
+from tako.layout.names import NOTHING
+from tako.layout.run import RunDirectory, SeenDirectory
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watched, cpus_for
-from tako.system.cgroups import NO_GROUPS, Groups, make_groups, remove
-from tako.system.veils import Hung, behind
+from tako.system.accounting.cgroups import NO_GROUPS, Groups, make_groups, remove
+from tako.system.walls.veils import Hung, behind
 
 _SHELL = ("/bin/sh", "-e")
 #: Tasks of the sandbox itself, and so many that the watchdog sees a bomb before it meets the wall.

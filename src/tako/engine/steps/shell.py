@@ -40,22 +40,17 @@ from tako.engine.steps.sandbox import StepSandbox
 from tako.engine.steps.stream import Log, OutputTooLargeError, Stream
 from tako.errors import UsageError
 from tako.expressions.text import render, rendered_all
-from tako.journal.records import (
-    CANCELLED,
-    FAILED,
-    SUCCEEDED,
-    TIMED_OUT,
-    StepFinished,
-)
+from tako.journal.records import StepFinished
 from tako.journal.redaction import NOTHING, Scrubber
-from tako.layout import hidden_script
+from tako.journal.statuses import CANCELLED, FAILED, SUCCEEDED, TIMED_OUT
+from tako.layout.names import hidden_script
 from tako.sandbox.policy import Limits
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watchdog
 from tako.system import clock
-from tako.system.files import disk_full, is_full, write_whole
-from tako.system.signals import name_of
-from tako.system.usage import disk_use
+from tako.system.accounting.usage import disk_use
+from tako.system.process.signals import name_of
+from tako.system.storage.writing import disk_full, is_full, write_whole
 from tako.units import format_bytes, format_duration
 from tako.values import evolve, value
 

@@ -13,17 +13,20 @@ from pathlib import Path
 from tako.engine.run.spec import RunSpec
 from tako.errors import MachineError
 from tako.journal.fold import RunState
-from tako.journal.records import SUCCEEDED
-from tako.layout import ALTERNATES, DEV_SHM, GIT_NAME, RunDirectory, is_objects_of, objects_of
+from tako.journal.statuses import SUCCEEDED
+from tako.layout.cache import objects_of
+from tako.layout.machine import DEV_SHM
+from tako.layout.names import ALTERNATES, GIT_NAME, is_objects_of
+from tako.layout.run import RunDirectory
 from tako.repositories.reference import parse_repository
 from tako.sandbox.policy import NAMESPACE
 from tako.sandbox.started import SandboxFailedError
-from tako.system.beneath import BeneathError, read_beneath, replace_beneath
-from tako.system.copying import can_share_blocks
-from tako.system.directory_trees import copy_tree
-from tako.system.files import disk_full, is_full, move
-from tako.system.identity import boot_id
-from tako.system.removal import remove_tree
+from tako.system.process.identity import boot_id
+from tako.system.storage.beneath import BeneathError, read_beneath, replace_beneath
+from tako.system.storage.copying import can_share_blocks
+from tako.system.storage.directory_trees import copy_tree
+from tako.system.storage.removal import remove_tree
+from tako.system.storage.writing import disk_full, is_full, move
 
 #: Of the private /dev/shm, where no limit of memory is known: half a gibibyte.
 _SHARED_MEMORY = 1 << 29
@@ -137,7 +140,7 @@ def _lend_objects(spec: RunSpec) -> None:
 
 
 def _mount(spec: RunSpec) -> None:
-    from tako.system.namespaces import mount_memory, mount_overlay
+    from tako.system.walls.namespaces import mount_memory, mount_overlay
 
     paths = spec.paths
     if spec.overlaid:
@@ -207,7 +210,7 @@ def changing(spec: RunSpec) -> tuple[Path, ...]:
 def unmount(spec: RunSpec) -> None:
     """Take down what `mount` has mounted."""
     if spec.in_namespaces:
-        from tako.system import namespaces
+        from tako.system.walls import namespaces
 
         caches = (spec.paths.home / place for _, place in spec.tool_caches)
         for mounted in (*caches, spec.paths.repo, spec.paths.shared_memory):

@@ -22,10 +22,10 @@ from tako.engine.run.spec import Segment, SegmentEnd
 from tako.engine.steps.orders import ORDER_CANCELLED, ORDER_MAKE_ROOM, ORDER_TIMED_OUT
 from tako.engine.workers.forked_cell import ForkedCell
 from tako.engine.workers.workflow_runner import WorkerLostError
-from tako.layout import semaphore_prefix
+from tako.layout.machine import semaphore_prefix
 from tako.system import crash_points
-from tako.system.processes import end_orphans
-from tako.system.signals import hangup_blocked
+from tako.system.process.descendants import end_orphans
+from tako.system.process.signals import hangup_blocked
 
 if TYPE_CHECKING:
     # A run without fan-out never needs a pool, whose import takes longer than its step.

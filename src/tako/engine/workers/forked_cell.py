@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from tako.engine.workers.workflow_runner import WorkerLostError
 from tako.errors import BugError
 from tako.system import crash_points
-from tako.system.identity import Identity, identity_of, open_pidfd, send
-from tako.system.processes import wait_for_exit
+from tako.system.process.descendants import wait_for_exit
+from tako.system.process.identity import Identity, identity_of, open_pidfd, send
 
 if TYPE_CHECKING:
     from tako.engine.run.spec import Segment, SegmentEnd

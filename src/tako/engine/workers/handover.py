@@ -15,11 +15,11 @@ import pickle
 import struct
 from typing import TYPE_CHECKING, Any
 
-from tako.system.files import memory_file, write_all_at
+from tako.system.storage.writing import memory_file, write_all_at
 
 if TYPE_CHECKING:
     from tako.engine.run.spec import Segment
-    from tako.system.identity import Identity
+    from tako.system.process.identity import Identity
 
 _LENGTH = struct.Struct("=Q")
 #: Of `told`: a byte for each signal, then length and text of who the worker is, then of its last word.

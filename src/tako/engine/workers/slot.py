@@ -21,8 +21,8 @@ from tako.engine.workers.forked_cell import Worker
 from tako.engine.workers.handover import Handover
 from tako.engine.workers.slot_process import become_slot, fork_worker
 from tako.system import crash_points
-from tako.system.identity import own_identity
-from tako.system.signals import name_of
+from tako.system.process.identity import own_identity
+from tako.system.process.signals import name_of
 
 _SAID_WITHIN_S = 30.0
 

@@ -22,9 +22,9 @@ from tako.engine.workers.handover import Handover
 from tako.engine.workers.worker import become_worker, enter_namespaces, run_segment
 from tako.system import crash_points
 from tako.system.descriptors import close_all_but
-from tako.system.identity import own_identity
-from tako.system.processes import end_descendants
-from tako.system.sentinel import own_view
+from tako.system.process.descendants import end_descendants
+from tako.system.process.identity import own_identity
+from tako.system.process.sentinel import own_view
 from tako.values import mutable
 
 

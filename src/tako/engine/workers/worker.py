@@ -15,14 +15,14 @@ from tako.engine.run.spec import FINISHED, Segment, SegmentEnd
 from tako.engine.steps import workspace
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.runner import Runner
-from tako.journal.records import SUCCEEDED
+from tako.journal.statuses import SUCCEEDED
 from tako.system import clock, crash_points
 from tako.system.libc import become_subreaper, forbid_dumps
-from tako.system.sentinel import arm
-from tako.system.signals import ignore_interrupts, raise_signal
+from tako.system.process.sentinel import arm
+from tako.system.process.signals import ignore_interrupts, raise_signal
 
 if TYPE_CHECKING:
-    from tako.system.veils import Hung, Veils
+    from tako.system.walls.veils import Hung, Veils
 
 _owner = 0
 _veiled: Hung | None = None
@@ -53,7 +53,7 @@ def enter_namespaces(veils: Veils) -> None:
     A segment may hold secrets, and the worker can be read by others of its user for a moment. A failure is
     raised by the segment that needs it: what is run here has nobody that waits for it.
     """
-    from tako.system.veils import enter_veiled
+    from tako.system.walls.veils import enter_veiled
 
     global _not_entered, _veiled  # noqa: PLW0603 - a process is in one set of namespaces
     try:
