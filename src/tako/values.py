@@ -197,10 +197,16 @@ def _own_field(kind: type, name: str) -> Field:
     return one
 
 
+def compile_init(kind: type) -> None:
+    """Pay now what the first instance of a class would cost: in a process that is forked later."""
+    if kind.__dict__["__init__"] is _first_init:
+        kind.__init__ = _compiled_init(kind)  # type: ignore[misc]
+
+
 def _first_init(self: object, *given: object, **named: object) -> None:
     """Compile the class's own `__init__`, which takes the place of this one, and call it."""
     kind = next(base for base in type(self).__mro__ if "__value_fields__" in base.__dict__)
-    kind.__init__ = _compiled_init(kind)  # type: ignore[misc]
+    compile_init(kind)
     self.__init__(*given, **named)  # type: ignore[misc]
 
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 _LEVELS = 5
@@ -38,15 +39,12 @@ _PEM = (".crt", ".pem")
 _PRIVATE_KEY = b"PRIVATE KEY-----"
 #: Files at known places behind directories that are passed over or not gone into.
 _AT = ("lib/management/jmxremote.password", ".git/config")
-_COMMENTS = re.compile(rb"<!--.*?-->|^[ \t]*[#;].*?$", re.DOTALL | re.MULTILINE)
-_CREDENTIAL = re.compile(
-    rb"""https?://[^/\s"'<>@]+@
+_COMMENTS = rb"<!--.*?-->|^[ \t]*[#;].*?$"
+_CREDENTIAL = rb"""https?://[^/\s"'<>@]+@
     | <(?:password|passphrase|privateKey)>\s*[^<\s]
     | (?:_auth|auth_?token|token|passw(?:or)?d|passphrase|_pw|secret|api_?key|extraheader)
       ["']? [ \t]* [:=] [ \t]* ["']? [^\s"',;{}\[\]]
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
+    """
 
 
 def credentials_below(tops: Iterable[str]) -> tuple[str, ...]:
@@ -56,7 +54,17 @@ def credentials_below(tops: Iterable[str]) -> tuple[str, ...]:
 
 def holds_credentials(text: bytes) -> bool:
     """Whether settings hold a password, a token or an address with one, comments left out."""
-    return _CREDENTIAL.search(_COMMENTS.sub(b"", text)) is not None
+    comments, credential = _patterns()
+    return credential.search(comments.sub(b"", text)) is not None
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """Made when something is looked at: a worker loads this module, and looks at nothing."""
+    return (
+        re.compile(_COMMENTS, re.DOTALL | re.MULTILINE),
+        re.compile(_CREDENTIAL, re.IGNORECASE | re.VERBOSE),
+    )
 
 
 def _from(top: str) -> Iterator[str]:

@@ -14,8 +14,9 @@ sees numbers and no paths, and cannot know which numbers are the step's own: the
 from __future__ import annotations
 
 import errno
-import platform
+import os
 import struct
+from functools import cache
 
 from tako.sandbox.started import SandboxFailedError
 from tako.values import value
@@ -83,7 +84,11 @@ def program(*, network: str = "default", among_others: bool = False, pinned: boo
     CPUs it needs, and may not give itself others.
     Raises `SandboxFailedError` on an architecture whose numbers are not known here.
     """
-    machine = platform.machine()
+    return _program(os.uname().machine, network, among_others=among_others, pinned=pinned)
+
+
+@cache
+def _program(machine: str, network: str, *, among_others: bool, pinned: bool) -> bytes:
     if machine not in ABIS:
         message = f"no filter of system calls is known for {machine}"
         raise SandboxFailedError(message, hint="`--isolation process` does without")

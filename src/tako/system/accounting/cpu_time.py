@@ -25,7 +25,7 @@ _TRIES, _LASTS = 3, 3
 
 
 @value
-class _Sample:
+class Sample:
     """What is known at one moment: the sum of all, and what each process that runs has used itself."""
 
     whole: float
@@ -39,7 +39,7 @@ class CpuTime:
         self._collected = collected
         self._before = collected()
         self._used = 0.0
-        self._last = _Sample(0.0, {})
+        self._last = Sample(0.0, {})
         self._missing: deque[float] = deque([0.0] * _LASTS, _LASTS)
 
     def look(self, pids: Iterable[int]) -> float:
@@ -57,11 +57,11 @@ class CpuTime:
         self._last = sample
         return self._used
 
-    def _sample(self, pids: tuple[int, ...]) -> _Sample:
+    def _sample(self, pids: tuple[int, ...]) -> Sample:
         ticks, own = 0, {}
         for pid in pids:
             with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()
                 ticks += sum(map(int, fields[_TIMES]))
                 own[pid, fields[_STARTED]] = sum(map(int, fields[_OWN])) / _TICKS
-        return _Sample(self._collected() - self._before + ticks / _TICKS, own)
+        return Sample(self._collected() - self._before + ticks / _TICKS, own)

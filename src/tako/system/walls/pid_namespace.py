@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import select
 import signal
 from contextlib import suppress
@@ -67,7 +66,7 @@ def end(pids: tuple[int, ...]) -> None:
 
 def _sibling() -> int:  # pragma: no cover - as above
     """Fork a child of the parent's; as the calling process has one thread, nothing has to be made anew."""
-    number = ctypes.c_long(_SYS_CLONE[platform.machine()])
+    number = ctypes.c_long(_SYS_CLONE[os.uname().machine])
     none = ctypes.c_long(0)
     pid = int(_libc.syscall(number, ctypes.c_long(_CLONE_PARENT | signal.SIGCHLD), none, none, none, none))
     if pid < 0:
