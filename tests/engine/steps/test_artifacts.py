@@ -242,7 +242,7 @@ def test_artifacts_take_no_more_than_the_limit_of_disk_leaves(tmp_path: Path) ->
     ran = run(run_spec(tmp_path, Step(id="step-1", run=script, produces=produces, resources=few)))
     finished = ran.step()
     assert (finished.status, finished.limit, finished.limit_value) == ("failed", "disk", 20 * MIB)
-    assert finished.message == "its artifacts are more than its limit of disk leaves"
+    assert finished.message == "its artifacts are more than its limit of disk, or min_free, leaves"
     assert [path for path in ran.spec.paths.artifacts.rglob("*") if path.is_file()] == []
 
 

@@ -12,6 +12,7 @@ from tako.engine.steps import workspace
 from tako.errors import DiskFullError, MachineError
 from tako.journal.fold import RunState, fold
 from tako.journal.records import ChildFinished, ChildPlanned, EventEmitted, Record
+from tako.sandbox.policy import Limits
 from tako.values import evolve
 from tests.support.git import write_files
 from tests.support.records import T0, event, run_id, run_started
@@ -229,3 +230,22 @@ def test_removing_it_twice_is_removing_it_once(spec: RunSpec) -> None:
     workspace.dispose(spec)
     assert not spec.paths.work.exists()
     assert (spec.source / "file").exists()
+
+
+def test_a_failed_run_keeps_the_beginnings_of_its_logs_when_the_disk_is_too_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = run_spec(tmp_path, "true", limits=Limits(min_free=400_000))
+    make_directory(spec.paths)
+    spec.paths.artifacts.mkdir()
+    long, short = spec.paths.log("long"), spec.paths.log("short")
+    long.write_bytes(b"x" * 1_000_000)
+    short.write_bytes(b"x" * 1_000)
+    # What is missing of the reserve and a quarter more comes back when something is cut.
+    monkeypatch.setattr(
+        workspace, "free_on_disk", lambda _: 100_000 + 1_000_000 - min(1_000_000, long.stat().st_size)
+    )
+    workspace.make_room(spec)
+    assert not spec.paths.artifacts.exists()
+    assert long.read_bytes() == b"x" * 600_000 + b"\ntako: cut here, because the disk was too full\n"
+    assert short.read_bytes() == b"x" * 1_000

@@ -31,7 +31,7 @@ from tako.engine.scheduler import instructions as i
 from tako.engine.scheduler import stimuli as h
 from tako.engine.scheduler.machine import WORKER_DEATHS_MAX, Machine
 from tako.engine.scheduler.resources import BOUNDLESS, Amounts
-from tako.engine.steps.workspace import dispose
+from tako.engine.steps.workspace import dispose, make_room
 from tako.engine.workers.workflow_runner import WorkerLostError, WorkflowRunner
 from tako.errors import MachineError, NotFoundError, TakoError, WriteFailedError
 from tako.journal.fold import RUNNING, RunState, fold
@@ -381,6 +381,7 @@ class Driver:
         self._record(spec.run_id, _ended(state, FAILED, message, "limit_exceeded"))
         if not spec.keep:
             dispose(spec)
+            make_room(spec)
         return h.SegmentEnded(spec.run_id, status=FAILED)
 
     def _record_cut_off(self, spec: RunSpec, state: RunState, message: str, now: float) -> None:

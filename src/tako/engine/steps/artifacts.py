@@ -166,7 +166,7 @@ class Collector:
             return
         self._room -= size
         if self._room < 0:
-            message = "its artifacts are more than its limit of disk leaves"
+            message = "its artifacts are more than its limit of disk, or min_free, leaves"
             raise ArtifactsTooLargeError(message)
 
     def _cleared(self, target: Path, path: str) -> Path:

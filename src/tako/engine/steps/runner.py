@@ -302,7 +302,10 @@ class Runner:
             message = message or room_message(self._spec.limits.min_free, 0)
         makes_room = status != SUCCEEDED and self._must_make_room()
         if makes_room:
-            said = "its workspace is removed, because the disk has less free than min_free"
+            said = (
+                "its workspace is removed, and if need be its artifacts and the ends of its logs, because the"
+                " disk has less free than min_free"
+            )
             self._record(Noted(self._clock(), said), final=True)
         outputs = self._run_outputs() if status == SUCCEEDED else {}
         now = self._clock()

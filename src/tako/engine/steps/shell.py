@@ -48,7 +48,7 @@ from tako.sandbox.policy import Limits
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watchdog
 from tako.system import clock
-from tako.system.accounting.usage import disk_use
+from tako.system.accounting.usage import disk_use, free_on_disk
 from tako.system.process.signals import name_of
 from tako.system.storage.writing import disk_full, is_full, write_whole
 from tako.units import format_bytes, format_duration
@@ -213,6 +213,9 @@ class ShellStep:
             return {}
         directories = self._sandbox.watched().directories
         room = None if limits.disk is None or not directories else max(0, limits.disk - disk_use(directories))
+        if limits.min_free:
+            above = max(0, free_on_disk(self._spec.directory) - limits.min_free)
+            room = above if room is None else min(room, above)
         collector = Collector(
             self._spec, step, scrubber=self._scrubber, room=room, check=stopping(self._orders)
         )

@@ -21,16 +21,19 @@ from tako.layout.run import RunDirectory
 from tako.repositories.reference import parse_repository
 from tako.sandbox.policy import NAMESPACE
 from tako.sandbox.started import SandboxFailedError
+from tako.system.accounting.usage import free_on_disk
 from tako.system.process.identity import boot_id
 from tako.system.storage.beneath import BeneathError, read_beneath, replace_beneath
 from tako.system.storage.copying import can_share_blocks
 from tako.system.storage.directory_trees import copy_tree
 from tako.system.storage.removal import remove_tree
-from tako.system.storage.writing import disk_full, is_full, move
+from tako.system.storage.writing import cut_file, disk_full, is_full, move, size_of
 
 #: Of the private /dev/shm, where no limit of memory is known: half a gibibyte.
 _SHARED_MEMORY = 1 << 29
 _ENDLESS = 1 << 62
+#: Bytes of a log that stay whatever happens.
+_LOG_KEPT = 1 << 16
 _ALTERNATES_MAX = 64 * 1024
 
 
@@ -222,6 +225,22 @@ def leave(spec: RunSpec) -> None:
     """Take down what this worker has mounted, and remove the workspace."""
     unmount(spec)
     dispose(spec)
+
+
+def make_room(spec: RunSpec) -> None:
+    """Remove what a failed run keeps until the disk has its reserve again: artifacts, then the ends of logs."""
+    wanted = (spec.limits.min_free or 0) * 5 // 4
+    if free_on_disk(spec.directory) < wanted:
+        # A run that has failed gives them to nobody.
+        remove_tree(spec.paths.artifacts)
+    logs = sorted(spec.paths.logs.iterdir(), key=size_of, reverse=True) if spec.paths.logs.is_dir() else []
+    for log in logs:
+        missing = wanted - free_on_disk(spec.directory)
+        size = size_of(log)
+        if missing > 0 and size > _LOG_KEPT:
+            cut_file(
+                log, max(_LOG_KEPT, size - missing), b"\ntako: cut here, because the disk was too full\n"
+            )
 
 
 def dispose(spec: RunSpec) -> None:

@@ -81,6 +81,8 @@ def run_segment(segment: Segment, *, on_hearing: Callable[[], Iterable[int]] = t
         orders.close()
     if (end.kind == FINISHED and end.status == SUCCEEDED and not segment.run.keep) or end.makes_room:
         workspace.leave(segment.run)
+    if end.makes_room:
+        workspace.make_room(segment.run)
     return end
 
 

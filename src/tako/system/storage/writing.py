@@ -8,6 +8,7 @@ import io
 import os
 import stat
 import time
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -188,6 +189,14 @@ def size_of(path: Path) -> int:
         return os.stat(path).st_size
     except FileNotFoundError:
         return 0
+
+
+def cut_file(path: Path, size: int, end: bytes) -> None:
+    """Keep the first bytes of a file, with another end; a file that is gone is no error."""
+    with suppress(FileNotFoundError), open(path, "r+b") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(end)
 
 
 def is_locked(path: Path) -> bool:
