@@ -228,7 +228,7 @@ def leave(spec: RunSpec) -> None:
 
 
 def make_room(spec: RunSpec) -> None:
-    """Remove what a failed run keeps until the disk has its reserve again: artifacts, then the ends of logs."""
+    """Remove what a failed run keeps until the disk has its reserve again: artifacts, then ends of logs."""
     wanted = (spec.limits.min_free or 0) * 5 // 4
     if free_on_disk(spec.directory) < wanted:
         # A run that has failed gives them to nobody.
