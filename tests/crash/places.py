@@ -18,9 +18,10 @@ from typing import Any
 
 from attrs import frozen
 
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import fold
 from tako.journal.log import read_records
 from tako.journal.records import RunRestarted, StepFinished, StepStarted
+from tako.journal.run_state import RunState
 from tako.journal.statuses import INTERRUPTED
 from tako.journal.stored import STORED_MIN
 from tako.layout.home import Home

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import apply, fold
 from tako.journal.parts import CollectedFile, Usage
 from tako.journal.records import (
     ArtifactCollected,
@@ -23,6 +23,7 @@ from tako.journal.records import (
     SubscriptionFiltered,
     WorkerDied,
 )
+from tako.journal.run_state import RunState
 from tako.values import evolve
 from tests.support.records import IDENTITY, T0, event, run_id, run_started
 
@@ -156,7 +157,7 @@ def test_artifacts_notes_and_the_wish_to_stop_are_kept() -> None:
 def test_a_settled_tree_tells_more_than_the_end_of_its_root() -> None:
     state = fold([run_started(), RunFinished(T0 + 1, "succeeded")])
     assert state.status == "succeeded"
-    state.apply(RunSettled(T0 + 2, "cancelled", 130))
+    apply(state, RunSettled(T0 + 2, "cancelled", 130))
     assert (state.status, state.last_at) == ("cancelled", T0 + 2)
 
 
@@ -165,9 +166,9 @@ def test_it_does_not_matter_where_reading_was_interrupted(cut: int) -> None:
     story = [*FAN_OUT, _settled(1), _settled(2, "failed"), RunFinished(T0, "failed")]
     state = RunState()
     for record in story[:cut]:
-        state.apply(record)
+        apply(state, record)
     for record in story[cut:]:
-        state.apply(record)
+        apply(state, record)
     assert state == fold(story)
 
 

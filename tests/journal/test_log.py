@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tako.errors import DiskFullError, HeldError, MachineError, NotFoundError, WriteFailedError
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import fold
 from tako.journal.log import (
     JournalDamagedError,
     Reader,
@@ -23,6 +23,7 @@ from tako.journal.log import (
     read_settled,
 )
 from tako.journal.records import Noted, Record, RunFinished, RunResumed, RunSettled, StepFinished, StepStarted
+from tako.journal.run_state import RunState
 from tests.support.modules import SOURCE
 from tests.support.records import T0, run_started, write_journal
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import fold
 from tako.journal.records import (
     ChildFinished,
     EventEmitted,
@@ -14,6 +14,7 @@ from tako.journal.records import (
     StepStarted,
     StopRequested,
 )
+from tako.journal.run_state import RunState
 from tako.recovery.missing_records import RUN_MESSAGE, STEP_MESSAGE, missing, settled, subtree_status
 from tests.support.dead_runs import began, plan, run_id
 from tests.support.records import T0, event

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import fold
 from tako.journal.log import line_of, read_records
 from tako.journal.records import (
     ChildPlanned,
@@ -21,6 +21,7 @@ from tako.journal.records import (
     StepFinished,
     StepStarted,
 )
+from tako.journal.run_state import RunState
 from tako.layout.home import Home
 from tako.layout.run import RunDirectory
 from tako.system.process.identity import Identity, own_identity

@@ -18,9 +18,10 @@ from tako.config.schema import Step, Workflow
 from tako.engine.run.run_directory import make_directory
 from tako.engine.run.spec import RunSpec, Secrets, Segment, SegmentEnd
 from tako.engine.workers.forked_cell import ForkedCell
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import fold
 from tako.journal.log import read_records
 from tako.journal.records import StepFinished
+from tako.journal.run_state import RunState
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits
 from tako.values import evolve

@@ -6,9 +6,9 @@ engine and the reaper make the same record of the same journal.
 
 from __future__ import annotations
 
-from tako.journal.fold import RunState
 from tako.journal.parts import Attempt, ChildExecutionError
 from tako.journal.records import ChildFinished, StepFinished
+from tako.journal.run_state import RunState
 from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SUCCEEDED, TIMED_OUT
 from tako.values import value
 

@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 
 from tako.errors import HeldError, NotFoundError, TakoError
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import apply, fold
 from tako.journal.log import JournalDamagedError, Writer, read_records
 from tako.journal.outcomes import Child, settled_child
 from tako.journal.records import ChildFinished, ChildPlanned, Record, RunSettled
+from tako.journal.run_state import RunState
 from tako.journal.statuses import FAILED
 from tako.layout.run import RunDirectory
 from tako.recovery.missing_records import missing, settled, subtree_status
@@ -142,7 +143,7 @@ class Completion:
 
     def _write(self, run: OpenRun, records: list[Record], at: float) -> bool:
         for record in records:
-            run.state.apply(record)
+            apply(run.state, record)
         last = None if run.paths.is_child else settled(run.state, at)
         records += [last] if last is not None else []
         try:

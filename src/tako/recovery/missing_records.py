@@ -9,8 +9,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from tako.journal.fold import RUNNING, FanOutState, RunState
 from tako.journal.records import ChildFinished, Record, RunFinished, RunSettled, StepFinished
+from tako.journal.run_state import RUNNING, FanOutState, RunState
 from tako.journal.statuses import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
 
 RUN_MESSAGE = "its tako was killed, or the machine went down"

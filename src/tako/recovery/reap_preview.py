@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tako.journal.fold import RunState
+from tako.journal.fold import apply
+from tako.journal.run_state import RunState
 from tako.layout.run import RunDirectory
 from tako.recovery.dead_tree import Completion, open_part
 
@@ -21,5 +22,5 @@ def foreseen(paths: RunDirectory) -> dict[Path, RunState]:
     completion = Completion(time.time(), pretend=True)
     completion.complete(root)
     if completion.settled is not None:
-        root.state.apply(completion.settled)
+        apply(root.state, completion.settled)
     return {run.paths.path: run.state for run in root.all() if not run.damage}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from tako.journal.fold import RUNNING, RunState
 from tako.journal.log import JournalDamagedError, read_settled
 from tako.journal.records import RunSettled
+from tako.journal.run_state import RUNNING, RunState
 from tako.layout.run import RunDirectory
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tako.journal.fold import PENDING, RUNNING, ChildState
+from tako.journal.run_state import PENDING, RUNNING, ChildState
 from tako.journal.statuses import INTERRUPTED
 from tako.recovery.settled import last_sign
 from tako.report.reading import RunView, moment, way_on

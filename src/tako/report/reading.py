@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tako.errors import NotFoundError
-from tako.journal.fold import RUNNING, RunState, fold
+from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_ends, read_records
 from tako.journal.parts import CALENDAR
 from tako.journal.records import RunSettled, RunStarted
+from tako.journal.run_state import RUNNING, RunState
 from tako.journal.statuses import INTERRUPTED
 from tako.layout.home import Home
 from tako.layout.names import RUN_ID

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
 from tako.engine.root.results import fan_out_result
-from tako.journal.fold import ChildState, StepState
 from tako.journal.parts import ChildExecutionError, EventValue, Held
+from tako.journal.run_state import ChildState, StepState
 from tako.journal.stored import StoredValueError, Values
 from tako.report.interruption import interruption
 from tako.report.reading import RunView, moment

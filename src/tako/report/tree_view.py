@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tako.engine.root.results import fan_out_result
-from tako.journal.fold import ChildState, StepState
 from tako.journal.outcomes import attempts_before, blamed_step
 from tako.journal.parts import ChildExecutionError
+from tako.journal.run_state import ChildState, StepState
 from tako.journal.statuses import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED
 from tako.report.reading import RunView
 from tako.report.text import Style

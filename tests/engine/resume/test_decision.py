@@ -18,7 +18,7 @@ from tako.engine.resume.decision import (
 )
 from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.instructions import Tally
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import apply, fold
 from tako.journal.records import (
     ChildFinished,
     ChildPlanned,
@@ -30,6 +30,7 @@ from tako.journal.records import (
     StepFinished,
     StepStarted,
 )
+from tako.journal.run_state import RunState
 from tako.values import evolve
 from tests.support.records import T0, event, run_id, run_started
 from tests.support.segments import run_spec
@@ -70,7 +71,7 @@ def _resume(
     **changes: Any,  # noqa: ANN401 - what `decide_resume` takes
 ) -> Decision:
     decision = decide_resume(WORKFLOW, state, **changes)
-    state.apply(resumed(decision, state, now=now, version="0"))
+    apply(state, resumed(decision, state, now=now, version="0"))
     return decision
 
 
@@ -241,8 +242,8 @@ def test_the_time_between_crash_and_resume_does_not_count(spec: RunSpec) -> None
     state = _state(*BUILT)
     _resume(state, now=T0 + 1000)
     assert standing_run(spec, state, T0 + 1000).timeout_s == 58.0
-    state.apply(StepStarted(T0 + 1010, "after", 1, "k"))
-    state.apply(StepFinished(T0 + 1013, "after", 1, "interrupted"))
+    apply(state, StepStarted(T0 + 1010, "after", 1, "k"))
+    apply(state, StepFinished(T0 + 1013, "after", 1, "interrupted"))
     _resume(state, now=T0 + 2000)
     assert standing_run(spec, state, T0 + 2005).timeout_s == 40.0
 
@@ -277,7 +278,7 @@ def test_a_clock_set_back_gives_no_time_that_is_not_there(spec: RunSpec) -> None
 def test_the_same_event_after_a_start_over_keeps_its_children() -> None:
     state = _state(*BUILT, *_fan_out("succeeded", "failed"), StepFinished(T0 + 7, "fan", 1, "failed"))
     _resume(state, lost="gone")
-    state.apply(EventEmitted(T0 + 120, "fan", event()))
+    apply(state, EventEmitted(T0 + 120, "fan", event()))
     assert {run_id(1), run_id(2)} == set(state.fan_outs["fan"].children)
     assert ended_children(state.fan_outs["fan"]) == Tally(succeeded=1)
     assert state.step("fan").status == "running"
@@ -286,13 +287,13 @@ def test_the_same_event_after_a_start_over_keeps_its_children() -> None:
 def test_another_event_has_children_of_its_own() -> None:
     state = _state(*BUILT, *_fan_out("succeeded"), StepFinished(T0 + 7, "fan", 1, "failed"))
     _resume(state, lost="gone")
-    state.apply(EventEmitted(T0 + 120, "fan", event(payload={"version": "9"})))
+    apply(state, EventEmitted(T0 + 120, "fan", event(payload={"version": "9"})))
     assert state.fan_outs["fan"].children == {}
 
 
 def test_a_fan_out_whose_plan_broke_off_is_planned_anew() -> None:
     state = _state(*BUILT, EventEmitted(T0 + 3, "fan", event()), _planned(1))
-    state.apply(EventEmitted(T0 + 3, "fan", event()))
+    apply(state, EventEmitted(T0 + 3, "fan", event()))
     assert state.fan_outs["fan"].children == {}
 
 
@@ -307,7 +308,7 @@ def test_what_the_checkout_is_now_is_what_counts_from_now_on() -> None:
     state = _state(*BUILT)
     assert state.started is not None
     record = resumed(Decision(), state, now=T0 + 9, version="0")
-    state.apply(evolve(record, commit="f00d", config_digest="d2", tracked_changes="aa"))
+    apply(state, evolve(record, commit="f00d", config_digest="d2", tracked_changes="aa"))
     pinned = (state.started.commit, state.started.config_digest, state.started.tracked_changes)
     assert pinned == ("f00d", "d2", "aa")
 
@@ -335,7 +336,7 @@ def test_the_time_of_children_nobody_waits_for_begins_anew_too() -> None:
 def test_a_fan_out_that_is_come_to_again_has_its_time_again() -> None:
     state = _state(*BUILT, *_fan_out("succeeded", ""), StepFinished(T0 + 9, "fan", 1, "interrupted"))
     _resume(state, lost="gone")
-    state.apply(EventEmitted(T0 + 120, "fan", event()))
+    apply(state, EventEmitted(T0 + 120, "fan", event()))
     assert state.active_s(state.fan_outs["fan"].since, T0 + 122) == 2.0
 
 
@@ -360,5 +361,5 @@ def test_the_end_of_a_child_of_an_earlier_event_counts_no_more() -> None:
     state = _state(
         *BUILT, *_fan_out("", wait=False), EventEmitted(T0 + 9, "fan", event(payload={"other": 1}))
     )
-    state.apply(_child(1, "succeeded", 10))
+    apply(state, _child(1, "succeeded", 10))
     assert state.fan_outs["fan"].children == {}

@@ -18,9 +18,10 @@ from tako.engine.run.run_ids import RunIds
 from tako.engine.run.spec import RunSpec
 from tako.errors import ConfigError, DiskFullError, NotFoundError, Problem, TakoError, UsageError
 from tako.events.event import fingerprint
-from tako.journal.fold import FanOutState, fold
+from tako.journal.fold import fold
 from tako.journal.log import line_of
 from tako.journal.records import ChildFinished, ChildPlanned, EventEmitted, FanOutPlanned
+from tako.journal.run_state import FanOutState
 from tako.journal.stored import Values
 from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate

@@ -8,7 +8,7 @@ from tako.config.schema import Step
 from tako.engine.root.results import child_finished, fan_out_result, step_closed
 from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.instructions import Tally
-from tako.journal.fold import fold
+from tako.journal.fold import apply, fold
 from tako.journal.outcomes import blamed_step
 from tako.journal.parts import Attempt, ChildExecutionError
 from tako.journal.records import (
@@ -243,7 +243,7 @@ def test_the_result_of_a_fan_out_counts_everything() -> None:
     assert (result.succeeded, result.failed, result.timed_out, result.cancelled) == (1, 1, 1, 1)
     assert [error.kind for error in result.errors] == ["failed", "timed_out", "cancelled"]
     assert (result.duration_s, result.event) == (4.0, event())
-    state.apply(StepFinished(T0 + 7.5, "fan", 1, "succeeded"))
+    apply(state, StepFinished(T0 + 7.5, "fan", 1, "succeeded"))
     assert fan_out_result(state, "fan").duration_s == 6.5
     assert fan_out_result(state, "fan").success
 

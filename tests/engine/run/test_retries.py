@@ -10,7 +10,7 @@ import pytest
 
 from tako.config.schema import Produces, Retry, Step
 from tako.engine.run import retries
-from tako.journal.fold import RunState, StepState, fold
+from tako.journal.fold import apply, fold
 from tako.journal.log import Writer, read_records
 from tako.journal.records import (
     Noted,
@@ -20,6 +20,7 @@ from tako.journal.records import (
     StepStarted,
     WorkspaceRebuilt,
 )
+from tako.journal.run_state import RunState, StepState
 from tako.values import evolve
 from tests.support.isolations import LEVELS, isolation
 from tests.support.records import IDENTITY, T0, run_started
@@ -253,7 +254,7 @@ def test_a_restart_is_over_once_a_worker_has_taken_the_run_on() -> None:
         ]
     )
     assert (state.restarting, state.rebuilds, state.step("a").status) == (True, True, "pending")
-    state.apply(SegmentStarted(T0 + 2, 1, 1, IDENTITY, "/tmp/t"))
+    apply(state, SegmentStarted(T0 + 2, 1, 1, IDENTITY, "/tmp/t"))
     assert (state.restarting, state.rebuilds) == (False, True)
-    state.apply(WorkspaceRebuilt(T0 + 3))
+    apply(state, WorkspaceRebuilt(T0 + 3))
     assert not state.rebuilds

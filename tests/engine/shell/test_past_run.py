@@ -10,7 +10,7 @@ from tako.config.schema import Step, Workflow
 from tako.engine.run.spec import RunSpec
 from tako.engine.shell.past_run import Surroundings, spec_from_journal, step_to_enter
 from tako.errors import MachineError, NotFoundError
-from tako.journal.fold import RunState
+from tako.journal.run_state import RunState
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits, Mount
 from tests.support.isolations import isolation

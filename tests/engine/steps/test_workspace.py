@@ -10,8 +10,9 @@ from tako.engine.run.run_directory import make_directory
 from tako.engine.run.spec import RunSpec
 from tako.engine.steps import workspace
 from tako.errors import DiskFullError, MachineError
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import fold
 from tako.journal.records import ChildFinished, ChildPlanned, EventEmitted, Record
+from tako.journal.run_state import RunState
 from tako.sandbox.policy import Limits
 from tako.values import evolve
 from tests.support.git import write_files

@@ -33,7 +33,7 @@ from tako.engine.run.run_directory import machine_limits, make_directory
 from tako.engine.run.spec import RunSpec, Secrets, Segment, SegmentEnd, secrets_of
 from tako.engine.workers.forked_cell import ForkedCell
 from tako.engine.workers.workflow_runner import WorkerLostError
-from tako.journal.fold import RunState
+from tako.journal.run_state import RunState
 from tako.layout.machine import DEV_SHM
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.machine_view import machine_view

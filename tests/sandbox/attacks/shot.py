@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from tako.config.schema import Produces, Resources
 from tako.engine.run.spec import RunSpec
-from tako.journal.fold import RunState
+from tako.journal.run_state import RunState
 from tests.sandbox.attacks.targets import CANARY, Range
 
 SUCCESS = "got through"

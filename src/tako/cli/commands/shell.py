@@ -32,9 +32,10 @@ from tako.engine.shell.session import ShellSession
 from tako.engine.shell.streams import OnPipes, OnTerminal
 from tako.engine.steps.workspace import changing
 from tako.errors import NotFoundError, UsageError
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import fold
 from tako.journal.log import Writer
 from tako.journal.records import WORKSPACE_CHANGED, Warned
+from tako.journal.run_state import RunState
 from tako.layout.home import Home, home_from
 from tako.layout.machine import BASH
 from tako.layout.run import RunDirectory

@@ -20,8 +20,8 @@ from tako.engine.run.root_source import RootSource
 from tako.engine.run.runnable import runnable
 from tako.engine.run.spec import RunSpec
 from tako.errors import NotFoundError, UsageError
-from tako.journal.fold import RunState
 from tako.journal.records import RunStarted
+from tako.journal.run_state import RunState
 from tako.journal.stored import Values
 from tako.layout.names import CONFIG_NAME
 from tako.layout.run import RunDirectory

@@ -23,10 +23,11 @@ from tako.engine.resume.verdicts import Read, ResumeVerdict, read_journal, untou
 from tako.engine.run.spec import SSH_AGENT
 from tako.engine.workers.forked_cell import ForkedCell
 from tako.errors import HeldError, MachineError, NotFoundError, UsageError
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.parts import EventValue
 from tako.journal.records import Record
+from tako.journal.run_state import RunState
 from tako.journal.statuses import SUCCEEDED
 from tako.journal.stored import StoredValueError, Values
 from tako.layout.run import RunDirectory

@@ -33,10 +33,10 @@ from tako.errors import (
 from tako.events.event import Event, fingerprint
 from tako.events.matching import Filtered, match
 from tako.events.scope import event_scope
-from tako.journal.fold import FanOutState
 from tako.journal.log import JournalDamagedError, read_ends
 from tako.journal.parts import ChildExecutionError
 from tako.journal.records import ChildPlanned, EventEmitted, RunStarted, SubscriptionFiltered
+from tako.journal.run_state import FanOutState
 from tako.journal.stored import Values
 from tako.layout.names import CONFIG_NAME
 from tako.repositories.cache import Resolved

@@ -16,8 +16,8 @@ from tako.engine.scheduler.instructions import Tally
 from tako.engine.scheduler.limits import needs_of, quota_claim
 from tako.engine.scheduler.stimuli import NewRun
 from tako.errors import UsageError
-from tako.journal.fold import RUNNING, ChildState, FanOutState, RunState
 from tako.journal.records import RunResumed
+from tako.journal.run_state import RUNNING, ChildState, FanOutState, RunState
 from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
 from tako.values import evolve, value
 

@@ -32,8 +32,9 @@ from tako.engine.resume.verdicts import (
 from tako.engine.run.spec import RunSpec
 from tako.engine.steps.workspace import why_lost
 from tako.errors import NotFoundError
-from tako.journal.fold import ChildState, FanOutState, RunState
+from tako.journal.fold import apply
 from tako.journal.log import JournalDamagedError
+from tako.journal.run_state import ChildState, FanOutState, RunState
 from tako.journal.statuses import INTERRUPTED, SUCCEEDED
 from tako.system import clock
 from tako.version import VERSION
@@ -75,7 +76,7 @@ class ResumeExplainer:
             yield from self._refused(spec, state, error.message, depth)
             return
         told = list(_steps(spec, state, decision, depth))
-        state.apply(resumed(decision, state, now=clock.now(), version=VERSION))
+        apply(state, resumed(decision, state, now=clock.now(), version=VERSION))
         for finding in told:
             yield finding
             if finding.step in state.fan_outs:

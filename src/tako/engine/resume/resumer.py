@@ -14,9 +14,10 @@ from tako.engine.run.registry import Tree
 from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.stimuli import NewRun
 from tako.engine.steps.workspace import why_lost
-from tako.journal.fold import FanOutState, RunState
+from tako.journal.fold import apply
 from tako.journal.parts import ChildExecutionError
 from tako.journal.records import WORKSPACE_CHANGED, ChildFinished, Noted
+from tako.journal.run_state import FanOutState, RunState
 from tako.journal.statuses import CANCELLED
 from tako.repositories.caveats import Caveat
 from tako.system import clock
@@ -100,7 +101,7 @@ class Resumer:
                 tracked_changes=resumption.tracked_changes,
             )
         self._tree.record(spec.run_id, record)
-        state.apply(record)
+        apply(state, record)
         if resumption.failed_only:
             for name, fan_out in state.fan_outs.items():
                 self._leave_out(spec, state, name, fan_out, again=frozenset(decision.children))
@@ -115,4 +116,4 @@ class Resumer:
                 error = ChildExecutionError(plan.repository, plan.workflow, plan.run_id, CANCELLED, _LEFT_OUT)
                 ended = ChildFinished(self._clock(), name, plan.run_id, CANCELLED, error=error)
                 self._tree.record(spec.run_id, ended)
-                state.apply(ended)
+                apply(state, ended)

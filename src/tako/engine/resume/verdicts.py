@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tako.errors import NotFoundError
-from tako.journal.fold import ChildState, RunState, StepState, fold
+from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_records
+from tako.journal.run_state import ChildState, RunState, StepState
 from tako.journal.statuses import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
 from tako.layout.run import RunDirectory
 from tako.values import value

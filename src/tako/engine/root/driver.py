@@ -34,9 +34,10 @@ from tako.engine.scheduler.resources import BOUNDLESS, Amounts
 from tako.engine.steps.workspace import dispose, make_room
 from tako.engine.workers.workflow_runner import WorkerLostError, WorkflowRunner
 from tako.errors import MachineError, NotFoundError, TakoError, WriteFailedError
-from tako.journal.fold import RUNNING, RunState, fold
+from tako.journal.fold import fold
 from tako.journal.log import read_records
 from tako.journal.records import Record, RunFinished, RunSettled, StepFinished, StopRequested, WorkerDied
+from tako.journal.run_state import RUNNING, RunState
 from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SUCCEEDED, TIMED_OUT
 from tako.journal.stored import StoredValueError
 from tako.repositories.caveats import Caveat, Caveats

@@ -24,7 +24,6 @@ from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler import instructions as i
 from tako.engine.scheduler import stimuli as h
 from tako.errors import TakoError, WriteFailedError
-from tako.journal.fold import FanOutState, RunState
 from tako.journal.parts import ChildExecutionError
 from tako.journal.records import (
     CheckoutSeen,
@@ -36,6 +35,7 @@ from tako.journal.records import (
     StepFinished,
     Warned,
 )
+from tako.journal.run_state import FanOutState, RunState
 from tako.journal.statuses import FAILED, SKIPPED
 from tako.system import clock
 from tako.system.storage.faults import fault_of

@@ -9,11 +9,12 @@ from tako.config.schema import Step
 from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.instructions import Tally
 from tako.errors import NotFoundError
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.outcomes import Child, settled_child
 from tako.journal.parts import ChildExecutionError, EventValue
 from tako.journal.records import ChildFinished, StepFinished
+from tako.journal.run_state import RunState
 from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SUCCEEDED, TIMED_OUT
 from tako.values import value
 

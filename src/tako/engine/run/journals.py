@@ -12,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from tako.errors import DiskFullError, HeldError
-from tako.journal.fold import RunState, fold
+from tako.journal.fold import apply, fold
 from tako.journal.log import Writer
 from tako.journal.records import Record
+from tako.journal.run_state import RunState
 from tako.layout.run import RunDirectory
 
 _LOCK_WITHIN_S = 10.0
@@ -54,7 +55,7 @@ class Journals:
         writer.records = []
         for record in self._waiting.pop(paths.run_id, ()):
             self.record(paths, record)
-            state.apply(record)
+            apply(state, record)
         return state
 
     def record(self, paths: RunDirectory, record: Record, *, final: bool = False) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from tako.config.schema import Step
 from tako.engine.run.spec import RunSpec
-from tako.journal.fold import RunState, StepState
 from tako.journal.records import StepFinished
+from tako.journal.run_state import RunState, StepState
 from tako.journal.statuses import FAILED, TIMED_OUT
 from tako.units import format_duration
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from tako.engine.run.spec import RunSpec
 from tako.expressions.text import rendered_all
-from tako.journal.fold import RunState
 from tako.journal.parts import EventValue
+from tako.journal.run_state import RunState
 from tako.journal.stored import Values
 
 

@@ -14,8 +14,8 @@ from tako.config.loader import load_config_file
 from tako.config.schema import Config, Resources, Step, Workflow, all_steps
 from tako.engine.run.spec import RunSpec
 from tako.errors import MachineError, NotFoundError
-from tako.journal.fold import RunState
 from tako.journal.records import RunStarted
+from tako.journal.run_state import RunState
 from tako.layout.names import CONFIG_NAME
 from tako.layout.run import RunDirectory
 from tako.repositories.reference import Repository, parse_repository

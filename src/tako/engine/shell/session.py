@@ -27,7 +27,7 @@ from tako.engine.steps.sandbox import StepSandbox
 from tako.engine.steps.shell import over_limit_message
 from tako.errors import TakoError, UsageError
 from tako.expressions.text import rendered_all
-from tako.journal.fold import RunState
+from tako.journal.run_state import RunState
 from tako.journal.stored import StoredValueError, Values
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Breach, Watchdog

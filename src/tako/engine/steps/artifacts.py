@@ -19,7 +19,7 @@ from tako.engine.run.spec import RunSpec
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.outputs import StepRefusedError, root_of
 from tako.journal.parts import CollectedFile, LeftOut
-from tako.journal.redaction import NOTHING, Scrubber
+from tako.journal.redaction.scrubber import NOTHING, Scrubber
 from tako.layout.names import checked_name
 from tako.system.accounting.usage import size_on_disk
 from tako.system.storage.beneath import BeneathError, copy_beneath, open_beneath

@@ -17,8 +17,8 @@ from tako.engine.run.spec import RunSpec
 from tako.errors import UsageError
 from tako.events.event import DEFAULT_ARTIFACT, Event
 from tako.expressions.templates import render, render_value
-from tako.journal.fold import RunState
 from tako.journal.records import EventEmitted
+from tako.journal.run_state import RunState
 from tako.journal.statuses import SUCCEEDED
 
 _DEFAULT_VERSION = "1.0.0"

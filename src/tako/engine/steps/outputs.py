@@ -19,7 +19,7 @@ from tako.config.schema import Step
 from tako.engine.run.spec import RunSpec
 from tako.errors import TakoError, UsageError
 from tako.expressions.text import render
-from tako.journal.redaction import NOTHING, Scrubber
+from tako.journal.redaction.scrubber import NOTHING, Scrubber
 from tako.system.storage.beneath import BeneathError, read_beneath
 from tako.values import value
 

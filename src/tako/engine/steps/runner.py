@@ -24,7 +24,7 @@ from tako.engine.steps.outputs import RUN_OUTPUTS_MAX
 from tako.engine.steps.sandbox import StepSandbox
 from tako.engine.steps.shell import ShellStep, room_message
 from tako.errors import DiskFullError, MachineError, TakoError, UsageError, WriteFailedError
-from tako.journal.fold import RUNNING, RunState
+from tako.journal.fold import apply
 from tako.journal.log import Writer
 from tako.journal.records import (
     ArtifactCollected,
@@ -39,7 +39,8 @@ from tako.journal.records import (
     StepStarted,
     WorkspaceRebuilt,
 )
-from tako.journal.redaction import Scrubber
+from tako.journal.redaction.scrubber import Scrubber
+from tako.journal.run_state import RUNNING, RunState
 from tako.journal.statuses import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
 from tako.journal.stored import Values
 from tako.sandbox.started import SandboxFailedError
@@ -85,7 +86,7 @@ class Runner:
         with Writer(self._spec.paths.journal) as journal:
             self._journal = journal
             for record in journal.records:
-                self._state.apply(record)
+                apply(self._state, record)
             journal.records = []
             try:
                 return self._execute()
@@ -334,4 +335,4 @@ class Runner:
     def _record(self, record: Record, *, final: bool = False) -> None:
         record = self._values.keep_event(self._scrubber.scrub_record(record))
         self._journal.append(record, final=final)
-        self._state.apply(record)
+        apply(self._state, record)

@@ -41,7 +41,7 @@ from tako.engine.steps.stream import Log, OutputTooLargeError, Stream
 from tako.errors import UsageError
 from tako.expressions.text import render, rendered_all
 from tako.journal.records import StepFinished
-from tako.journal.redaction import NOTHING, Scrubber
+from tako.journal.redaction.scrubber import NOTHING, Scrubber
 from tako.journal.statuses import CANCELLED, FAILED, SUCCEEDED, TIMED_OUT
 from tako.layout.names import hidden_script
 from tako.sandbox.policy import Limits

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tako.engine.steps.outputs import OUTPUT_MAX, REGEX_WINDOW, StepRefusedError
 from tako.errors import TakoError
-from tako.journal.redaction import NOTHING, Scrubber
+from tako.journal.redaction.scrubber import NOTHING, Scrubber
 from tako.system.accounting.usage import free_on_disk
 from tako.system.process.pipes import waiting
 from tako.system.storage.writing import disk_full, is_full, write_all, write_failed

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tako.engine.run.spec import RunSpec
 from tako.errors import MachineError
-from tako.journal.fold import RunState
+from tako.journal.run_state import RunState
 from tako.journal.statuses import SUCCEEDED
 from tako.layout.cache import objects_of
 from tako.layout.machine import DEV_SHM

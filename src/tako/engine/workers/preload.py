@@ -31,9 +31,9 @@ from tako.engine.steps.process_tree import Ended
 from tako.engine.steps.shell import ShellResult
 from tako.events.event import Event
 from tako.expressions.semver import Version
-from tako.journal.fold import RunState, StepState
 from tako.journal.parts import Usage
 from tako.journal.records import RunFinished, RunStarted, SandboxEntered, StepFinished, StepStarted
+from tako.journal.run_state import RunState, StepState
 from tako.layout.cache import CacheLayout
 from tako.layout.run import Draft, RunDirectory, SeenDirectory
 from tako.sandbox.policy import Limits, Mount, Policy

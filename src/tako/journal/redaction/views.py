@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from tako.journal.disguises import DEPTH, Skeleton, printed, reach, skeletons
-from tako.journal.escapes import Decoded, has_escapes
-from tako.journal.forms import Forms
+from tako.journal.redaction.disguises import DEPTH, Skeleton, printed, reach, skeletons
+from tako.journal.redaction.escapes import Decoded, has_escapes
+from tako.journal.redaction.forms import Forms
 from tako.values import value
 
 

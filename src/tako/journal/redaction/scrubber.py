@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tako.journal.disguises import carried
-from tako.journal.forms import Forms
 from tako.journal.records import EventEmitted, Record
-from tako.journal.views import Search
+from tako.journal.redaction.disguises import carried
+from tako.journal.redaction.forms import Forms
+from tako.journal.redaction.views import Search
 from tako.values import evolve
 
 MASK = b"***"

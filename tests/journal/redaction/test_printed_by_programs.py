@@ -10,9 +10,9 @@ import subprocess
 
 import pytest
 
-from tako.journal.disguises import TIGHT
-from tako.journal.escapes import Decoded
-from tako.journal.redaction import Scrubber
+from tako.journal.redaction.disguises import TIGHT
+from tako.journal.redaction.escapes import Decoded
+from tako.journal.redaction.scrubber import Scrubber
 
 _SEED = 20261128
 _COUNT = 200

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tako.journal.disguises import printed
 from tako.journal.records import EventEmitted, RunFinished, StepFinished, Warned
-from tako.journal.redaction import NOTHING, ScrubbedStream, Scrubber
+from tako.journal.redaction.disguises import printed
+from tako.journal.redaction.scrubber import NOTHING, ScrubbedStream, Scrubber
 from tako.values import evolve
 from tests.support.records import T0, event
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tako.journal.forms import Forms
+from tako.journal.redaction.forms import Forms
 
 #: Some short, and so many long ones that a set of blocks stands for them.
 MANY = [b"abc", b"bcab", *(b"%d-" % number * 20 for number in range(10, 60))]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from itertools import compress
 
-from tako.journal.escapes import Decoded
+from tako.journal.redaction.escapes import Decoded
 
 _SHORT_MAX = 3
 #: Shorter lines of a longer value, such as a closing brace, would be found everywhere.

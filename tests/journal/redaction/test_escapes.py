@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tako.journal.escapes import Decoded, has_escapes
+from tako.journal.redaction.escapes import Decoded, has_escapes
 
 
 def _plain(text: bytes) -> bytes:
