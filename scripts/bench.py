@@ -382,7 +382,7 @@ from attrs import asdict, evolve
 from pathlib import Path
 from tako.journal.log import line_of
 from tako.journal.records import RunFinished, RunSettled, RunStarted, StepStarted
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.recovery.index import measure, note_opened, note_settled
 from tako.system.process.identity import own_identity
 
@@ -452,7 +452,7 @@ _SWEEP = """
 import fcntl, os, sys, time
 from pathlib import Path
 from tako.config.schema import Settings
-from tako.layout import Home
+from tako.layout.home import Home
 
 home = Home(Path(sys.argv[1]))
 for name in os.listdir(home.unsettled):

@@ -218,7 +218,7 @@ _DYING = """
 import os, signal, sys
 from pathlib import Path
 from tako.config.schema import Settings
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.recovery.cleanup import clean
 left = int(sys.argv[2])
 def counted(act):

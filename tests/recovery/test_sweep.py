@@ -292,7 +292,7 @@ def test_a_note_that_cannot_be_made_is_no_failure(home: Home) -> None:
 def test_a_sweep_with_nothing_to_do_loads_neither_journals_nor_the_reaper(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from tako.config.schema import Settings; from tako.layout import Home\n"
+        "from tako.config.schema import Settings; from tako.layout.home import Home\n"
         "from tako.recovery.sweep import sweep; sweep(Home(Path(sys.argv[1])), Settings(), print)\n"
         "print(*sorted(name for name in sys.modules if name.startswith('tako')))"
     )

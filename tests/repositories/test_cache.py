@@ -495,7 +495,7 @@ ADD_AND_SNAPSHOT = """
 import sys
 from pathlib import Path
 from tako.config.schema import Settings
-from tako.layout import Home
+from tako.layout.home import Home
 from tako.repositories.cache import Cache
 from tako.repositories.locks import LockManager
 from tako.repositories.reference import parse_reference

@@ -24,7 +24,7 @@ LIB, OTHER = parse_repository("acme/lib"), parse_repository("acme/other")
 HOLD = """
 import sys
 from pathlib import Path
-from tako.layout import CacheLayout
+from tako.layout.cache import CacheLayout
 from tako.repositories.locks import LockManager
 from tako.repositories.reference import parse_repository
 locks = LockManager(CacheLayout(Path(sys.argv[1])), 60, lambda text: print("waits", flush=True))
