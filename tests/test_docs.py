@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -389,3 +390,45 @@ def test_every_module_that_a_page_names_exists(page: Path) -> None:
     }
     for folder, file in _FILE.findall(page.read_text()):
         assert any(path.endswith(f"/{folder}{file}") for path in known), folder + file
+
+
+STORIES = sorted((DOCS / "internals").glob("*.md"))
+_FUNCTION = re.compile(r"`((?:[a-z0-9_]+/)*[a-z0-9_]+\.py):([A-Za-z0-9_.]+)`")
+
+
+def _names_of(body: Iterable[ast.stmt], prefix: str = "") -> Iterator[str]:
+    """Yield what statements define: functions, classes with their members, constants."""
+    for statement in body:
+        match statement:
+            case ast.FunctionDef(name=name):
+                yield prefix + name
+            case ast.ClassDef(name=name, body=members):
+                yield prefix + name
+                yield from _names_of(members, f"{prefix}{name}.")
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield prefix + name
+
+
+def _defined(module: str) -> set[str]:
+    """Return the names that a module of tako defines; none if there is no such module."""
+    path = SOURCE / module
+    return set(_names_of(ast.parse(path.read_text()).body)) if path.is_file() else set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_function_that_a_page_names_exists(page: Path) -> None:
+    named = _FUNCTION.findall(page.read_text())
+    assert [f"{module}:{name}" for module, name in named if name not in _defined(module)] == []
+
+
+@pytest.mark.parametrize("page", STORIES, ids=lambda page: page.name)
+def test_every_story_names_functions_and_is_linked(page: Path) -> None:
+    assert _FUNCTION.search(page.read_text())
+    for text in (INTERNALS, (DOCS.parent / "CONTRIBUTING.md").read_text()):
+        assert f"internals/{page.name}" in text
+
+
+def test_the_story_of_a_key_names_every_place_that_a_step_is_started_at() -> None:
+    told = (DOCS / "internals" / "key-of-a-step.md").read_text()
+    for level in ("process_level", "landlock_level", "namespace_level"):
+        assert f"`sandbox/{level}.py:" in told
