@@ -269,7 +269,7 @@ def words_of(source: str) -> set[str]:
 
 
 def test_every_word_of_a_steps_environment_is_documented_and_no_other() -> None:
-    table = next(part for part in REFERENCE.split("\n\n") if part.startswith("| tako's words"))
+    table = next(part for part in REFERENCE.split("\n\n") if part.startswith("| tako's variables"))
     assert set(first_column(table)) == words_of(Path(environment.__file__).read_text())
 
 
