@@ -260,7 +260,8 @@ def _git_hostile(path: Path, canary: Path) -> None:
     touch.chmod(0o755)
     for key in _GIT_PROGRAMS:
         git(path, "config", key, str(touch))
-    git(path, "config", "core.hooksPath", str(path / "hooks"))
+    # One that leads out of the checkout is refused already.
+    git(path, "config", "core.hooksPath", "hooks")
     for name in (
         "post-checkout",
         "pre-commit",
