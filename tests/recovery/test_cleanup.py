@@ -16,7 +16,7 @@ from tako.recovery import cleanup, trash
 from tako.recovery.cleanup import clean
 from tako.recovery.index import kept, workspaces_of
 from tako.recovery.reaper import reap, try_reap
-from tests.support.dead_runs import HERE, bytes_below, run_id, write, write_one, write_tree
+from tests.support.dead_runs import HERE, bytes_below, run_id, write, write_killed_tree, write_one
 from tests.support.records import IDENTITY, T0
 from tests.support.told_runs import held
 from tests.support.users import as_ordinary_user
@@ -144,7 +144,7 @@ def test_a_dry_run_tells_of_dead_runs_what_is_done_once_they_are_reaped(home: Ho
 
 
 def test_workspaces_of_what_had_succeeded_are_the_reapers(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     well = root.child(run_id(1))
     well.work.mkdir()
     told, done = (try_reap(home, root, dry_run=dry_run) for dry_run in (True, False))
@@ -156,7 +156,7 @@ def test_workspaces_of_what_had_succeeded_are_the_reapers(home: Home) -> None:
 
 
 def test_a_dry_run_counts_none_that_the_reaper_removes(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     for number in (1, 3):
         child = root.child(run_id(number))
         child.work.mkdir()

@@ -4,11 +4,11 @@ from tako.layout.home import Home
 from tako.layout.run import RunDirectory
 from tako.recovery.reap_preview import foreseen
 from tako.recovery.reaper import try_reap
-from tests.support.dead_runs import bytes_below, run_id, state_of, write, write_tree
+from tests.support.dead_runs import bytes_below, run_id, state_of, write, write_killed_tree
 
 
 def test_what_is_foreseen_is_what_the_reaper_writes(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     before = bytes_below(home.path)
     states = foreseen(root)
     assert bytes_below(home.path) == before
@@ -18,7 +18,7 @@ def test_what_is_foreseen_is_what_the_reaper_writes(home: Home) -> None:
 
 
 def test_what_is_damaged_is_not_foreseen(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     child = root.child(run_id(2))
     child.journal.write_bytes(b"{}\n" + child.journal.read_bytes())
     assert child.path not in foreseen(root)

@@ -38,8 +38,8 @@ from tests.support.dead_runs import (
     run_id,
     state_of,
     write,
+    write_killed_tree,
     write_one,
-    write_tree,
 )
 from tests.support.records import IDENTITY, T0
 from tests.support.runner import GENEROUS_S
@@ -74,7 +74,7 @@ def test_a_run_that_was_killed_in_a_step_is_told_as_interrupted(home: Home) -> N
 
 
 def test_a_tree_is_completed_from_its_leaves_up_and_each_thing_ends_once(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     done = try_reap(home, root)
     assert (done.outcome, done.completed, done.errors) == ("reaped", 6, ())
     assert _final(root) == [
@@ -96,7 +96,7 @@ def test_a_tree_is_completed_from_its_leaves_up_and_each_thing_ends_once(home: H
 
 
 def test_what_a_parent_is_told_of_a_child_is_what_the_childs_journal_says(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     try_reap(home, root)
     children = state_of(root).fan_outs["fan"].children
     well, broken, busy, waits = (children[run_id(number)].finished for number in (1, 2, 3, 4))
@@ -119,7 +119,7 @@ def test_a_tree_whose_root_had_ended_is_settled_with_its_own_status(home: Home) 
 
 
 def test_reaping_twice_changes_no_byte(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     try_reap(home, root)
     before = bytes_below(home.path)
     assert try_reap(home, root) == Reaped(root.run_id, "settled")
@@ -127,7 +127,7 @@ def test_reaping_twice_changes_no_byte(home: Home) -> None:
 
 
 def test_a_dry_run_tells_the_same_and_changes_no_byte(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     write(home.run(run_id(9)))
     home.run(run_id(9)).lock.unlink()
     before = bytes_below(home.path)
@@ -148,7 +148,7 @@ def test_a_run_that_wrote_nothing_is_settled_and_nothing_else_is_made_up(home: H
 
 
 def test_a_child_that_wrote_nothing_never_began(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     late = root.child(run_id(5))
     write(late)
     try_reap(home, root)
@@ -166,7 +166,7 @@ def test_a_torn_line_is_cut_and_the_record_never_counted(home: Home) -> None:
 
 def test_what_an_interrupted_reaper_has_written_is_not_written_again(home: Home) -> None:
     """Each journal cut after each record that a reaper adds: the next reaper comes to the same end."""
-    root = write_tree(home)
+    root = write_killed_tree(home)
     start = bytes_below(home.path)
     try_reap(home, root)
     whole = bytes_below(home.workspaces)
@@ -365,7 +365,7 @@ def _damage(paths: RunDirectory) -> bytes:
 
 
 def test_a_damaged_child_is_told_and_keeps_nothing_else_from_being_completed(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     waits = root.child(run_id(4))
     data = _damage(waits)
     done = try_reap(home, root)
@@ -382,7 +382,7 @@ def test_a_damaged_child_is_told_and_keeps_nothing_else_from_being_completed(hom
 
 
 def test_a_damaged_root_is_told_each_time_and_its_children_are_completed(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     data = _damage(root)
     for _ in range(2):
         done = try_reap(home, root)
@@ -540,7 +540,7 @@ def test_a_run_that_cannot_be_opened_keeps_no_other_from_being_reaped(home: Home
 
 def test_a_child_that_cannot_be_written_keeps_its_parents_waiting(home: Home) -> None:
     """Its root is not settled over its head: the next reaper finds it again."""
-    root = write_tree(home)
+    root = write_killed_tree(home)
     leaf = root.child(run_id(4)).child(run_id(6))
     elsewhere = leaf.path / "elsewhere"
     leaf.journal.rename(elsewhere)

@@ -15,7 +15,7 @@ from tako.recovery.index import kept, note_opened, unsettled
 from tako.recovery.reaper import try_reap
 from tako.recovery.sweep import leave, sweep
 from tako.recovery.trash import empty
-from tests.support.dead_runs import began, bytes_below, run_id, write, write_one, write_tree
+from tests.support.dead_runs import began, bytes_below, run_id, write, write_killed_tree, write_one
 from tests.support.records import IDENTITY, T0
 from tests.support.told_runs import held
 
@@ -210,7 +210,7 @@ def test_workspaces_are_measured_beside_the_run(home: Home, monkeypatch: pytest.
 def test_workspaces_of_what_had_succeeded_are_emptied_beside_the_run(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     note_opened(home, root.run_id)
     work = root.child(run_id(1)).work
     work.mkdir()

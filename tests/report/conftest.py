@@ -8,7 +8,7 @@ import pytest
 
 from tako.layout.home import Home
 from tako.layout.run import RunDirectory
-from tests.support.told_runs import write_tree
+from tests.support.told_runs import write_failed_tree
 
 
 @pytest.fixture
@@ -21,4 +21,4 @@ def home(tako_home: Path) -> Home:
 @pytest.fixture
 def told(home: Home) -> RunDirectory:
     """Give the root of a run that failed, with everything in it."""
-    return write_tree(home)
+    return write_failed_tree(home)

@@ -16,7 +16,7 @@ from tako.report.reading import read_run
 from tako.report.result import write_result
 from tako.report.text import Style
 from tako.report.tree_view import failures, tree_lines
-from tests.support.dead_runs import began, run_id, write, write_one, write_tree
+from tests.support.dead_runs import began, run_id, write, write_killed_tree, write_one
 from tests.support.records import T0
 from tests.support.told_runs import held
 
@@ -32,7 +32,7 @@ def _told(home: Home, number: int = 0) -> list[str]:
 def test_an_interrupted_tree_tells_what_was_running_what_is_done_and_how_to_go_on(
     home: Home, *, reaped: bool
 ) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     # A record of the leaf is the last sign of life, unless a running step has said something since.
     root.child(run_id(3)).log("t").touch()
     # How long after the last record that was is told by both files, as the clock may have been moved before.
@@ -53,7 +53,7 @@ def test_an_interrupted_tree_tells_what_was_running_what_is_done_and_how_to_go_o
 
 
 def test_a_child_of_it_names_the_root_to_go_on_with(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     found = interruption(read_run(root.child(run_id(3))))
     assert found is not None
     assert found.way_on == f"to go on: tako exec --resume {root.run_id}"
@@ -93,7 +93,7 @@ def test_a_run_that_wrote_nothing_ended_before_it_began(home: Home, *, journal: 
 
 
 def test_what_was_interrupted_is_counted_and_is_no_failure(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     try_reap(home, root)
     view = read_run(root)
     assert [error.run_id for error in failures(view)] == [run_id(2)]
@@ -102,7 +102,7 @@ def test_what_was_interrupted_is_counted_and_is_no_failure(home: Home) -> None:
 
 
 def test_json_tells_when_and_what(home: Home) -> None:
-    root = write_tree(home)
+    root = write_killed_tree(home)
     try_reap(home, root)
     stream = io.StringIO()
     write_result(read_run(root), stream)

@@ -85,7 +85,7 @@ def child_began(number: int, name: str, *, parent: int = 0, **changes: Any) -> R
     return began(number, repository=f"acme/{name}", workflow="check", parent_run_id=run_id(parent), **changes)
 
 
-def write_tree(home: Home) -> RunDirectory:
+def write_killed_tree(home: Home) -> RunDirectory:
     """Write a tree that was killed: its children had succeeded, failed, ran, waited for a leaf, never began.
 
     Of the first two their parent does not know the end yet.

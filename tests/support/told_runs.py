@@ -47,7 +47,7 @@ def _plan(number: int, repository: str, at: float, step: str = "dependents") -> 
     return ChildPlanned(T0 + at, step, run_id(number), repository, "main", "beef", "check", {"v": "1"})
 
 
-def write_tree(home: Home) -> RunDirectory:
+def write_failed_tree(home: Home) -> RunDirectory:
     """Write the tree of a root run that failed; give the root's directory.
 
     acme/lib ─ build, notes (skipped), dependents ─ acme/app (failed), acme/tool ─ more ─ acme/leaf;

@@ -2,83 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import field, frozen
 
-from tako.config.loader import load_config_file
 from tako.config.schema import Workflow
 from tako.engine.fan_out.deliveries import Deliveries, Delivery
 from tako.engine.fan_out.fan_out_executor import FanOutExecutor, FanOutPlan
 from tako.engine.run.events import from_value
 from tako.engine.run.run_ids import RunIds
 from tako.engine.run.spec import RunSpec
-from tako.errors import ConfigError, DiskFullError, NotFoundError, Problem, TakoError, UsageError
+from tako.errors import ConfigError, DiskFullError, NotFoundError, Problem, UsageError
 from tako.events.event import fingerprint
 from tako.journal.fold import fold
 from tako.journal.log import line_of
 from tako.journal.records import ChildFinished, ChildPlanned, EventEmitted, FanOutPlanned
 from tako.journal.run_state import FanOutState
 from tako.journal.stored import Values
-from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
-from tako.repositories.reference import Reference, Repository, parse_repository
+from tako.repositories.reference import Repository, parse_repository
 from tako.values import evolve
+from tests.support.fake_repositories import NOW, FakeRepositories
 from tests.support.git import write_files
 from tests.support.records import T0, event, run_id, run_started
 from tests.support.scenes import subscription, tako_yml, workflow
 from tests.support.segments import run_spec
 
-_OLD, _NEW = "0" * 40, "1" * 40
-
-
-@frozen
-class FakeRepositories:
-    """A cache with snapshots below `directory`; all that resolves now is at the commit `_NEW`."""
-
-    directory: Path
-    candidates: list[Candidate] = field(factory=list)
-    #: What goes wrong for a repository's snapshot.
-    broken: dict[str, TakoError] = field(factory=dict)
-    asked: list[str] = field(factory=list)
-
-    def discover(
-        self, source: str, artifact: str, event_type: str, *, check: Callable[[], None]
-    ) -> Iterator[Candidate]:
-        check()
-        self.asked.append(f"{source}:{artifact} {event_type}")
-        yield from self.candidates
-
-    def resolve(self, reference: Reference) -> Resolved:
-        return Resolved(reference.repository, reference.branch or "main", _NEW, "commit")
-
-    def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
-        return Resolved(repository, branch, commit, "commit")
-
-    def snapshot(self, resolved: Resolved) -> Path:
-        if resolved.repository.text in self.broken:
-            raise self.broken[resolved.repository.text]
-        return self.directory / resolved.repository.text / resolved.commit
-
-    def has(self, name: str, commit: str, config: str) -> None:
-        """Put a snapshot there."""
-        write_files(self.directory / name / commit, {"tako.yml": config})
-
-    def subscribes(self, name: str, config: str) -> None:
-        """Let a repository have this tako.yml now."""
-        self.has(name, _NEW, config)
-        loaded = load_config_file(self.directory / name / _NEW / "tako.yml")
-        self.candidates.extend(
-            Candidate(parse_repository(name), "main", loaded, None, one) for one in loaded.subscriptions
-        )
+_OLD = "0" * 40
 
 
 @pytest.fixture
 def repositories(tmp_path: Path) -> FakeRepositories:
-    return FakeRepositories(tmp_path / "snapshots")
+    return FakeRepositories(directory=tmp_path / "snapshots")
 
 
 @pytest.fixture
@@ -192,10 +149,10 @@ def test_a_child_that_could_not_be_pinned_is_planned_now_under_its_id(
     plan = _again(parent, repositories, _fan_out(unpinned), deliveries=deliveries)
     [child] = plan.children
     assert child.error is None
-    assert (child.record.run_id, child.record.commit) == (run_id(1), _NEW)
+    assert (child.record.run_id, child.record.commit) == (run_id(1), NOW)
     assert (child.record.inputs, child.record.at) == ({"version": "1.2.3"}, T0 + 9)
-    assert child.source == repositories.directory / "acme/app" / _NEW
-    assert repositories.asked == ["acme/lib:default built"]
+    assert child.source == repositories.directory / "acme/app" / NOW
+    assert repositories.asked == [("acme/lib", "default", "built")]
 
 
 def test_of_several_subscriptions_it_is_the_one_that_it_was(
@@ -268,4 +225,4 @@ def test_a_journal_that_tells_nothing_changes_nothing(
     journal = parent.paths.child(run_id(1)).journal
     write_files(journal.parent, {journal.name: content})
     plan = _again(parent, repositories, _fan_out(_plan(1, "app", commit="")))
-    assert [child.record.commit for child in plan.children] == [_NEW]
+    assert [child.record.commit for child in plan.children] == [NOW]
