@@ -191,6 +191,47 @@ def test_a_tool_cache_is_read_and_its_changes_stay_with_the_run(tmp_path: Path, 
 
 
 @hiding_level
+@pytest.mark.parametrize("link", [".cache", ".cache/pip"])
+def test_a_link_does_not_lead_a_tool_cache_elsewhere(tmp_path: Path, level: str, link: str) -> None:
+    cache, outside = tmp_path / "cache", tmp_path / "outside"
+    cache.mkdir()
+    outside.mkdir()
+    # The mounted directory itself cannot be moved, what it lies in can.
+    script = f"mv ~/.cache ~/old; mkdir -p ~/$(dirname {link}); ln -s {outside} ~/{link}"
+    steps = (Step(id="a", run=script), FAN_OUT, Step(id="b", run="true"))
+    spec = run_spec(tmp_path, *steps, isolation=isolation(level), tool_caches=((cache, ".cache/pip"),))
+    assert run(spec).end.step == "fan"
+    with Writer(spec.paths.journal) as journal:
+        journal.append(FanOutPlanned(T0, "fan", 0, 0))
+        journal.append(StepFinished(T0, "fan", 1, "succeeded"))
+    ran = run(spec, number=1)
+    assert (ran.end.status, ran.step("a").status) == ("failed", "succeeded")
+    assert "cannot be made" in ran.end.message
+    assert os.listdir(outside) == []
+
+
+@hiding_level
+def test_a_tool_cache_whose_directory_was_moved_is_removed_with_the_workspace(
+    tmp_path: Path, level: str
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    ran = _run(tmp_path, level, "mv ~/.cache ~/old", tool_caches=((cache, ".cache/pip"),))
+    assert ran.end.status == "succeeded"
+    assert not ran.spec.paths.work.exists()
+
+
+@hiding_level
+def test_a_link_that_came_into_the_way_of_a_grant_is_not_followed(tmp_path: Path, level: str) -> None:
+    shown, secret = tmp_path / "shown", tmp_path / "secret"
+    secret.mkdir()
+    shown.symlink_to(secret)
+    ran = _run(tmp_path, level, "true", mounts=(Mount(str(shown), str(shown)),))
+    assert (ran.end.status, ran.step().status) == ("failed", "failed")
+    assert "a link was put in its way" in ran.end.message
+
+
+@hiding_level
 def test_no_network_means_none(tmp_path: Path, level: str) -> None:
     script = (
         "import socket\n"

@@ -7,6 +7,7 @@ from tests.sandbox.attacks import (
     on_channels,
     on_environment,
     on_files,
+    on_fresh,
     on_limits,
     on_machine,
     on_metadata,
@@ -26,4 +27,5 @@ ATTACKS = (
     *on_metadata.ATTACKS,
     *on_limits.ATTACKS,
     *on_machine.ATTACKS,
+    *on_fresh.ATTACKS,
 )

@@ -28,13 +28,14 @@ import psutil
 from attrs import asdict, field, frozen
 
 import tako
-from tako.config.schema import Step
+from tako.config.schema import Retry, Step
 from tako.engine.run.run_directory import machine_limits, make_directory
 from tako.engine.run.spec import RunSpec, Secrets, Segment, SegmentEnd, secrets_of
 from tako.engine.workers.forked_cell import ForkedCell
 from tako.engine.workers.workflow_runner import WorkerLostError
 from tako.journal.run_state import RunState
 from tako.layout.machine import DEV_SHM
+from tako.layout.run import SeenDirectory
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.machine_view import machine_view
 from tako.sandbox.policy import NAMESPACE, PROCESS, Mount
@@ -43,7 +44,7 @@ from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.process.descendants import end_orphans
 from tako.values import evolve
 from tests.sandbox.attacks.shot import Attack, Shot, output
-from tests.sandbox.attacks.targets import CANARY, Range, set_user_id_tool, targets
+from tests.sandbox.attacks.targets import CANARY, SHOWN_INSIDE, Range, set_user_id_tool, targets
 from tests.support.processes import GRACE_S
 from tests.support.segments import NO_SECRETS, run_spec, state_of
 from tests.support.users import NOBODY, in_process
@@ -141,8 +142,13 @@ class Judge:
             spec,
             environment=self.environment or spec.environment,
             limits=machine_limits(self.directory, _JOBS),
-            mounts=(Mount(shown, shown),),
+            # The second one lies in a directory that the step writes.
+            mounts=(Mount(shown, shown), Mount(shown, str(self._exchange(spec) / SHOWN_INSIDE))),
         )
+
+    def _exchange(self, spec: RunSpec) -> Path:
+        paths = SeenDirectory(spec.directory) if self.isolation.level == NAMESPACE else spec.paths
+        return paths.exchange
 
     def _with_tools(self) -> Isolation:
         """The level, with the tools of the attacked user's home and another."""
@@ -187,6 +193,7 @@ class Judge:
             resources=attack.resources,
             network=attack.network,
             timeout_s=attack.timeout_s,
+            retry=Retry(max_attempts=attack.attempts, backoff_s=0.0),
         )
 
     def _fire(self, scene: Range, hostile: RunSpec, quiet: RunSpec) -> _Fired:

@@ -69,6 +69,8 @@ class Attack:
     network: str = "default"
     environment: Mapping[str, str] = field(factory=dict)
     timeout_s: float = 60.0
+    #: How often the step runs, if it fails, in what it has left behind.
+    attempts: int = 1
     #: Limits with the same value, of which either may be met first.
     either: tuple[str, ...] = ()
     #: Levels at which only a control group stops it: who cannot make one is not protected.

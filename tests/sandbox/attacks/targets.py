@@ -26,6 +26,8 @@ from tako.layout.machine import DEV_SHM
 CLOSED = "closed"
 #: A file beside the one that is shown, which a program outside has locked.
 LOCKED = "locked"
+#: Where the shown directory is to be seen once more, below one that the step writes.
+SHOWN_INSIDE = "below/shown"
 CANARY = "canary-5d1f0c"
 _libc = ctypes.CDLL(None, use_errno=True)
 _MESSAGE_MAX = 64

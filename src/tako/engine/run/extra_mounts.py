@@ -2,18 +2,22 @@
 
 In: the settings, a repository, its workflow. Out: mounts. A tako.yml may only ask under `sandbox:`; the
 user answers for that repository under `sandbox.repositories` of config.yml. What is not granted is a
-`UsageError` before anything of the run started.
+`UsageError` before anything of the run started. A link is no grant: neither one that a tako.yml asks for, nor
+one that a step may have put into a directory that it may write.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from tako.config.schema import Sandbox, Settings, Workflow
 from tako.errors import UsageError
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.policy import Mount
+from tako.system.storage.links import led_out_of
 from tako.system.user_environment import user_home
 
 
@@ -32,7 +36,14 @@ def extra_mounts(
     everybody = settings.sandbox
     wanted = [(path, False) for path in (*everybody.read, *asked.read)]
     wanted += [(path, True) for path in (*everybody.write, *asked.write)]
-    return tuple(_existing(wanted, home))
+    written = [str(_absolute(path, home)) for path in _writable(settings)]
+    return tuple(_existing(wanted, home, written))
+
+
+def _writable(settings: Settings) -> Iterator[str]:
+    """What steps of any repository may write."""
+    everybody = settings.sandbox
+    yield from chain(everybody.write, *(granted.write for granted in everybody.repositories.values()))
 
 
 def tool_caches(settings: Settings, environment: Mapping[str, str]) -> tuple[tuple[Path, str], ...]:
@@ -54,7 +65,7 @@ def _check(
 ) -> None:
     allowed = [_absolute(path, home) for path in granted]
     for path in asked:
-        if not any(_absolute(path, home).is_relative_to(top) for top in allowed):
+        if not any(_is_below(_absolute(path, home), top) for top in allowed):
             message = (
                 f"its tako.yml asks to {how} {path}, which config.yml does not grant to {repository.text}"
             )
@@ -64,11 +75,21 @@ def _check(
             raise UsageError(message, hint=hint)
 
 
-def _existing(wanted: list[tuple[str, bool]], home: Path) -> Iterator[Mount]:
+def _is_below(path: Path, top: Path) -> bool:
+    """Whether a path lies below another one, wherever links in there lead."""
+    return path.is_relative_to(top) and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(top))
+
+
+def _existing(wanted: list[tuple[str, bool]], home: Path, written: list[str]) -> Iterator[Mount]:
     for text, writable in wanted:
         path = _absolute(text, home)
-        if path.exists():
-            yield Mount(str(path), str(path), writable)
+        if not path.exists():
+            continue
+        if out := led_out_of(str(path), written):
+            message = f"{text} leads out of {out}, which steps may write, through a link in there"
+            hint = f"remove that link, or what config.yml says of {text}"
+            raise UsageError(message, hint=hint)
+        yield Mount(os.path.realpath(path), str(path), writable)
 
 
 def _absolute(text: str, home: Path) -> Path:

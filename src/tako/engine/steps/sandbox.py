@@ -19,6 +19,7 @@ from tako.layout.cache import objects_of
 from tako.layout.machine import DEV_SHM, RESOLV_CONF
 from tako.layout.names import NOTHING
 from tako.layout.run import RunDirectory, SeenDirectory
+from tako.sandbox.mount_places import placed
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watched, cpus_for
@@ -134,7 +135,7 @@ class StepSandbox:
         policy = Policy(
             self._words | dict(environment),
             str(self.directory),
-            mounts=tuple(self._mounts(step, environment)),
+            mounts=placed(self._mounts(step, environment)),
             links=self._spec.isolation.machine.links if self._spec.isolation.machine else (),
             network=step.network,
             limits=limits,
@@ -203,6 +204,7 @@ class StepSandbox:
         if objects is not None and objects.is_dir():
             yield _same(str(objects))
         for mount in self._spec.mounts:
+            _check_still_there(mount)
             yield from (mount,) if mount.writable else _shown(mount, self._veiled.granted)
         agent = Path(environment.get(SSH_AGENT, ""))
         if agent.is_socket():
@@ -242,6 +244,13 @@ def _shown(mount: Mount, overlays: Mapping[str, str]) -> Iterator[Mount]:
     if source == path:
         below = (inner for inner in overlays if inner.startswith(f"{path}/"))
         yield from (Mount(overlays[inner], mount.target + inner.removeprefix(path)) for inner in below)
+
+
+def _check_still_there(mount: Mount) -> None:
+    """Raise `SandboxFailedError` if a link has come into the way of what was granted, which is no link."""
+    if os.path.realpath(mount.source) != mount.source:
+        message = f"{mount.source} cannot be shown: since the run was planned, a link was put in its way"
+        raise SandboxFailedError(message, hint="see who may write there, `sandbox` in config.yml among them")
 
 
 def _is_there(path: str, overlays: Mapping[str, str]) -> bool:

@@ -26,6 +26,7 @@ from tako.system.process.identity import boot_id
 from tako.system.storage.beneath import BeneathError, read_beneath, replace_beneath
 from tako.system.storage.copying import can_share_blocks
 from tako.system.storage.directory_trees import copy_tree
+from tako.system.storage.places import opened_place
 from tako.system.storage.removal import remove_tree
 from tako.system.storage.writing import cut_file, disk_full, is_full, move, size_of
 
@@ -154,9 +155,11 @@ def _mount(spec: RunSpec) -> None:
     for cache, place in spec.tool_caches:
         # Another process may write the lower directory meanwhile: at worst a stale file of a cache is seen.
         upper, inner = paths.cache_view(place)
-        for directory in (upper, inner, paths.home / place):
+        for directory in (upper, inner):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mount_overlay(cache, upper, inner, paths.home / place)
+        # A step of an earlier segment may have put a link there, or above it.
+        with opened_place(paths.home, place) as target:
+            mount_overlay(cache, upper, inner, target)
 
 
 def _shared_memory(spec: RunSpec) -> int:
@@ -214,9 +217,12 @@ def unmount(spec: RunSpec) -> None:
     """Take down what `mount` has mounted."""
     if spec.in_namespaces:
         from tako.system.walls import namespaces
+        from tako.system.walls.veils import mount_points
 
-        caches = (spec.paths.home / place for _, place in spec.tool_caches)
-        for mounted in (*caches, spec.paths.repo, spec.paths.shared_memory):
+        # By where they are now: a step may have moved the directory that one lies in.
+        home = os.path.realpath(spec.paths.home)
+        caches = [Path(point) for point in mount_points() if point.startswith(f"{home}/")]
+        for mounted in (*reversed(caches), spec.paths.repo, spec.paths.shared_memory):
             with suppress(OSError):
                 namespaces.unmount(mounted)
 

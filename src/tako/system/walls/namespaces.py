@@ -20,7 +20,7 @@ _CLONE_NEWIPC = 0x08000000
 _CLONE_NEWUSER = 0x10000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 32, 4096
 _MS_REC, _MS_SLAVE = 0x4000, 0x80000
-_MNT_DETACH = 2
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 #: Generous: an inode of a tmpfs with its name takes about a KiB.
 _FILE_IN_MEMORY = 4096
 _FILES_MIN = 256
@@ -139,8 +139,8 @@ def mount_memory(target: Path, size: int) -> None:
 
 
 def unmount(target: Path) -> None:
-    """Take a mount away, also while it is in use: umount2(2), MNT_DETACH."""
-    check(_libc.umount2(os.fsencode(target), _MNT_DETACH))
+    """Take a mount away, also while it is in use, and none behind a link: umount2(2)."""
+    check(_libc.umount2(os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW))
 
 
 def _write(path: str, text: str) -> None:
