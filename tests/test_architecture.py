@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -174,6 +175,23 @@ def test_paths_are_spelled_in_layout_alone() -> None:
         return [f"{module.path.name}:{line} in {module.name}" for line in path_literals(module)]
 
     assert _offences(literals) == []
+
+
+def test_programs_that_tests_and_scripts_write_down_import_what_there_is() -> None:
+    """No type checker reads the programs in their strings."""
+    root = SOURCE.parents[1]
+    written = re.compile(r"from (tako(?:\.\w+)*) import (\w+)")
+    missing = []
+    for path in (*root.joinpath("tests").rglob("*.py"), *root.joinpath("scripts").iterdir()):
+        if not path.is_file():
+            continue
+        for module, name in written.findall(path.read_text(encoding="utf-8", errors="replace")):
+            place = SOURCE.parent.joinpath(*module.split("."))
+            file = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
+            known = file.is_file() and re.search(rf"\b{name}\b", file.read_text(encoding="utf-8"))
+            if not known and not (place / name).is_dir() and not (place / f"{name}.py").is_file():
+                missing.append(f"{path.name}: {module}.{name}")
+    assert missing == []
 
 
 def test_every_module_says_in_its_first_words_what_it_is_for() -> None:
