@@ -30,7 +30,7 @@ LAYERS = (
     ("system",),
     ("layout", "units"),
     ("errors", "version"),
-    ("values",),
+    ("exit_codes", "values"),
 )
 # The same for the packages of the engine.
 FLOORS = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tako import exit_codes
 from tako.values import value
 
 
@@ -18,7 +19,7 @@ class TakoError(Exception):
     `message` says what happened and where; `hint` what to do next (may be empty).
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = exit_codes.FAILED
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -29,7 +30,7 @@ class TakoError(Exception):
 class UsageError(TakoError):
     """Wrong arguments, inputs or configuration, found before anything started."""
 
-    exit_code = 2
+    exit_code = exit_codes.USAGE
 
 
 class ReferenceInvalidError(UsageError):
@@ -71,7 +72,7 @@ class NotFoundError(UsageError):
 class MachineError(TakoError):
     """The environment does not allow it: git, cache, locks, disk, isolation level."""
 
-    exit_code = 4
+    exit_code = exit_codes.MACHINE
 
 
 class WriteFailedError(MachineError):
@@ -85,16 +86,16 @@ class DiskFullError(WriteFailedError):
 class HeldError(TakoError):
     """Another run holds what this one needs."""
 
-    exit_code = 5
+    exit_code = exit_codes.HELD
 
 
 class UnexpectedError(TakoError):
     """What nobody foresaw went wrong with one repository's data: a bug, but the others must not suffer."""
 
-    exit_code = 3
+    exit_code = exit_codes.BUG
 
 
 class BugError(TakoError):
     """A state that tako's own code promised never to reach."""
 
-    exit_code = 3
+    exit_code = exit_codes.BUG

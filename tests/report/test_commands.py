@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tako.engine.root.driver import TreeResult
+from tako.engine.root.tree_result import TreeResult
 from tako.journal.records import RunFinished, RunSettled
 from tako.layout.home import Home
 from tako.layout.run import RunDirectory

@@ -8,7 +8,7 @@ from typing import TextIO
 
 import pytest
 
-from tako.engine.root.driver import TreeResult
+from tako.engine.root.tree_result import TreeResult
 from tako.errors import MachineError
 from tako.layout.run import RunDirectory
 from tako.report.summary import report

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 
+from tako import exit_codes
 from tako.errors import BugError, TakoError
 from tako.system.terminal.streams import discard, say
 from tako.system.terminal.text import shown
 from tako.version import VERSION
-
-BUG = 3
-_CLOSED_PIPE = 1
-_INTERRUPTED = 130
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -30,7 +28,7 @@ def guarded(work: Callable[[], int]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
+        return exit_codes.of_signal(signal.SIGINT)
     except BugError as error:
         return tell_bug(error)
     except TakoError as error:
@@ -41,7 +39,7 @@ def guarded(work: Callable[[], int]) -> int:
     except BrokenPipeError:
         # Whoever read our output has enough of it; what is left of it must not fail once more at exit.
         discard(sys.stdout)
-        return _CLOSED_PIPE
+        return exit_codes.FAILED
     except Exception as error:  # noqa: BLE001 - the last boundary: whatever gets here is the machine's or a bug
         return _tell_unexpected(error)
 
@@ -72,4 +70,4 @@ def tell_bug(error: Exception) -> int:
 
     say(sys.stderr, shown("".join(traceback.format_exception(error))))
     tell(f"this is a bug in tako {VERSION}: please report the lines above and the command")
-    return BUG
+    return exit_codes.BUG

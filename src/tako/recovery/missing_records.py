@@ -9,15 +9,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
+from tako import exit_codes
 from tako.journal.records import ChildFinished, Record, RunFinished, RunSettled, StepFinished
 from tako.journal.run_state import RUNNING, FanOutState, RunState
 from tako.journal.statuses import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
 
 RUN_MESSAGE = "its tako was killed, or the machine went down"
 STEP_MESSAGE = "interrupted"
-#: Exit codes of the command line: a run that was killed, one that timed out, one that failed.
-_KILLED, _TIMED_OUT, _FAILED = 4, 124, 1
-_SIGNAL_BASE = 128
 
 
 def missing(state: RunState, ended: Sequence[ChildFinished], at: float) -> list[Record]:
@@ -71,7 +69,8 @@ def settled(state: RunState, at: float) -> RunSettled:
 
 def _exit_code(state: RunState, status: str) -> int:
     if status == INTERRUPTED:
-        return _KILLED
+        return exit_codes.MACHINE
     if state.stop is not None and state.stop.signal in signal.Signals.__members__:
-        return _SIGNAL_BASE + signal.Signals[state.stop.signal]
-    return {SUCCEEDED: 0, TIMED_OUT: _TIMED_OUT}.get(status, _FAILED)
+        return exit_codes.of_signal(signal.Signals[state.stop.signal])
+    codes = {SUCCEEDED: exit_codes.SUCCEEDED, TIMED_OUT: exit_codes.TIMED_OUT}
+    return codes.get(status, exit_codes.FAILED)

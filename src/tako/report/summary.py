@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
-from tako.engine.root.driver import TreeResult
+from tako.engine.root.tree_result import TreeResult
 from tako.errors import MachineError
 from tako.layout.run import RunDirectory
 from tako.system.terminal.streams import discard, say

@@ -123,7 +123,7 @@ class Planning:
 
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="planning")
         self._planner = self._planner or self._make_planner()
-        spec, reached = self._tree.specs[order.run_id], self._reached[order.run_id, order.step]
+        spec, reached = self._tree.runs[order.run_id].spec, self._reached[order.run_id, order.step]
         if spec.in_place:
             self._look_at_checkout(spec)
         judge = self._judges[order.run_id, order.step] = self._planner.new_judge()
@@ -154,7 +154,7 @@ class Planning:
 
     def close_fan_out(self, order: i.CloseFanOut) -> None:
         """Record how a fan-out step ended."""
-        spec, reached = self._tree.specs[order.run_id], self._reached.pop((order.run_id, order.step))
+        spec, reached = self._tree.runs[order.run_id].spec, self._reached.pop((order.run_id, order.step))
         step = _step_of(spec, order.step)
         record = step_closed(
             step,
@@ -266,7 +266,7 @@ class Planning:
         self._factory = self._factory or self._make_factory()
         try:
             made = self._factory.spec(spec, emitted, child)
-            self._tree.specs[made.run_id] = made
+            self._tree.add(made)
             new, state = self._taking_up.enter(made)
         except Exception as error:  # noqa: BLE001 - one child's data must not fail the others
             return self._not_adopted(spec, emitted, child.record, error)
@@ -281,7 +281,7 @@ class Planning:
         from tako.engine.fan_out.fan_out_executor import kind_of
         from tako.repositories.upstream.faults import own_failure
 
-        self._tree.specs.pop(plan.run_id, None)
+        self._tree.runs.pop(plan.run_id, None)
         try:
             failure = own_failure(error)
         except TakoError as fault:

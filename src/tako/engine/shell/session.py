@@ -16,6 +16,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from tako import exit_codes
 from tako.config.schema import Step
 from tako.engine.run.environment import base_environment, step_variables, with_own_agent
 from tako.engine.run.scope import run_scope
@@ -36,7 +37,6 @@ from tako.system.process.signals import STOPPING, SignalPipe
 from tako.system.terminal.relay import Relay
 from tako.system.walls.veils import Hung, enter_veiled
 
-_SIGNAL_BASE = 128
 #: Twice in a row so long without anything to pass on: the end of a program whose pipe somebody else has.
 _IDLE_S = 0.2
 
@@ -177,8 +177,8 @@ class ShellSession:
 
     def _exit_code(self, started: Started, code: int, breach: Breach | None) -> int:
         if self._stopped:
-            return _SIGNAL_BASE + self._stopped
+            return exit_codes.of_signal(self._stopped)
         if breach is not None:
             raise TakoError(over_limit_message(breach.limit, breach.value, breach.seen))
         started.check("bubblewrap has said why")
-        return code if code >= 0 else _SIGNAL_BASE - code
+        return exit_codes.of_program(code)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tako import exit_codes
 from tako.config.schema import Step
 from tako.engine.run.environment import step_variables, with_own_agent
 from tako.engine.run.spec import Segment
@@ -57,7 +58,6 @@ from tako.values import evolve, value
 _LIMIT_SIGNALS = {"SIGXCPU": "CPU time", "SIGXFSZ": "file size"}
 #: How values of limits are told that are not bytes.
 _AMOUNTS: Mapping[str, Callable[[int], str]] = {"processes": str, "CPU time": format_duration}
-_SHELL_SIGNAL_BASE = 128
 
 
 @value
@@ -248,7 +248,7 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step, limits: Limits) -> S
         return evolve(
             blank, status=CANCELLED, message="ended because the run was stopped", **_code(ended.code)
         )
-    number = -ended.code if ended.code < 0 else ended.code - _SHELL_SIGNAL_BASE
+    number = -ended.code if ended.code < 0 else ended.code - exit_codes.SIGNAL_BASE
     limit = _LIMIT_SIGNALS.get(name_of(number), "") if number > 0 else ""
     if ended.breach is not None and ended.breach.limit != limit:
         return _over_limit(blank, ended.breach.limit, ended.breach.value, ended.breach.seen)
@@ -261,7 +261,7 @@ def _verdict(blank: StepFinished, ended: Ended, step: Step, limits: Limits) -> S
     if ended.code == 0:
         return evolve(blank, status=SUCCEEDED, exit_code=0)
     said = f"killed by {name_of(-ended.code)}" if ended.code < 0 else f"exit code {ended.code}"
-    if ended.code > _SHELL_SIGNAL_BASE and name_of(number).startswith("SIG"):
+    if ended.code > exit_codes.SIGNAL_BASE and name_of(number).startswith("SIG"):
         # Of a shell's own last command, or of the step itself, whose signal a sandbox tells in this way.
         said = f"{said} ({name_of(number)})"
     if number == signal.SIGKILL and ended.oom_kill:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from tako import exit_codes
 from tako.errors import MachineError
 from tako.system import crash_points, libc
 from tako.system.process.descendants import end_descendants, wait_for_exit
@@ -70,7 +71,7 @@ class WardenLink:
         """End all descendants and this process, without another record."""
         self.end_others()
         _remove(self.temporary)
-        os._exit(128 + signal.SIGKILL)
+        os._exit(exit_codes.of_signal(signal.SIGKILL))
 
     def watch(self, at_end: Callable[[], None] = lambda: None) -> None:
         """From now on, end everything when the warden is gone; call once no fork is to come.
