@@ -29,8 +29,6 @@ from tako.system.process.signals import STOPPING, SignalPipe
 from tako.system.terminal import streams
 from tako.values import field, value
 
-#: Exit code when the root process was killed from outside.
-KILLED_ROOT = 4
 _FORWARDED = (*STOPPING, signal.SIGTSTP, signal.SIGCONT, signal.SIGUSR1)
 _TRACKER_GRACE_S = 1.0
 #: Bytes of TMPDIR with which a socket below `tako-<12 hex>/<number>/` still has room for its own name.
@@ -224,4 +222,4 @@ class _Warden:
             f"tako: its root process was killed by signal {-code}; nothing of the run is left running.\n"
             "tako: `tako runs` lists the run as interrupted.\n",
         )
-        return KILLED_ROOT
+        return exit_codes.MACHINE
