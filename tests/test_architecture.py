@@ -8,10 +8,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.support.modules import SOURCE, Module, all_modules, calls, cycles, imported, path_literals
+from tests.support.tested_in import TESTED_IN
 
 # From the top down; a module may import what stands below its own package, and its own package.
 LAYERS = (
@@ -213,3 +215,34 @@ def test_the_command_line_starts_without_anything_heavy() -> None:
         text=True,
     )
     assert set(done.stdout.split()) & HEAVY == set()
+
+
+# --- tests mirror the source -----------------------------------------------------------------
+
+TESTS = Path(__file__).parent
+FILES = sorted(
+    path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if path.name != "__init__.py"
+)
+# Tests of the whole command, of the scripts, and what tests share.
+_OF_NO_PACKAGE = {"e2e", "crash", "journals", "scripts", "support", "attacks"}
+
+
+def test_each_module_has_a_test_file_of_its_name_or_stands_in_the_table_of_those_without() -> None:
+    def own(file: str) -> Path:
+        folder, _, name = file.rpartition("/")
+        return TESTS / folder / f"test_{name}"
+
+    wrong = [file for file in FILES if own(file).is_file() is (file in TESTED_IN)]
+    assert wrong == [], "a test file of that name, or a line in tests/support/tested_in.py: one of the two"
+
+
+def test_the_table_of_modules_without_own_test_file_names_what_exists() -> None:
+    assert TESTED_IN.keys() - set(FILES) == set()
+    assert [place for place in TESTED_IN.values() if not (TESTS / place).is_file()] == []
+
+
+def test_each_directory_of_tests_mirrors_a_package() -> None:
+    packages = {path.relative_to(SOURCE) for path in SOURCE.rglob("*") if path.is_dir()}
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")} - {Path()}
+    stray = {folder for folder in folders if not _OF_NO_PACKAGE & set(folder.parts)} - packages
+    assert stray == set()
