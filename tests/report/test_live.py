@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tako.engine.fan_out.fan_out_executor import FanOutPlan, PlannedChild
+from tako.engine.fan_out.plan import FanOutPlan, PlannedChild
 from tako.engine.root.observer import Observer
 from tako.engine.run.run_directory import make_directory
 from tako.engine.run.spec import RunSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from tako.engine.fan_out.fan_out_executor import FanOutPlan
+from tako.engine.fan_out.plan import FanOutPlan
 from tako.report.only_warnings import OnlyWarnings
 from tako.repositories.caveats import STALE, Caveat
 from tests.support.segments import run_spec

@@ -9,8 +9,9 @@ import pytest
 
 from tako.config.schema import Settings
 from tako.layout.home import Home
-from tako.repositories.cache import Cache, Resolved
+from tako.repositories.cache import Cache
 from tako.repositories.locks import LockManager
+from tako.repositories.pins import Resolved
 from tako.repositories.reference import parse_reference
 from tako.repositories.upkeep import prune, verify
 from tests.repositories.conftest import CONFIG, OpenCache, OpenedCache

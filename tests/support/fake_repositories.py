@@ -8,8 +8,8 @@ from pathlib import Path
 from attrs import field, frozen
 
 from tako.config.loader import load_config_file
-from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate
+from tako.repositories.pins import Resolved
 from tako.repositories.reference import Reference, Repository, parse_repository
 from tests.support.git import write_files
 

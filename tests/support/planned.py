@@ -12,7 +12,8 @@ from attrs import field, frozen
 from tako.cli.commands.validate import command as validate
 from tako.config.schema import Settings, Workflow
 from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
-from tako.engine.fan_out.fan_out_executor import FanOutExecutor, FanOutPlan
+from tako.engine.fan_out.fan_out_executor import FanOutExecutor
+from tako.engine.fan_out.plan import FanOutPlan
 from tako.engine.resume.decision import fresh_run
 from tako.engine.run.extra_mounts import extra_mounts
 from tako.engine.run.run_ids import RunIds
@@ -21,9 +22,9 @@ from tako.engine.run.spec import RunSpec
 from tako.engine.scheduler.limits import check_fits
 from tako.journal.codec import decode, encode
 from tako.journal.records import EventEmitted, Record
-from tako.repositories.cache import Resolved
 from tako.repositories.discovery import Candidate, discover
 from tako.repositories.known import KnownRepository
+from tako.repositories.pins import Resolved
 from tako.repositories.reference import Reference, Repository, parse_repository
 from tako.repositories.sound_configs import SoundConfigs
 from tako.sandbox.isolation import Isolation
@@ -91,7 +92,7 @@ def plan_beside_good_ones(text: str, directory: Path) -> FanOutPlan:
         shelf,
         RunIds(lambda: f"{next(numbers):08x}", lambda: T0),
         mounts=_mounts,
-        secrets=secrets.for_repository,
+        require_secrets=secrets.require,
         clock=lambda: T0,
     )
     parent = run_spec(directory, repository="acme/lib", workflow=Workflow(name="release"))

@@ -32,7 +32,7 @@ from tako.system.terminal.text import plain
 from tako.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
-    from tako.engine.fan_out.fan_out_executor import FanOutPlan
+    from tako.engine.fan_out.plan import FanOutPlan
     from tako.repositories.caveats import Caveat
 
 #: Bytes of a log that are held at once.

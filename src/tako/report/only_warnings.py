@@ -12,7 +12,7 @@ from tako.system.terminal.streams import say
 from tako.system.terminal.text import plain
 
 if TYPE_CHECKING:
-    from tako.engine.fan_out.fan_out_executor import FanOutPlan
+    from tako.engine.fan_out.plan import FanOutPlan
     from tako.repositories.caveats import Caveat
 
 

@@ -7,7 +7,6 @@ else needs one. Unknown names are a `NotFoundError`; git, disk and locks fail as
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +24,7 @@ from tako.repositories.configs import committed_config, config_in
 from tako.repositories.discovery import Candidate, discover
 from tako.repositories.known import Directory, KnownRepository
 from tako.repositories.locks import LockManager
+from tako.repositories.pins import Resolved, commit_pin
 from tako.repositories.reference import Reference, Repository, parse_reference
 from tako.repositories.sound_configs import SoundConfigs
 from tako.repositories.upstream import mirror
@@ -32,31 +32,9 @@ from tako.repositories.upstream.mirror import Registration
 from tako.repositories.upstream.urls import checked_url, is_local, url_of, without_credentials
 from tako.system.storage.directory_trees import tree_signature
 from tako.system.storage.writing import make_private, read_plain, write_whole
-from tako.values import value
 
 _FETCHES = 8
 _ADD = "tako cache add OWNER/NAME --from URL-or-path"
-
-
-@value
-class Resolved:
-    """What exactly runs: a commit of a mirror, or the content of a checkout put there by hand.
-
-    `commit` is a git commit (hex) or `content-<sha256>`. `snapshot` is set once the tree exists.
-    """
-
-    repository: Repository
-    branch: str
-    commit: str
-    kind: str
-    snapshot: Path | None = None
-
-    @property
-    def key(self) -> str:
-        """The name of its snapshot: a commit's tree also has a branch checked out."""
-        if self.kind == "content":
-            return self.commit
-        return f"{self.commit}-{hashlib.sha256(self.branch.encode()).hexdigest()[:8]}"
 
 
 class Cache:
@@ -231,7 +209,7 @@ class Cache:
         branch = reference.branch or known.default_branch
         if branch in known.checkouts:
             return self._pin_content(known.repository, branch, known.checkouts[branch])
-        return _commit_pin(known, branch)
+        return commit_pin(known, branch)
 
     def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
         """Give a pin that was recorded earlier; whether it still exists shows in `snapshot`."""
@@ -248,7 +226,7 @@ class Cache:
                 repository.owner_part, repository.name_part, encoded(branch)
             )
             return snapshots.last_remembered_key(file)
-        return _commit_pin(known, branch).key
+        return commit_pin(known, branch).key
 
     def _snapshot_path(self, resolved: Resolved) -> Path:
         repository = resolved.repository
@@ -311,7 +289,7 @@ class Cache:
         branch = known.default_branch
         if branch in known.checkouts:
             return config_in(known.checkouts[branch], f"{known.repository.text}:{branch}")
-        return self.read_config_bytes(_commit_pin(known, branch))
+        return self.read_config_bytes(commit_pin(known, branch))
 
     def discover(
         self, source: str, artifact: str, event_type: str, *, check: Callable[[], None] = lambda: None
@@ -359,12 +337,3 @@ class Cache:
                 raise
             message = f"{repository.text}: commit {resolved.commit} is not in the cache"
             raise NotFoundError(message, hint=f"fetch it: tako cache sync {repository.text}") from error
-
-
-def _commit_pin(known: KnownRepository, branch: str) -> Resolved:
-    if branch in known.commits:
-        return Resolved(known.repository, branch, known.commits[branch], "commit")
-    names = ", ".join(known.branches[:10])
-    fetch = f"; if it is new: tako cache sync {known.repository.text}" if known.url else ""
-    message = f"{known.repository.text} has no branch {branch!r} in the cache"
-    raise NotFoundError(message, hint=f"it has: {names}{fetch}")

@@ -39,6 +39,18 @@ class Candidate:
     error: TakoError | None = None
     subscription: Subscription | None = None
 
+    @property
+    def workflow(self) -> str:
+        """The workflow that it runs; empty for a tako.yml that cannot be used."""
+        return self.subscription.workflow if self.subscription else ""
+
+    @property
+    def position(self) -> int:
+        """Which of its tako.yml's subscriptions it is; 0 where that cannot be read."""
+        if self.config is None or self.subscription is None:
+            return 0
+        return self.config.subscriptions.index(self.subscription)
+
 
 class Known(Protocol):
     """What discovery needs of the cache."""

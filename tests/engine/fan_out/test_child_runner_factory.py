@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tako.config.schema import Workflow
 from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
-from tako.engine.fan_out.fan_out_executor import PlannedChild
+from tako.engine.fan_out.plan import PlannedChild
 from tako.journal.records import ChildPlanned, EventEmitted
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import Limits

@@ -10,13 +10,9 @@ import pytest
 
 from tako.config.schema import Artifact, Config, Input, Step, Subscription, Workflow
 from tako.engine.fan_out.deliveries import CHILDREN_MAX
-from tako.engine.fan_out.fan_out_executor import (
-    FanOutExecutor,
-    FanOutPlan,
-    PlannedChild,
-    StrictError,
-    kind_of,
-)
+from tako.engine.fan_out.fan_out_executor import FanOutExecutor
+from tako.engine.fan_out.plan import FanOutPlan, PlannedChild
+from tako.engine.fan_out.refusals import StrictError, failure_kind
 from tako.engine.run.run_ids import RunIds
 from tako.engine.run.spec import RunSpec
 from tako.errors import (
@@ -457,7 +453,7 @@ def test_an_error_of_the_machine_concerns_all_and_one_of_a_file_its_repository(
     ],
 )
 def test_every_failure_before_the_start_has_its_kind(error: TakoError, kind: str) -> None:
-    make: Callable[[TakoError], str] = kind_of
+    make: Callable[[TakoError], str] = failure_kind
     assert make(error) == kind
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tako.config.schema import Step, Workflow
-from tako.engine.fan_out.fan_out_executor import FanOutExecutor, FanOutPlan, PlannedChild
+from tako.engine.fan_out.fan_out_executor import FanOutExecutor
 from tako.engine.fan_out.judge import Judge, PlanningStoppedError
+from tako.engine.fan_out.plan import FanOutPlan, PlannedChild
 from tako.engine.resume.resumer import Resumer
 from tako.engine.root.fan_outs import Planning
 from tako.engine.run.registry import Tree

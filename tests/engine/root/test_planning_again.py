@@ -10,7 +10,8 @@ import pytest
 
 from tako.config.schema import Workflow
 from tako.engine.fan_out.deliveries import Deliveries, Delivery
-from tako.engine.fan_out.fan_out_executor import FanOutExecutor, FanOutPlan
+from tako.engine.fan_out.fan_out_executor import FanOutExecutor
+from tako.engine.fan_out.plan import FanOutPlan
 from tako.engine.run.events import from_value
 from tako.engine.run.run_ids import RunIds
 from tako.engine.run.spec import RunSpec
@@ -120,12 +121,12 @@ def test_a_secret_that_is_missing_now_fails_its_child_alone(
     for name in ("app", "well"):
         repositories.has(f"acme/{name}", _OLD, _config("check"))
 
-    def secrets(repository: Repository, _workflow: Workflow) -> None:
+    def require(_workflow: Workflow, repository: Repository) -> None:
         if repository.text == "acme/app":
             message = "TOKEN is not set"
             raise UsageError(message)
 
-    plan = _again(parent, repositories, _fan_out(_plan(1, "app"), _plan(2, "well")), secrets=secrets)
+    plan = _again(parent, repositories, _fan_out(_plan(1, "app"), _plan(2, "well")), require_secrets=require)
     assert _failures(plan) == {"acme/app": "config_invalid"}
 
 

@@ -66,20 +66,20 @@ def test_a_grant_of_another_form_is_refused(text: str) -> None:
 
 def test_a_repository_gets_what_it_names_and_was_granted_and_no_more() -> None:
     keeper = _keeper({"NPM_TOKEN": ["acme/app"], "KEY": ["acme/app"]}, NPM_TOKEN="n", KEY="k")  # noqa: S106
-    assert _values(keeper.for_repository(parse_repository("Acme/App"), ONLY_PUBLISH)) == {"NPM_TOKEN": "n"}
+    assert _values(keeper.given(ONLY_PUBLISH, parse_repository("Acme/App"))) == {"NPM_TOKEN": "n"}
 
 
 @pytest.mark.parametrize("other", ["acme/web", "example.org/acme/app", "acme/app/sub"])
 def test_a_grant_is_for_one_repository_of_one_host(other: str) -> None:
     keeper = _keeper({"NPM_TOKEN": ["acme/app"]}, NPM_TOKEN="n")  # noqa: S106
     with pytest.raises(SecretMissingError, match=f"--grant NPM_TOKEN={other}, or `secrets:`"):
-        keeper.for_repository(parse_repository(other), ONLY_PUBLISH)
+        keeper.given(ONLY_PUBLISH, parse_repository(other))
 
 
 def test_everything_that_is_not_granted_is_told_at_once_and_not_whether_it_is_set() -> None:
     keeper = _keeper({"KEY": ["acme/app"]}, NPM_TOKEN="n")  # noqa: S106
     with pytest.raises(SecretMissingError) as caught:
-        keeper.for_repository(parse_repository("acme/app"), WORKFLOW)
+        keeper.given(WORKFLOW, parse_repository("acme/app"))
     assert caught.value.message == (
         "its tako.yml names the secrets HOOK, NPM_TOKEN, not granted to acme/app:"
         " use --grant HOOK=acme/app --grant NPM_TOKEN=acme/app, or `secrets:` of config.yml"
@@ -92,13 +92,13 @@ def test_a_secret_without_value_is_told_as_such(variables: dict[str, str]) -> No
     keeper = _keeper({"NPM_TOKEN": ["acme/app"]}, **variables)
     told = r"the secret NPM_TOKEN, named .* is empty or not set"
     with pytest.raises(SecretMissingError, match=told):
-        keeper.for_repository(parse_repository("acme/app"), ONLY_PUBLISH)
+        keeper.given(ONLY_PUBLISH, parse_repository("acme/app"))
     with pytest.raises(SecretMissingError, match=told):
-        keeper.for_trusted(ONLY_PUBLISH)
+        keeper.given(ONLY_PUBLISH)
 
 
 def test_the_users_own_checkout_needs_no_grant() -> None:
-    assert _values(_keeper({}, NPM_TOKEN="n").for_trusted(ONLY_PUBLISH)) == {"NPM_TOKEN": "n"}  # noqa: S106
+    assert _values(_keeper({}, NPM_TOKEN="n").given(ONLY_PUBLISH)) == {"NPM_TOKEN": "n"}  # noqa: S106
 
 
 def test_what_may_be_a_secret_is_taken_out_of_the_environment_and_found_again_each_time() -> None:
@@ -106,10 +106,10 @@ def test_what_may_be_a_secret_is_taken_out_of_the_environment_and_found_again_ea
     keeper = SecretKeeper({"KEY": frozenset()}, environment.take)
     assert environment.left.keys() == {"NPM_TOKEN", "HOOK", "OTHER"}
     for _ in range(2):
-        assert keeper.for_trusted(WORKFLOW).names == {"NPM_TOKEN", "KEY", "HOOK"}
+        assert keeper.given(WORKFLOW).names == {"NPM_TOKEN", "KEY", "HOOK"}
     assert environment.left == {"OTHER": "o"}
 
 
 def test_a_run_without_secrets_has_none() -> None:
     keeper = _keeper({"A": ["acme/app"]}, A="a")
-    assert keeper.for_repository(parse_repository("acme/app"), Workflow(name="w")) == Secrets()
+    assert keeper.given(Workflow(name="w"), parse_repository("acme/app")) == Secrets()

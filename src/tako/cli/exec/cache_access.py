@@ -15,8 +15,9 @@ from tako.layout.names import CONFIG_NAME
 from tako.repositories.caveats import STALE, Caveats
 
 if TYPE_CHECKING:
-    from tako.repositories.cache import Cache, Resolved
+    from tako.repositories.cache import Cache
     from tako.repositories.discovery import Candidate
+    from tako.repositories.pins import Resolved
     from tako.repositories.reference import Reference, Repository
 
 

@@ -112,10 +112,7 @@ def check_root_is_current(context: ExecContext, source: RootSource) -> None:
 
 def check_secrets(context: ExecContext, source: RootSource) -> None:
     """Raise `SecretMissingError` before anything is made; takes them out of the environment, too."""
-    if source.in_place:
-        context.secrets.for_trusted(source.workflow)
-    else:
-        context.secrets.for_repository(parse_repository(source.repository), source.workflow)
+    context.secrets.require(source.workflow, None if source.in_place else parse_repository(source.repository))
 
 
 def root_spec(context: ExecContext, source: RootSource, isolation: Isolation) -> RunSpec:
@@ -217,7 +214,7 @@ def planner(context: ExecContext, deliveries: Deliveries | None = None) -> FanOu
         context.cache,
         context.run_ids,
         mounts=partial(mounts, context),
-        secrets=context.secrets.for_repository,
+        require_secrets=context.secrets.require,
         judge=partial(Judge, context.settings.filter_time),
         deliveries=deliveries,
         caveats=context.caveats,

@@ -121,7 +121,7 @@ def resume(ready: Ready, post: WardenLink, cell: ForkedCell) -> int:
         sweep(context.home, context.settings, context.notes.say)
         again = make_again(context, paths, fold(ready.records))
         # Before anything goes on, also to take them out of what others inherit.
-        context.secrets.for_run(again.spec)
+        context.secrets.require_for_run(again.spec)
         return run_tree(
             again.context,
             post,

@@ -20,7 +20,7 @@ from tako.sandbox.policy import Limits
 from tako.values import value
 
 if TYPE_CHECKING:
-    from tako.engine.fan_out.fan_out_executor import PlannedChild
+    from tako.engine.fan_out.plan import PlannedChild
 
 
 @value

@@ -14,49 +14,37 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from tako.config.loader import load_config_file
-from tako.config.schema import Config, Subscription, Workflow
+from tako.config.schema import Subscription, Workflow
 from tako.engine.fan_out.deliveries import Deliveries
-from tako.engine.fan_out.judge import Judge, PlanningStoppedError, TooExpensiveError
+from tako.engine.fan_out.judge import Judge, PlanningStoppedError
+from tako.engine.fan_out.plan import FanOutPlan, PlannedChild, ready_child
+from tako.engine.fan_out.refusals import check_cycle, check_depth, child_failure, refuse_strictly
 from tako.engine.run.events import from_value
 from tako.engine.run.run_ids import RunIds
 from tako.engine.run.runnable import runnable
 from tako.engine.run.spec import RunSpec
-from tako.engine.scheduler.limits import DoesNotFitError
 from tako.errors import (
-    ConfigError,
-    InputsInvalidError,
     NotFoundError,
-    TakoError,
-    UnexpectedError,
     UsageError,
 )
 from tako.events.event import Event, fingerprint
 from tako.events.matching import Filtered, match
 from tako.events.scope import event_scope
 from tako.journal.log import JournalDamagedError, read_ends
-from tako.journal.parts import ChildExecutionError
 from tako.journal.records import ChildPlanned, EventEmitted, RunStarted, SubscriptionFiltered
 from tako.journal.run_state import FanOutState
 from tako.journal.stored import Values
 from tako.layout.names import CONFIG_NAME
-from tako.repositories.cache import Resolved
-from tako.repositories.caveats import NESTED, NO_SUBSCRIBERS, STRICT, Caveats
+from tako.repositories.caveats import NO_SUBSCRIBERS, STRICT, Caveats
 from tako.repositories.discovery import Candidate
+from tako.repositories.pins import Resolved
 from tako.repositories.reference import Reference, Repository, parse_repository
 from tako.repositories.upstream.faults import own_failure
 from tako.sandbox.policy import Mount
 from tako.system import clock
 from tako.values import evolve, value
 
-DEPTH_MAX = 10
-DEPTH_WARNING = 7
-#: So many reasons say enough.
-_TOLD_MAX = 5
 T = TypeVar("T")
-
-
-class StrictError(TakoError):
-    """What was asked for cannot be tested as strictly as it was asked for."""
 
 
 class Repositories(Protocol):
@@ -77,32 +65,6 @@ class Repositories(Protocol):
         """The immutable tree of what was pinned."""
 
 
-@value
-class PlannedChild:
-    """One child: its record, and what running it needs; with an error, what went wrong before."""
-
-    record: ChildPlanned
-    workflow: Workflow | None = None
-    source: Path | None = None
-    config_digest: str = ""
-    artifact_names: tuple[str, ...] = ()
-    mounts: tuple[Mount, ...] = ()
-    error: ChildExecutionError | None = None
-
-
-@value
-class FanOutPlan:
-    """All that a fan-out will run, and all that it will not."""
-
-    found: int
-    children: tuple[PlannedChild, ...]
-    filtered: tuple[SubscriptionFiltered, ...]
-    #: Only the children of an earlier plan that have not ended.
-    again: bool = False
-    #: Of these, those that nobody wants to run any more.
-    gone: tuple[ChildPlanned, ...] = ()
-
-
 class FanOutExecutor:
     """Plans the fan-outs of one execution tree."""
 
@@ -112,7 +74,7 @@ class FanOutExecutor:
         run_ids: RunIds,
         *,
         mounts: Callable[[Repository, Workflow], tuple[Mount, ...]] = lambda _repository, _workflow: (),
-        secrets: Callable[[Repository, Workflow], object] = lambda _repository, _workflow: None,
+        require_secrets: Callable[[Workflow, Repository], None] = lambda _workflow, _repository: None,
         judge: Callable[[], Judge] = Judge,
         clock: Callable[[], float] = clock.now,
         deliveries: Deliveries | None = None,
@@ -121,14 +83,14 @@ class FanOutExecutor:
     ) -> None:
         """`mounts` says what a run sees beyond its workspace; raises `TakoError` for what is not granted.
 
-        `secrets` raises it for a secret that the run may or can not have; what it gives is not looked at.
+        `require_secrets` raises it for a secret that the run may not or cannot have.
         `judge` makes what evaluates the filters of one plan. `deliveries` holds what a tree that is taken up
         again has planned before, `caveats` what its results have to be read with. With `strict` there is no
         plan while one of these says that somebody was missed.
         """
         self._repositories = repositories
         self._mounts = mounts
-        self._secrets = secrets
+        self._require_secrets = require_secrets
         self._run_ids = run_ids
         self._clock = clock
         self._deliveries = deliveries or Deliveries()
@@ -148,7 +110,7 @@ class FanOutExecutor:
         """
         judge = judge or self._make_judge()
         try:
-            self._check_depth(parent)
+            check_depth(parent, self._caveats)
             return self._plan(parent, emitted, _heard(parent, emitted, judge))
         finally:
             judge.close()
@@ -219,8 +181,8 @@ class FanOutExecutor:
         source = self._repositories.snapshot(resolved)
         config = load_config_file(source / CONFIG_NAME)
         workflow = runnable(config, plan.workflow, "event")
-        self._secrets(repository, workflow)
-        return _planned(plan, workflow, source, config, self._mounts(repository, workflow))
+        self._require_secrets(workflow, repository)
+        return ready_child(plan, workflow, source, config, self._mounts(repository, workflow))
 
     def _reconsider(
         self, parent: RunSpec, heard: _Heard, plan: ChildPlanned, found: list[Candidate]
@@ -234,7 +196,7 @@ class FanOutExecutor:
         candidates = [one for one in found if one.repository.key == key]
         if plan.workflow:
             wanted = (plan.workflow, plan.subscription)
-            candidates = [one for one in candidates if (_workflow_of(one), _position(one)) == wanted]
+            candidates = [one for one in candidates if (one.workflow, one.position) == wanted]
         children: list[PlannedChild] = []
         for candidate in candidates:
             run_id = self._run_ids.new() if children else plan.run_id
@@ -250,21 +212,9 @@ class FanOutExecutor:
 
     def _check_caveats(self, nobody: str = "") -> None:
         """Raise `StrictError` if it is wanted and somebody may have been missed, or there is `nobody`."""
-        found = [nobody] if nobody else []
-        found += [caveat.reason for caveat in self._caveats.all() if caveat.kind in STRICT]
-        if self._strict and found:
-            more = f"; and {len(found) - _TOLD_MAX} more" if len(found) > _TOLD_MAX else ""
-            message = f"--strict: {'; '.join(found[:_TOLD_MAX])}{more}"
-            raise StrictError(message, hint="--no-strict runs those that there are")
-
-    def _check_depth(self, parent: RunSpec) -> None:
-        depth = parent.depth + 1
-        if depth > DEPTH_MAX:
-            message = f"fan-outs are nested deeper than {DEPTH_MAX}"
-            raise UsageError(message)
-        if depth >= DEPTH_WARNING:
-            reason = f"fan-outs are nested {depth} deep; {DEPTH_MAX} is the most"
-            self._caveats.add(NESTED, parent.repository, reason)
+        if self._strict:
+            missed = [caveat.reason for caveat in self._caveats.all() if caveat.kind in STRICT]
+            refuse_strictly([nobody, *missed] if nobody else missed)
 
     def _consider(
         self,
@@ -279,7 +229,7 @@ class FanOutExecutor:
         subscription = candidate.subscription
         if candidate.error or candidate.config is None or subscription is None:
             error = candidate.error or NotFoundError("its tako.yml cannot be read")
-            return PlannedChild(record, error=self._error(record, error))
+            return PlannedChild(record, error=child_failure(record, error))
         refused = self._guarded(record, partial(self._match, heard, subscription, record))
         if refused is not None:
             return refused
@@ -305,7 +255,7 @@ class FanOutExecutor:
         if not isinstance(matched, Filtered):
             return None
         if matched.failed:
-            return PlannedChild(record, error=self._error(record, UsageError(matched.reason)))
+            return PlannedChild(record, error=child_failure(record, UsageError(matched.reason)))
         return self._filtered(record, matched.reason)
 
     def _guarded(self, record: ChildPlanned, work: Callable[[], T]) -> T | PlannedChild:
@@ -315,7 +265,7 @@ class FanOutExecutor:
         except PlanningStoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - one repository's data must not fail the others
-            return PlannedChild(record, error=self._error(record, own_failure(error)))
+            return PlannedChild(record, error=child_failure(record, own_failure(error)))
 
     def _record(self, step: str, candidate: Candidate, run_id: str) -> ChildPlanned:
         return ChildPlanned(
@@ -325,9 +275,9 @@ class FanOutExecutor:
             repository=candidate.repository.text,
             branch=candidate.branch,
             commit="",
-            workflow=_workflow_of(candidate),
+            workflow=candidate.workflow,
             inputs={},
-            subscription=_position(candidate),
+            subscription=candidate.position,
         )
 
     def _filtered(self, record: ChildPlanned, reason: str, *, skipped: bool = False) -> SubscriptionFiltered:
@@ -345,24 +295,15 @@ class FanOutExecutor:
     ) -> PlannedChild:
         config = candidate.config
         assert config is not None
-        _refuse_cycle(parent, candidate.repository.key, subscription.workflow)
+        check_cycle(parent, candidate.repository.key, subscription.workflow)
         workflow = runnable(config, subscription.workflow, "event")
         inputs = heard.values.keep(heard.judge.inputs(record.repository, workflow, subscription.inputs))
         mounts = self._mounts(candidate.repository, workflow)
-        self._secrets(candidate.repository, workflow)
+        self._require_secrets(workflow, candidate.repository)
         resolved = self._repositories.resolve(Reference(candidate.repository, candidate.branch))
         source = self._repositories.snapshot(resolved)
         pinned = evolve(record, commit=resolved.commit, branch=resolved.branch, inputs=inputs)
-        return _planned(pinned, workflow, source, config, mounts)
-
-    def _error(self, record: ChildPlanned, error: TakoError) -> ChildExecutionError:
-        return ChildExecutionError(
-            repository=record.repository,
-            workflow=record.workflow,
-            run_id=record.run_id,
-            kind=kind_of(error),
-            message=error.message,
-        )
+        return ready_child(pinned, workflow, source, config, mounts)
 
 
 @value
@@ -382,19 +323,6 @@ def _heard(parent: RunSpec, emitted: EventEmitted, judge: Judge) -> _Heard:
     return _Heard(event, fingerprint(event), values, judge)
 
 
-def _planned(
-    record: ChildPlanned, workflow: Workflow, source: Path, config: Config, mounts: tuple[Mount, ...]
-) -> PlannedChild:
-    return PlannedChild(
-        record,
-        workflow=workflow,
-        source=source,
-        config_digest=config.digest,
-        artifact_names=tuple(config.artifacts),
-        mounts=mounts,
-    )
-
-
 def _as_begun(parent: RunSpec, plan: ChildPlanned) -> ChildPlanned:
     """The plan of a child, as its own journal has it if it has begun: there it is pinned."""
     if plan.commit:
@@ -412,39 +340,3 @@ def _as_begun(parent: RunSpec, plan: ChildPlanned) -> ChildPlanned:
         workflow=started.workflow,
         inputs=started.inputs,
     )
-
-
-def _workflow_of(candidate: Candidate) -> str:
-    return candidate.subscription.workflow if candidate.subscription else ""
-
-
-def _position(candidate: Candidate) -> int:
-    """Which of its tako.yml's subscriptions it is; 0 where that cannot be read."""
-    if candidate.config is None or candidate.subscription is None:
-        return 0
-    return candidate.config.subscriptions.index(candidate.subscription)
-
-
-def kind_of(error: TakoError) -> str:
-    """The kind of `ChildExecutionError` that a failure before the start is."""
-    match error:
-        case InputsInvalidError():
-            return "inputs_invalid"
-        case NotFoundError():
-            return "not_found"
-        case DoesNotFitError() | TooExpensiveError():
-            return "limit_exceeded"
-        case ConfigError() | UsageError():
-            return "config_invalid"
-        case UnexpectedError():
-            return "internal_error"
-        case _:
-            return "sandbox_failed"
-
-
-def _refuse_cycle(parent: RunSpec, repository: str, workflow: str) -> None:
-    lineage = (*parent.ancestors, (parse_repository(parent.repository).key, parent.workflow.name))
-    if (repository, workflow) in lineage:
-        way = " → ".join(f"{name} {flow}" for name, flow in (*lineage, (repository, workflow)))
-        message = f"this would run in a circle: {way}"
-        raise UsageError(message)

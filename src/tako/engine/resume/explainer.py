@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from tako.config.schema import Step, all_steps
 from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
-from tako.engine.fan_out.fan_out_executor import FanOutExecutor, PlannedChild
+from tako.engine.fan_out.fan_out_executor import FanOutExecutor
+from tako.engine.fan_out.plan import PlannedChild
 from tako.engine.resume.decision import Decision, NotRepeatableError, decide_resume, resumed
 from tako.engine.resume.resumer import Resumption
 from tako.engine.resume.verdicts import (

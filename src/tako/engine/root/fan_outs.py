@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
-    from tako.engine.fan_out.fan_out_executor import FanOutExecutor, FanOutPlan, PlannedChild
+    from tako.engine.fan_out.fan_out_executor import FanOutExecutor
     from tako.engine.fan_out.judge import Judge
+    from tako.engine.fan_out.plan import FanOutPlan, PlannedChild
     from tako.engine.root.observer import Observer
     from tako.repositories.caveats import Caveats
 
@@ -278,7 +279,7 @@ class Planning:
         self, spec: RunSpec, emitted: EventEmitted, plan: ChildPlanned, error: Exception
     ) -> h.NewRun:
         """Fail that child alone: its journal cannot be read, or its workflow brings out a bug."""
-        from tako.engine.fan_out.fan_out_executor import kind_of
+        from tako.engine.fan_out.refusals import child_failure
         from tako.repositories.upstream.faults import own_failure
 
         self._tree.runs.pop(plan.run_id, None)
@@ -288,10 +289,7 @@ class Planning:
             # A full disk stops all.
             self._on_error(fault)
             failure = fault
-        told = ChildExecutionError(
-            plan.repository, plan.workflow, plan.run_id, kind_of(failure), failure.message
-        )
-        self._record_failure(spec, emitted.step, plan.run_id, told)
+        self._record_failure(spec, emitted.step, plan.run_id, child_failure(plan, failure))
         return h.NewRun(plan.run_id, "", failed=True)
 
     def stand(self, spec: RunSpec, new: h.NewRun, state: RunState) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from tako.engine.run.spec import RunSpec
 
 if TYPE_CHECKING:
-    from tako.engine.fan_out.fan_out_executor import FanOutPlan
+    from tako.engine.fan_out.plan import FanOutPlan
     from tako.repositories.caveats import Caveat
 
 

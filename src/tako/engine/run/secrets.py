@@ -64,21 +64,33 @@ class SecretKeeper:
         self._take = take
         self._values: dict[str, str] = dict(take(grants))
 
-    def for_trusted(self, workflow: Workflow) -> Secrets:
-        """What the steps in the user's own checkout get: whatever their tako.yml names.
+    def require(self, workflow: Workflow, repository: Repository | None = None) -> None:
+        """Raise `SecretMissingError` unless a run can have every secret that its workflow names.
 
-        Raises `SecretMissingError`.
+        Steps of a repository may have what the user granted to it, steps in the user's own checkout, which is
+        no `repository` here, may have all. May be called from any thread.
         """
         named = named_by(workflow)
-        self._values.update(self._take(named - self._values.keys()))
-        return self._chosen(named, "this checkout")
+        if repository is None:
+            self._values.update(self._take(named - self._values.keys()))
+        else:
+            self._refuse_ungranted(named, repository)
+        self._refuse_unset(named, "this checkout" if repository is None else repository.text)
 
-    def for_repository(self, repository: Repository, workflow: Workflow) -> Secrets:
-        """What a repository's steps get: what their tako.yml names and the user granted.
+    def given(self, workflow: Workflow, repository: Repository | None = None) -> Secrets:
+        """The secrets that a run of the workflow has; raises as `require`."""
+        self.require(workflow, repository)
+        return secrets_of({name: self._values[name] for name in named_by(workflow)})
 
-        Raises `SecretMissingError`; may be called from any thread.
-        """
-        named = named_by(workflow)
+    def for_run(self, spec: RunSpec) -> Secrets:
+        """The secrets of a run; raises as `require`."""
+        return self.given(spec.workflow, _repository_of(spec))
+
+    def require_for_run(self, spec: RunSpec) -> None:
+        """Raise `SecretMissingError` unless the run can have every secret that its workflow names."""
+        self.require(spec.workflow, _repository_of(spec))
+
+    def _refuse_ungranted(self, named: Iterable[str], repository: Repository) -> None:
         refused = sorted(name for name in named if repository.key not in self._grants.get(name, ()))
         if refused:
             options = " ".join(f"--grant {name}={repository.text}" for name in refused)
@@ -87,23 +99,19 @@ class SecretKeeper:
                 " or `secrets:` of config.yml"
             )
             raise SecretMissingError(message)
-        return self._chosen(named, repository.text)
 
-    def for_run(self, spec: RunSpec) -> Secrets:
-        """What a run gets that was found to have all that it names."""
-        if spec.in_place:
-            return self.for_trusted(spec.workflow)
-        return self.for_repository(parse_repository(spec.repository), spec.workflow)
-
-    def _chosen(self, named: Iterable[str], who: str) -> Secrets:
+    def _refuse_unset(self, named: Iterable[str], where: str) -> None:
         missing = sorted(name for name in named if not self._values.get(name, "").strip())
         if missing:
             message = (
-                f"{_listed(missing)}, named by the tako.yml of {who}, is empty or not set in the environment"
-                f" that tako was started with: export {missing[0]} and start tako again"
+                f"{_listed(missing)}, named by the tako.yml of {where}, is empty or not set in the"
+                f" environment that tako was started with: export {missing[0]} and start tako again"
             )
             raise SecretMissingError(message)
-        return secrets_of({name: self._values[name] for name in named})
+
+
+def _repository_of(spec: RunSpec) -> Repository | None:
+    return None if spec.in_place else parse_repository(spec.repository)
 
 
 def _listed(names: list[str]) -> str:

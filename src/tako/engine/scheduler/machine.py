@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tako.engine.scheduler.deadlines import Deadlines
 from tako.engine.scheduler.instructions import (
     CancelSegment,
     CloseFanOut,
@@ -55,9 +56,7 @@ class Machine:
         """`slots` is how many segments may run at once, `capacity` what they may declare together."""
         self._resources = ResourceManager(slots, capacity)
         self._runs: dict[str, Run] = {}
-        self._timed: dict[str, Run | FanOut] = {}
-        #: Runs that lost their worker, and when they get another.
-        self._resting: dict[str, float] = {}
+        self._deadlines = Deadlines()
         self._stopping = False
         #: Nothing starts as long as the disk is too full.
         self._held_back = False
@@ -91,8 +90,7 @@ class Machine:
     @property
     def next_deadline(self) -> float | None:
         """When `TimePassed` is due."""
-        deadlines = [held.deadline for held in self._timed.values() if held.deadline is not None]
-        return min([*deadlines, *self._resting.values()], default=None)
+        return self._deadlines.next
 
     @property
     def wanted_soon(self) -> int:
@@ -156,7 +154,7 @@ class Machine:
     def _start_clock(self, run: Run) -> None:
         if run.new.timeout_s is not None and run.deadline is None and not run.doomed:
             run.deadline = self._now + run.new.timeout_s
-            self._timed[run.run_id] = run
+            self._deadlines.watch(run.run_id, run)
 
     # --- a segment ended ---
 
@@ -192,7 +190,7 @@ class Machine:
             self._finished(run, FAILED)
         else:
             run.phase = "resting"
-            self._resting[run.run_id] = self._now + WORKER_BACKOFF_S * 2 ** (run.attempt - 1)
+            self._deadlines.rest(run.run_id, self._now + WORKER_BACKOFF_S * 2 ** (run.attempt - 1))
             run.attempt += 1
 
     def _go_on(self, run: Run) -> None:
@@ -210,7 +208,7 @@ class Machine:
     def _finished(self, run: Run, status: str) -> None:
         run.phase, run.status = "finished", run.doomed or status
         run.deadline = None
-        self._timed.pop(run.run_id, None)
+        self._deadlines.drop(run.run_id)
         if not run.has_open_children:
             self._settled(run)
 
@@ -225,7 +223,7 @@ class Machine:
             self._resources.limit(fan_out.place, stimulus.limit)
         if stimulus.timeout_s is not None:
             fan_out.deadline = stimulus.now + stimulus.timeout_s
-            self._timed[fan_out.place] = fan_out
+            self._deadlines.watch(fan_out.place, fan_out)
         run.reopening.discard(stimulus.step)
         ready = [new for new in stimulus.children if not new.failed]
         for new in ready:
@@ -286,12 +284,12 @@ class Machine:
         if fan_out.open or run.fan_outs.get(step) is not fan_out:
             return
         del run.fan_outs[step]
-        self._timed.pop(fan_out.place, None)
+        self._deadlines.drop(fan_out.place)
         if fan_out.planned.wait:
-            self._out.append(CloseFanOut(run.run_id, step, self._outcome(fan_out), fan_out.tally))
+            self._out.append(CloseFanOut(run.run_id, step, fan_out.outcome, fan_out.tally))
             self._go_on(run)
             return
-        if self._outcome(fan_out) != SUCCEEDED:
+        if fan_out.outcome != SUCCEEDED:
             run.late_failure = True
         self._after_open_children(run)
 
@@ -304,26 +302,13 @@ class Machine:
         elif run.phase == "finished":
             self._settled(run)
 
-    def _outcome(self, fan_out: FanOut) -> str:
-        if fan_out.run.doomed == CANCELLED and fan_out.tally.cancelled:
-            # Nothing that may be tolerated or ignored: a run that is taken up again runs them.
-            return CANCELLED
-        if fan_out.timed_out:
-            return TIMED_OUT
-        if fan_out.tally.not_well and fan_out.planned.on_child_failure != "ignore":
-            return FAILED
-        return SUCCEEDED
-
     # --- ending early ---
 
     def _time_passed(self, now: float) -> None:
         self._now = now
-        for run_id in [run_id for run_id, moment in self._resting.items() if moment <= now]:
-            del self._resting[run_id]
+        for run_id in self._deadlines.rested(now):
             self._queue(self._runs[run_id], goes_on=True)
-        passed = [held for held in self._timed.values() if held.deadline is not None and held.deadline <= now]
-        for held in passed:
-            held.deadline = None
+        for held in self._deadlines.passed(now):
             if isinstance(held, FanOut):
                 held.timed_out = True
                 self._doom_all(list(held.open.values()), TIMED_OUT)
@@ -358,7 +343,7 @@ class Machine:
             self._resources.drop(run.run_id)
             self._end_without_worker(run)
         elif run.phase == "resting":
-            del self._resting[run.run_id]
+            self._deadlines.end_rest(run.run_id)
             self._end_without_worker(run)
         elif run.phase not in ("waiting", "planning", "restarting"):
             message = f"a run in phase {run.phase} cannot be ended"

@@ -1,12 +1,13 @@
 """What the machine remembers of an execution tree: the unsettled runs and their fan-outs.
 
-Only `engine.machine` changes these.
+Only `engine.scheduler.machine` changes these.
 """
 
 from __future__ import annotations
 
 from tako.engine.scheduler.instructions import Tally
 from tako.engine.scheduler.stimuli import FanOutPlanned, NewRun
+from tako.journal.statuses import CANCELLED, FAILED, SUCCEEDED, TIMED_OUT
 from tako.values import field, mutable
 
 
@@ -62,3 +63,15 @@ class FanOut:
     def place(self) -> str:
         """The name under which its concurrency limit is counted."""
         return f"{self.run.run_id} {self.planned.step}"
+
+    @property
+    def outcome(self) -> str:
+        """The status with which its step ends when all children have settled."""
+        if self.run.doomed == CANCELLED and self.tally.cancelled:
+            # Nothing that may be tolerated or ignored: a run that is taken up again runs them.
+            return CANCELLED
+        if self.timed_out:
+            return TIMED_OUT
+        if self.tally.not_well and self.planned.on_child_failure != "ignore":
+            return FAILED
+        return SUCCEEDED
