@@ -55,7 +55,7 @@ def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
     """
     encoded = _encoded(policy, command)
     listen, say = os.pipe2(os.O_CLOEXEC)
-    filters = memory_file("seccomp", program(pinned=policy.limits.cpus is not None))
+    filters = memory_file("seccomp", _filters(policy))
     arguments = memory_file("arguments", encoded)
     given = {"--json-status-fd": say, "--seccomp": filters, "--args": arguments}
     options = [word for name, descriptor in given.items() for word in (name, str(descriptor))]
@@ -75,6 +75,10 @@ def launch(bubblewrap: str, policy: Policy, command: Sequence[str]) -> Started:
         for descriptor in given.values():
             os.close(descriptor)
     return Sandboxed(started.process, listen)
+
+
+def _filters(policy: Policy) -> bytes:
+    return program(network=policy.network, own_network=True, pinned=policy.limits.cpus is not None)
 
 
 def _encoded(policy: Policy, command: Sequence[str]) -> bytes:

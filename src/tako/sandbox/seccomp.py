@@ -33,7 +33,8 @@ _SET_FLAGS = (0x40086602, 0x40046602, 0x40087602, 0x40047602, 0x401C5820)
 _PRIO_USER, _IOPRIO_WHO_USER = 2, 3
 _CLONE_NEWUSER = 0x10000000
 _X32 = 0x40000000
-_AF_UNIX, _AF_NETLINK = 1, 16
+#: What does not leave the machine: local, netlink. With a network of one's own, IPv4 and IPv6 do not either.
+_LOCAL, _LOCAL_IN_OWN_NETWORK = (1, 16), (1, 16, 2, 10)
 _IO_URING = (425, 426, 427)
 _CLONE3 = 435
 
@@ -77,24 +78,33 @@ _AARCH64 = Abi(
 ABIS = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64, _ARM)}
 
 
-def program(*, network: str = "default", among_others: bool = False, pinned: bool = False) -> bytes:
+def program(
+    *,
+    network: str = "default",
+    own_network: bool = False,
+    among_others: bool = False,
+    pinned: bool = False,
+) -> bytes:
     """The filter for this machine; `network` none leaves only sockets that do not leave it.
 
+    `own_network`: the step has a network namespace, of which a socket to the host of a virtual machine
+    (vsock(7)) and others of rare families know nothing.
     `among_others`: the step can name processes and files that are not its own. `pinned`: it declared how many
     CPUs it needs, and may not give itself others.
     Raises `SandboxFailedError` on an architecture whose numbers are not known here.
     """
-    return _program(os.uname().machine, network, among_others=among_others, pinned=pinned)
+    families = (_LOCAL_IN_OWN_NETWORK if own_network else _LOCAL) if network == "none" else ()
+    return _program(os.uname().machine, families, among_others=among_others, pinned=pinned)
 
 
 @cache
-def _program(machine: str, network: str, *, among_others: bool, pinned: bool) -> bytes:
+def _program(machine: str, families: tuple[int, ...], *, among_others: bool, pinned: bool) -> bytes:
     if machine not in ABIS:
         message = f"no filter of system calls is known for {machine}"
         raise SandboxFailedError(message, hint="`--isolation process` does without")
     instructions = []
     for abi in ABIS[machine]:
-        rules = _rules(abi, network) + (_rules_among_others(abi) if among_others else [])
+        rules = _rules(abi, families) + (_rules_among_others(abi) if among_others else [])
         rules += [_denied(abi.scheduling[-1], errno.EPERM)] if pinned else []
         instructions += _block(abi, rules)
     # A call of any other ABI.
@@ -113,7 +123,7 @@ def _block(abi: Abi, rules: list[list[Instruction]]) -> list[Instruction]:
     return [(_LOAD, 0, 0, _ARCHITECTURE), *skip, *body]
 
 
-def _rules(abi: Abi, network: str) -> list[list[Instruction]]:
+def _rules(abi: Abi, families: tuple[int, ...]) -> list[list[Instruction]]:
     rules = [
         _denied(abi.ioctl, errno.EPERM, (_LOAD, 0, 0, _SECOND), (_EQUAL, 0, 1, _TIOCSTI)),
         _denied(abi.ioctl, errno.EPERM, (_LOAD, 0, 0, _SECOND), (_EQUAL, 0, 1, _TIOCLINUX)),
@@ -124,9 +134,9 @@ def _rules(abi: Abi, network: str) -> list[list[Instruction]]:
         *(_denied(number, errno.ENOSYS) for number in _IO_URING),
         *(_denied(number, errno.EPERM, *_second_is(_ON_FILES_OF_OTHERS)) for number in abi.fcntl),
     ]
-    if network == "none":
-        local = [(_LOAD, 0, 0, _FIRST), (_EQUAL, 2, 0, _AF_UNIX), (_EQUAL, 1, 0, _AF_NETLINK)]
-        rules.append(_denied(abi.socket, errno.EACCES, *local))
+    if families:
+        local = [(_EQUAL, len(families) - place, 0, family) for place, family in enumerate(families)]
+        rules.append(_denied(abi.socket, errno.EACCES, (_LOAD, 0, 0, _FIRST), *local))
         if abi.socketcall is not None:
             # Its arguments lie in memory, where a filter cannot look.
             rules.append(_denied(abi.socketcall, errno.EACCES))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.sandbox.attacks.shot import Attack, Shot
+from tako.sandbox.policy import LANDLOCK
+from tests.sandbox.attacks.shot import SUCCESS, Attack, Shot, python, said_so
 from tests.sandbox.attacks.targets import SHOWN_INSIDE, Range
 
 _PARENT, _, _NAME = SHOWN_INSIDE.partition("/")
@@ -17,6 +18,25 @@ cd "$(dirname "$TAKO_OUTPUT")"
 ln -s "/oldroot$outside" {_PARENT}
 exit 1
 """
+#: By what has them open or runs them, their paths may lie on a mount that is read-only.
+_OPEN_ELSEWHERE = f"""
+for path in /proc/1/exe /proc/$$/fd/0; do
+    chmod "$(stat --dereference --format=%a $path)" $path && echo {SUCCESS} $path
+done
+true
+"""
+#: Local sockets with names are attacks of their own.
+_FAMILIES = f"""
+import socket
+for family in range(3, 64):
+    if family not in (socket.AF_INET6, socket.AF_NETLINK):
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+            try:
+                socket.socket(family, kind).close()
+                print("{SUCCESS}", family)
+            except OSError:
+                pass
+"""
 
 
 def _made_outside(scene: Range, _: Shot) -> bool:
@@ -29,5 +49,17 @@ ATTACKS = (
         _LINKS,
         _made_outside,
         attempts=3,
+    ),
+    Attack(
+        "change the mode of a file that its sandbox has open or runs (/proc/PID/exe)",
+        _OPEN_ELSEWHERE,
+        said_so,
+        by_namespaces=(LANDLOCK,),
+    ),
+    Attack(
+        "a socket to the host of a virtual machine (vsock) in spite of `network: none`",
+        python(_FAMILIES),
+        said_so,
+        network="none",
     ),
 )

@@ -144,9 +144,12 @@ def _lend_objects(spec: RunSpec) -> None:
 
 
 def _mount(spec: RunSpec) -> None:
-    from tako.system.walls.namespaces import mount_memory, mount_overlay
+    from tako.system.walls.namespaces import hold_read_only, mount_memory, mount_overlay
 
     paths = spec.paths
+    if spec.isolation.level == NAMESPACE:
+        # It is the sandbox's pid 1, so that steps reach its file by /proc/1/exe.
+        hold_read_only(spec.isolation.bubblewrap)
     if spec.overlaid:
         mount_overlay(spec.source, paths.upper, paths.inner, paths.repo)
     # bubblewrap puts it where the step sees it; without, that is where it has to be.

@@ -75,15 +75,24 @@ def enter_own_namespaces() -> None:
 def _hold_read_only(device: str) -> None:
     """Keep the mode of a device that the user owns, as root does; what the device is for stays possible.
 
-    bubblewrap's own --remount-ro would forbid to open it. A remount may clear no flag (user_namespaces(7)).
+    bubblewrap's own --remount-ro would forbid to open it.
     """
     with suppress(FileNotFoundError):
-        if os.stat(device).st_uid != os.geteuid():
-            return
-        _mount(device, device, None, _MS_BIND, None)
-        has = os.statvfs(device).f_flag
-        kept = sum(flag for told, flag in _FLAGS if has & told)
-        _mount(None, device, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept, None)
+        if os.stat(device).st_uid == os.geteuid():
+            hold_read_only(device)
+
+
+def hold_read_only(path: str) -> None:
+    """Lay a file over itself, read-only for the calling process and what it starts.
+
+    Whoever finds it by a process that runs or has it open, not by its path, cannot change its mode, owner,
+    times and attributes either.
+    """
+    _mount(path, path, None, _MS_BIND, None)
+    has = os.statvfs(path).f_flag
+    # A remount may clear no flag (user_namespaces(7)).
+    kept = sum(flag for told, flag in _FLAGS if has & told)
+    _mount(None, path, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept, None)
 
 
 def enter_own_mounts() -> None:
