@@ -40,7 +40,6 @@ TESTED_IN = {
     "engine/resume/explainer.py": "e2e/test_explain.py",
     "engine/resume/resumer.py": "e2e/test_resume.py",
     "engine/resume/verdicts.py": "e2e/test_explain.py",
-    "engine/root/disk_watch.py": "e2e/test_disk_full.py",
     "engine/root/driver.py": "e2e/test_death.py",
     "engine/root/observer.py": "report/test_live.py",
     "engine/root/segment_ends.py": "e2e/test_death.py",
@@ -58,7 +57,6 @@ TESTED_IN = {
     "engine/steps/shell.py": "engine/steps/test_runner.py",
     "engine/workers/child_workflow_executor.py": "engine/workers/test_slot.py",
     "engine/workers/forked_cell.py": "e2e/test_death.py",
-    "engine/workers/handover.py": "engine/workers/test_slot.py",
     "engine/workers/slot_process.py": "engine/workers/test_slot.py",
     "engine/workers/worker.py": "engine/workers/test_slot.py",
     "engine/workers/workflow_runner.py": "engine/workers/test_slot.py",
@@ -106,7 +104,6 @@ TESTED_IN = {
     # Calls of the kernel are tried by those that need them.
     "system/descriptors.py": "engine/workers/test_slot.py",
     "system/libc.py": "system/storage/test_beneath.py",
-    "system/process/companion.py": "engine/fan_out/test_judge.py",
     "system/process/descendants.py": "system/process/test_orphans.py",
     "system/process/identity.py": "recovery/test_ownership.py",
     "system/process/pipes.py": "system/process/test_programs.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tako.engine.root import reserve as module
-from tako.engine.root.reserve import PATIENCE_S, Reserve, greediest, held_by
+from tako.engine.root.reserve import PATIENCE_S, Reserve, greediest, held_by, held_by_all
 from tako.engine.run.run_directory import make_directory
 from tako.engine.run.spec import Segment
 from tests.support.segments import run_spec
@@ -74,6 +74,7 @@ def test_nothing_is_given_up_as_long_as_something_runs_or_may_come_back(
         # Somebody else has filled the disk: to end all of them would not help.
         ({"a": 5, "b": 9}, 15, ""),
         ({}, 1, ""),
+        ({}, 0, ""),
     ],
 )
 def test_the_greediest_makes_room_unless_others_have_filled_the_disk(
@@ -111,3 +112,34 @@ def test_a_run_holds_what_lies_in_its_directories_and_what_its_processes_keep_op
         os.waitpid(worker, 0)
         for descriptor in (listen, say, wait, go):
             os.close(descriptor)
+
+
+def test_a_run_whose_directories_go_away_meanwhile_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments = [Segment(run_spec(tmp_path, "true", number=number), 0, 1, str(tmp_path)) for number in (1, 2)]
+
+    def look(segment: Segment, _place: Path, worker: int | None) -> int:
+        if worker is None:
+            raise FileNotFoundError
+        return 7
+
+    monkeypatch.setattr(module, "held_by", look)
+    first, second = (segment.run.run_id for segment in segments)
+    assert held_by_all(segments, tmp_path, {first: 5, second: None}) == {first: 7}
+
+
+def test_a_directory_that_a_step_has_closed_counts_as_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = run_spec(tmp_path, "true")
+    make_directory(spec.paths)
+    stat = Path.stat
+
+    def closed(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path == spec.paths.home:
+            raise PermissionError
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    assert held_by(Segment(spec, 0, 1, str(tmp_path / "gone")), tmp_path, None) >= 0

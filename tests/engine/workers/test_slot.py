@@ -127,6 +127,22 @@ print(json.dumps(found))
     assert said == ["timed_out", "cancelled"] * 4
 
 
+def test_a_worker_removes_its_temporary_files_and_one_stopped_before_it_hears_goes_on(tmp_path: Path) -> None:
+    (said,) = _run(
+        tmp_path,
+        """
+found = []
+for number in range(1, 5):
+    future = executor.submit(segment(number, "mkdir $TMPDIR/d; touch $TMPDIR/d/f; chmod 0 $TMPDIR/d"))
+    executor.pause()
+    executor.go_on()
+    found.append([future.result(100).status, (directory / f"tmp{number}").exists()])
+print(json.dumps(found))
+""",
+    )
+    assert said == [["succeeded", False]] * 4
+
+
 def test_a_slot_that_dies_idle_costs_the_next_segment_no_attempt(tmp_path: Path) -> None:
     said = _run(
         tmp_path,

@@ -21,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tako.engine.resume.resumer import Resumer, Resumption
+from tako.engine.root.chores import Chores
 from tako.engine.root.disk_watch import KILL_SLACK_S, DiskWatch
 from tako.engine.root.fan_outs import Planning
 from tako.engine.root.results import child_finished
@@ -82,7 +83,8 @@ class Driver:
         self._tree = Tree(root, self._machine_fault)
         self._journals = self._tree.journals
         self._troubles = Troubles()
-        self._disk = DiskWatch(reserve, self._tree, runner, self._troubles)
+        self._chores = Chores(self._post)
+        self._disk = DiskWatch(reserve, self._tree, runner, troubles=self._troubles, chores=self._chores)
         self._resumer = Resumer(self._tree, resumption, on_caveat=self._tell_caveat)
         self._planning = Planning(
             self._tree,
@@ -94,7 +96,13 @@ class Driver:
             on_error=self._not_planned,
             caveats=caveats or Caveats(),
         )
-        self._ends = SegmentEnds(self._tree, self._troubles, observers, self._planning.reached)
+        self._ends = SegmentEnds(
+            self._tree,
+            troubles=self._troubles,
+            chores=self._chores,
+            observers=observers,
+            on_fan_out=self._planning.reached,
+        )
         self._mail: deque[Callable[[], h.Stimulus | None]] = deque()
         self._result: TreeResult | None = None
 
@@ -121,6 +129,7 @@ class Driver:
             for observer in self._observers:
                 observer.turn()
         self._planning.close(at_once=self._result.at_once)
+        self._chores.close(at_once=self._result.at_once)
         return self._result
 
     def _tell_caveat(self, spec: RunSpec, caveat: Caveat) -> None:

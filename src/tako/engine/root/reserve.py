@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tako.engine.run.spec import Segment
@@ -68,9 +69,21 @@ class Reserve:
 
 def greediest(held: Mapping[str, int], missing: int) -> str:
     """The run that holds most; empty if all together hold less than is missing, as others filled the disk."""
-    if sum(held.values()) < missing:
+    if not held or sum(held.values()) < missing:
         return ""
     return max(held, key=lambda run_id: held[run_id])
+
+
+def held_by_all(
+    segments: Sequence[Segment], place: Path, workers: Mapping[str, int | None]
+) -> dict[str, int]:
+    """What each run has there, by its id; `workers` are the pids of those that have one. Never raises."""
+    held = {}
+    for segment in segments:
+        # Steps write and remove, and close directories, meanwhile.
+        with suppress(OSError):
+            held[segment.run.run_id] = held_by(segment, place, workers[segment.run.run_id])
+    return held
 
 
 def held_by(segment: Segment, place: Path, worker: int | None) -> int:
@@ -80,8 +93,14 @@ def held_by(segment: Segment, place: Path, worker: int | None) -> int:
     changed = paths.upper if spec.overlaid else paths.repo
     own: Sequence[Path] = (changed, paths.home, paths.exchange, paths.logs, paths.artifacts, *uppers)
     device = os.stat(place).st_dev
-    there = [
-        path for path in (*own, Path(segment.temporary)) if path.exists() and path.stat().st_dev == device
-    ]
+    there = [path for path in (*own, Path(segment.temporary)) if _device(path) == device]
     pids = descendants(of=worker) if worker is not None else ()
     return disk_use(there) + nameless_files(pids, {device}, blocks=os.statvfs(place).f_blocks)
+
+
+def _device(path: Path) -> int | None:
+    """The file system that a path is on; None if it is gone, or in a directory that a step has closed."""
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return None

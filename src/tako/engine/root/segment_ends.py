@@ -7,19 +7,20 @@ the tree.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tako.engine.root.chores import Chores
 from tako.engine.root.tree_result import Troubles
 from tako.engine.run.registry import LiveRun, Tree
 from tako.engine.run.spec import RunSpec, Segment, SegmentEnd
 from tako.engine.scheduler import stimuli as h
 from tako.engine.scheduler.machine import WORKER_DEATHS_MAX
-from tako.engine.steps.workspace import dispose
+from tako.engine.steps.workspace import give_back
 from tako.engine.workers.workflow_runner import WorkerLostError
 from tako.errors import NotFoundError, TakoError
 from tako.journal.fold import fold
@@ -29,7 +30,6 @@ from tako.journal.run_state import RUNNING, RunState
 from tako.journal.statuses import FAILED, INTERRUPTED, SUCCEEDED
 from tako.system import clock
 from tako.system.storage.faults import fault_of, words_of
-from tako.system.storage.removal import remove_tree
 
 if TYPE_CHECKING:
     from tako.engine.root.observer import Observer
@@ -42,17 +42,25 @@ class SegmentEnds:
     """Reads the ends of the segments of one tree."""
 
     def __init__(
-        self, tree: Tree, troubles: Troubles, observers: Sequence[Observer], on_fan_out: OnFanOut
+        self,
+        tree: Tree,
+        *,
+        troubles: Troubles,
+        chores: Chores,
+        observers: Sequence[Observer],
+        on_fan_out: OnFanOut,
     ) -> None:
         self._tree = tree
         self._troubles = troubles
+        self._chores = chores
         self._observers = observers
         self._on_fan_out = on_fan_out
 
     def read(self, segment: Segment, future: Future[SegmentEnd]) -> h.Stimulus:
         """Take the journal back from a worker that is gone, and say what its run came to."""
         run = self._tree.worker_gone(segment.run.run_id)
-        remove_tree(Path(segment.temporary))
+        # The worker has removed it, unless it died.
+        self._chores.remove(Path(segment.temporary))
         try:
             stimulus = self._stimulus(run, segment, future)
         except (TakoError, OSError) as error:
@@ -75,7 +83,7 @@ class SegmentEnds:
         if state.finished is not None:
             if isinstance(error, WorkerLostError) and state.finished.status == SUCCEEDED and not spec.keep:
                 # It died before it could do that.
-                dispose(spec)
+                self._chores.remove(*spec.paths.workspace)
             return h.SegmentEnded(spec.run_id, status=state.finished.status, machine_fault=fault)
         if state.restarting and not isinstance(error, WorkerLostError):
             return h.SegmentEnded(spec.run_id, restarted=True)
@@ -122,10 +130,10 @@ class SegmentEnds:
     def _made_room(self, spec: RunSpec, state: RunState) -> h.Stimulus:
         """End a run that did not end by itself when it was to make room."""
         message = "it did not end in time when the disk had less free than min_free"
-        self._record_cut_off(spec, state, message, time.time())
+        self._record_cut_off(spec, state, message, clock.now())
         self._tree.record(spec.run_id, run_ended(state, FAILED, message, "limit_exceeded"))
         if not spec.keep:
-            dispose(spec)
+            self._chores.do(partial(give_back, spec), lambda _: None)
         return h.SegmentEnded(spec.run_id, status=FAILED)
 
     def _record_cut_off(self, spec: RunSpec, state: RunState, message: str, now: float) -> None:

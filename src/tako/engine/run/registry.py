@@ -50,6 +50,8 @@ class Tree:
         """The run has a worker, which executes this segment."""
         run = self.runs[segment.run.run_id]
         run.segment = segment
+        # An order that its last worker was too late for is none for this one.
+        run.makes_room = False
         self.working[segment.run.run_id] = run
 
     def worker_gone(self, run_id: str) -> LiveRun:

@@ -141,7 +141,7 @@ class Segment:
     run: RunSpec
     number: int
     attempt: int
-    #: A short private directory for TMPDIR, removed by the root when the segment is over.
+    #: A short private directory for TMPDIR, removed by the worker; by the root, in a thread, if that died.
     temporary: str
     grace_s: float = GRACE_S
     #: Only here and in its worker's memory: a `RunSpec` is shown and recorded.

@@ -256,3 +256,11 @@ def dispose(spec: RunSpec) -> None:
     """Remove a workspace that nobody has mounted any more; one that is gone already is no error."""
     for directory in spec.paths.workspace:
         remove_tree(directory)
+
+
+def give_back(spec: RunSpec) -> None:
+    """Remove the workspace of a failed run, and make room; what cannot be removed is left to the clean-up."""
+    with suppress(OSError, MachineError):
+        dispose(spec)
+    with suppress(OSError, MachineError):
+        make_room(spec)

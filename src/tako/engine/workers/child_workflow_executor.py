@@ -363,6 +363,6 @@ class ChildWorkflowExecutor:
 
     def _signal_all(self, number: int) -> None:
         with self._lock:
-            running = list(self._running)
-        for run_id in running:
+            known = [*self._running, *self._early]
+        for run_id in known:
             self._signal(run_id, number)

@@ -12,18 +12,23 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import struct
 from typing import TYPE_CHECKING, Any
 
 from tako.system.storage.writing import memory_file, write_all_at
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tako.engine.run.spec import Segment
     from tako.system.process.identity import Identity
 
 _LENGTH = struct.Struct("=Q")
 #: Of `told`: a byte for each signal, then length and text of who the worker is, then of its last word.
 _WHO, _WORD = 64, 4096
+#: Of these the last one counts: they are left without their order.
+_UNDOES = {signal.SIGTSTP: signal.SIGCONT, signal.SIGCONT: signal.SIGTSTP}
 
 
 class Handover:
@@ -43,6 +48,8 @@ class Handover:
 
     def leave(self, number: int) -> None:
         """Leave a signal for a worker that may not hear yet."""
+        if number in _UNDOES:
+            os.pwrite(self.descriptors[1], b"\0", _UNDOES[signal.Signals(number)])
         os.pwrite(self.descriptors[1], b"\1", number)
 
     def who(self) -> Identity | None:
@@ -62,9 +69,18 @@ class Handover:
         with os.fdopen(os.dup(self.descriptors[0]), "rb", buffering=0) as file:
             return pickle.load(file)  # noqa: S301 - written by our own process
 
-    def hear(self, identity: Identity) -> list[int]:
-        """Say who hears signals from now on; gives those that were left until then."""
+    def hear(self, identity: Identity) -> Iterator[int]:
+        """Say who hears signals from now on; gives those that were left until then.
+
+        One that undoes another may be left and sent while that other is being taken in: it is given too.
+        """
         self._write(_WHO, identity)
+        taken: list[int] = []
+        while (left := self._left()) != taken:
+            yield from (number for number in left if number not in taken)
+            taken = left
+
+    def _left(self) -> list[int]:
         return [number for number, left in enumerate(os.pread(self.descriptors[1], _WHO, 0)) if left]
 
     def say(self, word: object) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -82,7 +83,7 @@ class Slot:
 
 
 class Running:
-    """A segment that a slot's worker executes."""
+    """A segment that a slot's worker executes; may be used from several threads."""
 
     def __init__(self, slot: Slot, handover: Handover, over: Future[int]) -> None:
         """`over` gives the worker's wait status when nothing of it is left."""
@@ -90,6 +91,9 @@ class Running:
         self.over = over
         self._handover = handover
         self._worker: Worker | None = None
+        #: A descriptor that another thread has closed meanwhile may be another file's, a journal's for one.
+        self._lock = threading.RLock()
+        self._closed = False
 
     def pids(self) -> list[int]:
         """The processes of it that are known."""
@@ -98,10 +102,13 @@ class Running:
 
     def send(self, number: int) -> None:
         """Signal the worker, at once or as soon as it hears; one that is gone is no error."""
-        # First: a worker that begins to hear between the two finds it, one that did before is signalled.
-        self._handover.leave(number)
-        if (worker := self.worker) is not None:
-            worker.send(number)
+        with self._lock:
+            if self._closed:
+                return
+            # First: a worker that begins to hear between the two finds it, one that did before is signalled.
+            self._handover.leave(number)
+            if (worker := self.worker) is not None:
+                worker.send(number)
 
     def word(self) -> Any:  # noqa: ANN401 - a `SegmentEnd`, or the exception that the segment raised
         """What the worker said when it had ended; None if it died without a word."""
@@ -122,14 +129,21 @@ class Running:
             self._worker.end()
 
     def close(self) -> None:
-        """Give back what was needed to talk with the worker."""
-        if self._worker is not None:
-            self._worker.close()
-        self._handover.close()
+        """Give back what was needed to talk with the worker; a second time does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._worker is not None:
+                self._worker.close()
+            self._handover.close()
 
     @property
     def worker(self) -> Worker | None:
         """The worker, as soon as it hears signals."""
-        if self._worker is None and (identity := self._handover.who()) is not None:
-            self._worker = Worker(identity)
-        return self._worker
+        with self._lock:
+            if self._closed or self._worker is not None:
+                return self._worker
+            if (identity := self._handover.who()) is not None:
+                self._worker = Worker(identity)
+            return self._worker

@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tako.engine.run.spec import FINISHED, Segment, SegmentEnd
 from tako.engine.steps import workspace
 from tako.engine.steps.orders import Orders
 from tako.engine.steps.runner import Runner
+from tako.errors import MachineError
 from tako.journal.statuses import SUCCEEDED
 from tako.system import clock, crash_points
 from tako.system.libc import become_subreaper, forbid_dumps
 from tako.system.process.sentinel import arm
 from tako.system.process.signals import ignore_interrupts, raise_signal
+from tako.system.storage.removal import remove_tree
 
 if TYPE_CHECKING:
     from tako.system.walls.veils import Hung, Veils
@@ -83,6 +86,9 @@ def run_segment(segment: Segment, *, on_hearing: Callable[[], Iterable[int]] = t
         workspace.leave(segment.run)
     if end.makes_room:
         workspace.make_room(segment.run)
+    # Here and not in the root, which has others to wait for: it may hold any number of files.
+    with suppress(MachineError):
+        remove_tree(Path(segment.temporary))
     return end
 
 

@@ -20,7 +20,7 @@ from typing import IO
 from tako.errors import TakoError
 from tako.system import crash_points
 from tako.system.libc import die_with_parent
-from tako.system.process.descendants import HELPERS, signal_group
+from tako.system.process.descendants import HELPERS, signal_group, wait_for_exit
 from tako.system.process.signals import name_of
 
 _CHUNK = 1 << 16
@@ -81,9 +81,12 @@ class Companion:
         return heard[:-1]
 
     def _gone(self, *, in_time: bool = True) -> CompanionGoneError:
-        with suppress(subprocess.TimeoutExpired):
-            # Unless it is late, it has ended: its descriptors are closed a moment before it can be collected.
-            self._process.wait(_DYING_S)
+        if in_time:
+            # Its descriptors are closed a moment before it has ended. It is collected only by `close`: before
+            # that nobody else can have its number, to which `end` sends a signal.
+            pidfd = os.pidfd_open(self._process.pid)
+            wait_for_exit(pidfd, _DYING_S)
+            os.close(pidfd)
         self.close()
         number = max(0, -self._process.returncode)
         if not in_time:

@@ -12,5 +12,7 @@ def hold_to(cpus: frozenset[int], pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(OSError):
             for task in map(int, os.listdir(f"/proc/{pid}/task")):
-                if not os.sched_getaffinity(task) <= cpus:
-                    os.sched_setaffinity(task, cpus)
+                # Threads that end all the time would else keep the others from being looked at.
+                with suppress(OSError):
+                    if not os.sched_getaffinity(task) <= cpus:
+                        os.sched_setaffinity(task, cpus)
