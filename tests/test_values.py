@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tako.values import (
     mutable,
     value,
 )
+from tests.support.modules import SOURCE
 
 
 @value
@@ -209,5 +211,9 @@ def test_importing_what_exec_needs_compiles_no_class_and_loads_no_attrs() -> Non
         "from tako.journal.records import StepStarted\n"
         "print('attr' in sys.modules, 'dataclasses' in sys.modules, StepStarted.__init__.__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # Without what has a process measured: coverage itself loads dataclasses.
+    environment = {"PATH": os.defpath, "PYTHONPATH": str(SOURCE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["False", "False", "_first_init"]

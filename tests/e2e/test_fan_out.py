@@ -174,7 +174,7 @@ def test_the_timeout_of_a_fan_out_ends_its_children(scene: Scene) -> None:
     scene.subscriber("acme/quick", "true")
     scene.subscriber("acme/slow", "sleep 600")
     scene.subscriber("acme/waiting", "sleep 600")
-    done = _ended(scene.tako(*EXEC, "--jobs", "1", cwd=scene.library(fan_out(timeout="2s"))), 124)
+    done = _ended(scene.tako(*EXEC, "--jobs", "1", cwd=scene.library(fan_out(timeout="4s"))), 124)
     assert done.json["steps"][0]["status"] == "timed_out"
     statuses = {name: child["status"] for name, child in children(done.json).items()}
     assert statuses == {"acme/quick": "succeeded", "acme/slow": "timed_out", "acme/waiting": "timed_out"}

@@ -84,7 +84,8 @@ def test_orphans_are_collected_while_the_step_runs(tmp_path: Path, apart: Isolat
 
 
 def test_init_is_no_process_of_the_step(tmp_path: Path, apart: Isolation) -> None:
-    usage = _ran(tmp_path, apart, "sleep 0.3").step().usage
+    # So long that the watchdog has a look, also on a busy machine.
+    usage = _ran(tmp_path, apart, "sleep 1").step().usage
     assert usage is not None
     assert usage.tasks == 2
 
