@@ -37,6 +37,7 @@ EXPECTED = {
     ("tako.system.process.companion", "Popen"): "helper_environment, of `engine.fan_out.judge`",
     ("tako.system.storage.lock_probe", "Popen"): "helper_environment",
     ("tako.system.process.programs", "Popen"): "what is given to run_program",
+    ("tako.system.walls.prepared", "fork"): _FORK,
     ("tako.system.process.warden", "fork"): _FORK,
 }
 #: What decides how a program is loaded, found, configured or started, with a value that nobody else has.

@@ -16,6 +16,7 @@ from tako import values
 from tako.engine.run.spec import Segment, SegmentEnd
 from tako.engine.workers import slot_process, worker
 from tako.engine.workers.handover import Handover
+from tako.system.walls.veils import Veils
 
 DIRECTORY = Path(os.environ["COUNTED"])
 _work = slot_process._work
@@ -29,11 +30,11 @@ def _counted(kind: type) -> object:
     return _compile(kind)
 
 
-def work(slot: slot_process._Slot, handover: Handover) -> NoReturn:
+def work(slot: slot_process._Slot, handover: Handover, veils: Veils | None) -> NoReturn:
     """Begin to count in the worker."""
     _modules.update(sys.modules)
     _classes.clear()
-    _work(slot, handover)
+    _work(slot, handover, veils)
 
 
 def run_segment(segment: Segment, *, on_hearing: Callable[[], Iterable[int]]) -> SegmentEnd:

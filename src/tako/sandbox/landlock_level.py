@@ -110,7 +110,7 @@ def _start_apart(policy: Policy, command: Sequence[str], preparations: Sequence[
 def _shown(policy: Policy) -> Iterator[Shown]:
     """What a root directory of the step's own holds besides /proc."""
     devices = (*_DEVICES, *((policy.terminal, _OWN_TERMINAL) if policy.terminal else ()))
-    yield from (Shown(path, path) for path in (*devices, _GIT_CONFIG))
+    yield from (Shown(path, path) for path in devices)
     yield from (Shown(mount.source, mount.target, mount.writable) for mount in policy.mounts)
 
 

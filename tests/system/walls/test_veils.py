@@ -149,7 +149,7 @@ def test_directories_that_lie_together_share_an_overlay_unless_something_is_moun
     for name in ("one", "two", "three"):
         (shown / name).mkdir()
     (shown / "one" / "file").touch()
-    wanted = Veils(str(tmp_path / "place"), (f"{shown}/one", f"{shown}/two"), shared=(str(shown),))
+    wanted = Veils(str(tmp_path / "place"), (f"{shown}/one", f"{shown}/two"), shared=str(shown))
 
     def look() -> str:
         machine = enter_veiled(wanted).machine

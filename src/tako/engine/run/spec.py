@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tako.config.schema import Resources, Step, Workflow
 from tako.errors import MachineError
-from tako.layout.machine import ETC
+from tako.layout.machine import ETC, RESOLV_CONF
 from tako.layout.run import RunDirectory
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import NAMESPACE, Limits, Mount
@@ -99,7 +99,13 @@ class RunSpec:
             return Veils()
         shown = (*machine.system, *machine.etc, *machine.tools, *machine.authorities)
         granted = (mount.source for mount in self.mounts if not mount.writable)
-        return Veils(self.isolation.veils, _directories(shown), _directories(granted), (str(ETC),))
+        return Veils(
+            self.isolation.veils,
+            _directories(shown),
+            _directories(granted),
+            str(ETC),
+            (*machine.etc, *((RESOLV_CONF,) if machine.resolv_conf else ())),
+        )
 
     @property
     def depth(self) -> int:

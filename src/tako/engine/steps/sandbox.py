@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tako.config.schema import Step
 from tako.engine.run.spec import SSH_AGENT, RunSpec, Segment
 from tako.engine.steps.workspace import COPIED, OVERLAID
 from tako.layout.cache import objects_of
-from tako.layout.machine import DEV_SHM, RESOLV_CONF
+from tako.layout.machine import DEV_SHM, ETC, RESOLV_CONF
 from tako.layout.names import NOTHING
 from tako.layout.run import RunDirectory, SeenDirectory
 from tako.sandbox.mount_places import placed
@@ -25,6 +26,9 @@ from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watched, cpus_for
 from tako.system.accounting.cgroups import NO_GROUPS, Groups, make_groups, remove
 from tako.system.walls.veils import Hung, behind
+
+if TYPE_CHECKING:
+    from tako.sandbox.machine_view import MachineView
 
 _SHELL = ("/bin/sh", "-e")
 #: Tasks of the sandbox itself, and so many that the watchdog sees a bomb before it meets the wall.
@@ -187,8 +191,19 @@ class StepSandbox:
         machine = self._spec.isolation.machine
         if machine is None:
             return
-        for path in (*machine.system, *machine.etc):
+        rest = tuple(self._mounts_besides(machine, step, environment))
+        for path in machine.system:
             yield from _shown(_same(path), self._veiled.machine)
+        if can_hold(self._veiled.gathered, rest):
+            yield Mount(self._veiled.gathered, str(ETC))
+        else:
+            yield from (shown for path in machine.etc for shown in _shown(_same(path), self._veiled.machine))
+        yield from rest
+
+    def _mounts_besides(
+        self, machine: MachineView, step: Step, environment: Mapping[str, str]
+    ) -> Iterator[Mount]:
+        """What is neither of the system nor of its settings, or is laid over them."""
         if machine.resolv_conf:
             yield Mount(machine.resolv_conf, RESOLV_CONF)
         yield from self._own()
@@ -251,6 +266,13 @@ def _check_still_there(mount: Mount) -> None:
     if os.path.realpath(mount.source) != mount.source:
         message = f"{mount.source} cannot be shown: since the run was planned, a link was put in its way"
         raise SandboxFailedError(message, hint="see who may write there, `sandbox` in config.yml among them")
+
+
+def can_hold(gathered: str, mounts: Iterable[Mount]) -> bool:
+    """Whether the directory of settings, which is read-only, has a place for all that is mounted there."""
+    top = str(ETC)
+    below = (mount.target.removeprefix(top) for mount in mounts if f"{mount.target}/".startswith(f"{top}/"))
+    return bool(gathered) and all(place and os.path.lexists(gathered + place) for place in below)
 
 
 def _is_there(path: str, overlays: Mapping[str, str]) -> bool:

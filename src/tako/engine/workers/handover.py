@@ -39,10 +39,8 @@ class Handover:
 
     @classmethod
     def of(cls, segment: Segment) -> Handover:
-        """Make them for a segment: first what its worker's namespaces need (or None), then all of it."""
-        veils = segment.run.veils if segment.run.in_namespaces else None
-        data = pickle.dumps(veils) + pickle.dumps(segment)
-        return cls(memory_file("segment", data), memory_file("word", bytes(_WHO)))
+        """Make them for a segment."""
+        return cls(memory_file("segment", pickle.dumps(segment)), memory_file("word", bytes(_WHO)))
 
     # --- the root's side ---
 
@@ -64,10 +62,11 @@ class Handover:
 
     # --- the worker's side ---
 
-    def take(self) -> Any:  # noqa: ANN401 - what `of` has written
-        """The next thing that was given."""
+    def take(self) -> Segment:
+        """The segment that was given."""
         with os.fdopen(os.dup(self.descriptors[0]), "rb", buffering=0) as file:
-            return pickle.load(file)  # noqa: S301 - written by our own process
+            segment: Segment = pickle.load(file)  # noqa: S301 - written by our own process
+        return segment
 
     def hear(self, identity: Identity) -> Iterator[int]:
         """Say who hears signals from now on; gives those that were left until then.

@@ -61,10 +61,11 @@ class Slot:
             # The pool may not have noticed yet, and would take the segment for one that has begun.
             message = "the slot has died"
             raise BrokenExecutor(message)
+        veils = segment.run.veils if segment.run.in_namespaces else None
         handover = Handover.of(segment)
         try:
             socket.send_fds(self._line, [b"\0"], handover.descriptors)
-            return Running(self, handover, self._pool.submit(fork_worker))
+            return Running(self, handover, self._pool.submit(fork_worker, veils))
         except BaseException:
             handover.close()
             raise

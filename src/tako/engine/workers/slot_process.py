@@ -19,13 +19,18 @@ from typing import NoReturn
 
 from tako.engine.run.spec import SegmentEnd
 from tako.engine.workers.handover import Handover
-from tako.engine.workers.worker import become_worker, enter_namespaces, run_segment
+from tako.engine.workers.worker import become_worker, enter_prepared, run_segment
 from tako.system import crash_points
 from tako.system.descriptors import close_all_but
 from tako.system.process.descendants import end_descendants
 from tako.system.process.identity import own_identity
 from tako.system.process.sentinel import own_view
-from tako.values import mutable
+from tako.system.walls.prepared import Prepared, prepare
+from tako.system.walls.veils import Veils
+from tako.values import field, mutable
+
+#: Repositories that are granted something of their own are shown something of their own.
+_PREPARED_MAX = 4
 
 
 @mutable
@@ -37,6 +42,8 @@ class _Slot:
     #: The pipes at whose end of file a worker dies: with the root, with this process.
     root: int
     own: int
+    #: What was made for the workers before, by what they show: children of one tree mostly show the same.
+    prepared: dict[Veils, Prepared | None] = field(factory=dict)
 
 
 _slot: _Slot | None = None
@@ -59,8 +66,10 @@ def become_slot(line: socket.socket) -> None:
     _slot = _Slot(line, parent.pid, parent.sentinel, own)
 
 
-def fork_worker() -> int:
+def fork_worker(veils: Veils | None) -> int:
     """Fork a worker with the next two descriptors; gives its wait status when nothing of it is left.
+
+    It enters namespaces in which `veils` hang, unless they are None.
 
     Raises `OSError` if it cannot be forked, or if something that it has started cannot be killed.
     """
@@ -70,9 +79,11 @@ def fork_worker() -> int:
     crash_points.act_as("slot", slot.root_pid)
     crash_points.before("start", "worker")
     try:
+        if veils is not None:
+            _prepare(slot, veils)
         pid = os.fork()
         if pid == 0:
-            _work(slot, Handover(*descriptors))
+            _work(slot, Handover(*descriptors), veils)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -84,16 +95,24 @@ def fork_worker() -> int:
     return status
 
 
-def _work(slot: _Slot, handover: Handover) -> NoReturn:
+def _prepare(slot: _Slot, veils: Veils) -> None:
+    if veils in slot.prepared:
+        return
+    while len(slot.prepared) >= _PREPARED_MAX:
+        if (oldest := slot.prepared.pop(next(iter(slot.prepared)))) is not None:
+            oldest.close()
+    slot.prepared[veils] = prepare(veils)
+
+
+def _work(slot: _Slot, handover: Handover, veils: Veils | None) -> NoReturn:
     code = 1
     # The slot tells the death of this process by its wait status, the root by the missing word.
     with suppress(BaseException):
         deaths = (own_view(slot.root), own_view(slot.own))
-        _let_go({*handover.descriptors, *deaths})
         become_worker(*deaths, owner=slot.root_pid)
-        veils = handover.take()
         if veils is not None:
-            enter_namespaces(veils)
+            enter_prepared(slot.prepared[veils], veils)
+        _let_go({*handover.descriptors, *deaths})
         handover.say(_end_of(handover))
         code = 0
     os._exit(code)

@@ -25,6 +25,7 @@ from tako.system.process.signals import ignore_interrupts, raise_signal
 from tako.system.storage.removal import remove_tree
 
 if TYPE_CHECKING:
+    from tako.system.walls.prepared import Prepared
     from tako.system.walls.veils import Hung, Veils
 
 _owner = 0
@@ -46,6 +47,17 @@ def become_worker(*sentinels: int, owner: int = 0) -> None:
     forbid_dumps()
     for sentinel in sentinels:
         arm(sentinel)
+
+
+def enter_prepared(prepared: Prepared | None, veils: Veils) -> None:
+    """Enter namespaces that were made for many workers, and copies of its own; else do without them."""
+    global _not_entered, _veiled
+    if prepared is not None:
+        with suppress(OSError):
+            prepared.enter()
+            _veiled, _not_entered = prepared.hung, ""
+    if _veiled is None:
+        enter_namespaces(veils)
 
 
 def enter_namespaces(veils: Veils) -> None:

@@ -72,6 +72,16 @@ def enter_own_namespaces() -> None:
         _hold_read_only(f"/dev/{name}")
 
 
+def join_namespaces(user: int, mounts: int) -> None:
+    """Move the calling process into these two, by their descriptors, and on into copies of its own.
+
+    It has mount and IPC namespaces of its own then, and all capabilities over the user namespace (setns(2)).
+    """
+    check(_libc.setns(user, _CLONE_NEWUSER))
+    check(_libc.setns(mounts, _CLONE_NEWNS))
+    check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWIPC))
+
+
 def _hold_read_only(device: str) -> None:
     """Keep the mode of a device that the user owns, as root does; what the device is for stays possible.
 
@@ -136,6 +146,11 @@ def mount_veil(lower: int, empty: int, target: int) -> None:
     options = f"userxattr,lowerdir=/proc/self/fd/{lower}:/proc/self/fd/{empty}"
     flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
     _mount("overlay", f"/proc/self/fd/{target}", "overlay", flags, options)
+
+
+def bind(source: str, target: Path) -> None:
+    """Show a directory at `target` too, read-only and with the other flags of the mount that it lies on."""
+    _mount(source, str(target), None, _MS_BIND, None)
 
 
 def mount_memory(target: Path, size: int) -> None:

@@ -19,12 +19,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from tako.system.walls.gathered import gather
 from tako.system.walls.namespaces import enter_own_mounts, enter_own_namespaces, mount_memory, mount_veil
-from tako.values import field, value
+from tako.values import evolve, field, value
 
 _ROOT, _STRANGER = 0, 65534
-_MEMORY = 1 << 16
-_EMPTY = "empty"
+_MEMORY = 1 << 25
+_EMPTY, _GATHERED = "empty", "gathered"
 _MOUNTS = "/proc/self/mountinfo"
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _OPEN = stat.S_IROTH | stat.S_IXOTH
@@ -41,8 +42,10 @@ class Veils:
     machine: tuple[str, ...] = ()
     #: What the user has granted: root sees all of it.
     granted: tuple[str, ...] = ()
-    #: Directories with many of `machine` in them, which share one overlay: as each costs time.
-    shared: tuple[str, ...] = ()
+    #: A directory with many of `machine` in it, which share one overlay: as each costs time.
+    shared: str = ""
+    #: What is shown of it, files too: as a directory that holds nothing else.
+    gathered: tuple[str, ...] = ()
 
 
 @value
@@ -51,6 +54,8 @@ class Hung:
 
     machine: Mapping[str, str] = field(factory=dict)
     granted: Mapping[str, str] = field(factory=dict)
+    #: Where the directory with what is gathered stands; empty if that has to be shown one by one.
+    gathered: str = ""
 
 
 def behind(path: str, overlays: Mapping[str, str]) -> str:
@@ -82,16 +87,27 @@ def enter_veiled(veils: Veils) -> Hung:
 
 def _hang(veils: Veils) -> Hung:
     points, place = mount_points(), Path(veils.place)
-    gathered = (_gathered(path, veils.shared, points) for path in veils.machine)
+    sharing = (_sharing(path, veils.shared, points) for path in veils.machine)
     machine, granted = (
         tuple(dict.fromkeys(piece for path in paths for piece in _pieces(path, points)))
-        for paths in (dict.fromkeys(gathered), veils.granted)
+        for paths in (dict.fromkeys(sharing), veils.granted)
     )
     mount_memory(place, _MEMORY)
     (place / _EMPTY).mkdir(mode=0o755)
-    return Hung(
+    hung = Hung(
         dict(_hung(machine, place, "m", strange=True)), dict(_hung(granted, place, "g", strange=False))
     )
+    return evolve(hung, gathered=_gathered_at(veils, place / _GATHERED, hung.machine))
+
+
+def _gathered_at(veils: Veils, place: Path, machine: Mapping[str, str]) -> str:
+    if not veils.gathered:
+        return ""
+    try:
+        gather(veils.shared, veils.gathered, lambda path: behind(path, machine), place)
+    except (OSError, ValueError):
+        return ""
+    return str(place)
 
 
 def _hung(paths: Sequence[str], place: Path, kind: str, *, strange: bool) -> Iterator[tuple[str, str]]:
@@ -133,11 +149,11 @@ def _as_stranger() -> Iterator[None]:
         os.setgroups(groups)
 
 
-def _gathered(path: str, shared: Sequence[str], points: Sequence[str]) -> str:
+def _sharing(path: str, shared: str, points: Sequence[str]) -> str:
     """The directory in whose overlay another is to be found too, or that one itself."""
-    for top in shared:
-        if path.startswith(f"{top}/") and not any(point.startswith(f"{top}/") for point in points):
-            return top
+    below = f"{shared}/"
+    if shared and path.startswith(below) and not any(point.startswith(below) for point in points):
+        return shared
     return path
 
 
