@@ -5,7 +5,7 @@
 In: numbers. Out: exit code 0 if every run came to what it would have been undisturbed, with no step done
 twice that was recorded, and nothing left. The seed is printed first: with the same seed the trees and the
 plan of the kills are the same, the moments are as exact as the machine. Whoever dies is the warden, the root,
-a worker, the forkserver, a step, or all of tako's processes at one moment.
+a slot, a worker, the forkserver, a step, or all of tako's processes at one moment.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ from attrs import define, field, frozen
 from tako.sandbox.policy import PROCESS
 from tests.crash.places import Place, nothing_is_left, nothing_ran_twice, plain
 from tests.support.git import Repositories
+from tests.support.run_processes import title
 from tests.support.runner import Tako, clean_environment, command
 from tests.support.scenes import subscription, tako_yml, workflow
 
 #: The others only once in a while: there no step can write outside of its workspace that it ran, or failed.
 LEVELS = ("process", "process", "landlock", "namespace")
-VICTIMS = ("warden", "root", "worker", "forkserver", "step", "all")
+VICTIMS = ("warden", "root", "slot", "worker", "forkserver", "step", "all")
 _SESSIONS_MAX = 60
 _ENDED_WITHIN_S = 120.0
 
@@ -176,12 +177,13 @@ def _victims(warden: psutil.Process, victim: str) -> list[psutil.Process]:
     if victim == "root":
         return [root]
     below = root.children(recursive=True)
-    titled = [one for one in below if " ".join(one.cmdline()).startswith("tako: ")]
+    titled = [one for one in below if title(one).startswith("tako: ")]
     if victim == "all":
         return [warden, root, *titled]
-    if victim == "forkserver":
-        return [one for one in titled if "forkserver" in " ".join(one.cmdline())][:1]
-    workers = [one for one in titled if "forkserver" not in " ".join(one.cmdline())]
+    if victim in ("forkserver", "slot"):
+        return [one for one in titled if title(one) == f"tako: {victim}"][:1]
+    # As soon as its first step runs, a worker has its repository's name.
+    workers = [one for one in titled if title(one).startswith("tako: acme/")]
     return workers[:1] if victim == "worker" else workers[0].children()[:1]
 
 

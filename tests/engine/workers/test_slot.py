@@ -158,6 +158,34 @@ print(json.dumps([first, run(2, "true"), slot() != old]))
     assert said == [["succeeded", "succeeded", True]]
 
 
+def test_a_slot_that_stands_still_is_killed_with_its_segment_and_when_all_ends(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    said = _run(
+        tmp_path,
+        f"""
+def id_of(number):
+    return run_spec(directory, "true", number=number).run_id
+
+print(json.dumps(run(1, "true")))
+future = executor.submit(segment(2, "echo $$ > {ready}.new; mv {ready}.new {ready}; exec sleep 100"))
+while not Path({str(ready)!r}).exists():
+    time.sleep(0.01)
+os.kill(slot(), signal.SIGSTOP)
+worker = os.pidfd_open(executor.worker_of(id_of(2)))
+executor.kill(id_of(2))
+select.select([worker], [], [])
+executor.kill(id_of(2))
+try:
+    print(json.dumps(future.result(100).status))
+except Exception as error:
+    print(json.dumps(type(error).__name__))
+print(json.dumps(run(3, "true")))
+os.kill(slot(), signal.SIGSTOP)
+""",
+    )
+    assert said == ["succeeded", "WorkerLostError", "succeeded"]
+
+
 def test_a_slot_that_dies_takes_its_worker_and_step_along(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     said = _run(

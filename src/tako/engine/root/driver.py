@@ -177,7 +177,8 @@ class Driver:
             stimuli.append(h.TimePassed(now))
         for run_id, run in self._tree.working.items():
             if run.kill_at is not None and run.kill_at <= now:
-                run.kill_at = None
+                # Until it is gone: what is to tell of its end may stand still too.
+                run.kill_at = now + KILL_SLACK_S
                 self._runner.kill(run_id)
         return stimuli
 

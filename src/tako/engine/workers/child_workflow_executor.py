@@ -148,8 +148,13 @@ class ChildWorkflowExecutor:
         return worker.identity.pid if worker is not None else None
 
     def kill(self, run_id: str) -> None:
-        """Kill the run's worker."""
-        self._signal(run_id, signal.SIGKILL)
+        """Kill the run's worker; a second time also the slot that has not told of its end meanwhile."""
+        with self._lock:
+            running = self._running.get(run_id)
+            if run_id in self._early:
+                self._early[run_id].append(signal.SIGKILL)
+        if running is not None:
+            running.kill()
 
     def pause(self) -> None:
         """Stop all steps."""

@@ -96,6 +96,10 @@ class ForkedCell:
         """Signal the worker."""
         self.worker.send(number)
 
+    def kill(self) -> None:
+        """Kill the worker."""
+        self.worker.send(signal.SIGKILL)
+
     def start(self, segment: Segment) -> None:
         """Give the worker its segment; one that has died is told by `wait`."""
         with suppress(BrokenPipeError), os.fdopen(self._tell, "wb") as file:

@@ -26,6 +26,8 @@ from tako.system.process.identity import own_identity
 from tako.system.process.signals import name_of
 
 _SAID_WITHIN_S = 30.0
+#: A slot that was asked to exit needs some milliseconds.
+_EXITS_WITHIN_S = 5.0
 
 
 class Slot:
@@ -70,14 +72,23 @@ class Slot:
             handover.close()
             raise
 
+    def kill(self) -> None:
+        """Kill the process, if it is known by now; its worker dies with it."""
+        if self.process is not None:
+            self.process.send(signal.SIGKILL)
+
     def end(self) -> None:
         """Prove the process dead; its worker dies with it."""
         if self.process is not None:
             self.process.end()
 
     def close(self) -> None:
-        """Let the process exit and give back what the pool held."""
+        """Let the process exit and give back what the pool held; one that stands still is killed."""
+        late = threading.Timer(_EXITS_WITHIN_S, self.kill)
+        late.daemon = True
+        late.start()
         self._pool.shutdown(wait=True)
+        late.cancel()
         self._line.close()
         if self.process is not None:
             self.process.close()
@@ -110,6 +121,14 @@ class Running:
             self._handover.leave(number)
             if (worker := self.worker) is not None:
                 worker.send(number)
+
+    def kill(self) -> None:
+        """Kill the worker; where it was dead before, or has not said who it is, kill the slot."""
+        worker = self.worker
+        untold = worker is None or worker.has_ended()
+        self.send(signal.SIGKILL)
+        if untold:
+            self.slot.kill()
 
     def word(self) -> Any:  # noqa: ANN401 - a `SegmentEnd`, or the exception that the segment raised
         """What the worker said when it had ended; None if it died without a word."""

@@ -43,7 +43,7 @@ class WorkflowRunner(Protocol):
         """The pid of the process that executes the run's segment, if it is one of this machine's."""
 
     def kill(self, run_id: str) -> None:
-        """End the run's segment at once, without a word."""
+        """End the run's segment at once, without a word; may be called until it is over."""
 
     def pause(self) -> None:
         """Stop all steps until `go_on`."""
