@@ -16,8 +16,8 @@ def test_a_cache_of_ones_own_has_to_be_a_directory(tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for name, what in (
         ("nowhere", "does not exist"),
-        ("file", "is no directory"),
-        ("dangling", "is no directory"),
+        ("file", "is not a directory"),
+        ("dangling", "is not a directory"),
     ):
         with pytest.raises(UsageError, match=f"--cache-dir {tmp_path / name} {what}"):
             check_cache_dir(Home(tmp_path, tmp_path / name))

@@ -67,7 +67,7 @@ def test_what_is_given_comes_out_in_the_declared_type(kind: str, given_value: ob
         ("string", "a\0b", "cannot be used: it holds the control character U+0000"),
         ("string", "a\x1b[2J", "cannot be used: it holds the control character U+001B"),
         ("integer", "1\x07", "cannot be used: it holds the control character U+0007"),
-        ("string", "caf\udce9", "cannot be used: it is no Unicode text (UTF-8)"),
+        ("string", "caf\udce9", "cannot be used: it is not Unicode text (UTF-8)"),
         ("number", "1e999", "must be a number, got '1e999'"),
         ("number", float("inf"), "must be a number, got inf"),
         ("number", False, "must be a number, got false"),

@@ -155,7 +155,7 @@ def _journal(data: bytes, chance: random.Random) -> bytes:
 
 
 def _replaced(path: Path, chance: random.Random) -> str:
-    """Put something that is no regular file in a file's place."""
+    """Put something that is not a regular file in a file's place."""
     path.unlink()
     kind = chance.choice(("nothing", "directory", "fifo", "dangling link", "loop", "device"))
     match kind:

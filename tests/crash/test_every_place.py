@@ -173,7 +173,7 @@ def _is_interrupted(place: Place) -> bool:
     assert found is not None
     assert {(step["repository"], step["step"]) for step in found.running} == cut_off(run)
     told = list(interruption_lines(found, Style(sys.stdout)))
-    assert f"    to go on: tako exec --resume {run.run_id}" in told
+    assert f"    to continue: tako exec --resume {run.run_id}" in told
     return True
 
 

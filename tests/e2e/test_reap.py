@@ -155,7 +155,7 @@ def _status_tells_it(scene: Scene, killed: Killed) -> None:
     assert running == {"acme/b-stays", "acme/leaf"}
     assert result["interrupted_at"] is not None
     text = scene.tako("status").stdout
-    assert f"to go on: tako exec --resume {killed.run_id}" in text
+    assert f"to continue: tako exec --resume {killed.run_id}" in text
     assert "was running: acme/leaf check, step" in text
     assert "done: 2 steps, 1 child" in text
     assert scene.tako("runs", "--output", "json").json[0]["status"] == "interrupted"

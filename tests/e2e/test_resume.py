@@ -328,7 +328,7 @@ def test_what_a_run_was_begun_with_cannot_be_given_again(scene: Scene, words: tu
 @pytest.mark.parametrize("option", ["--failed-only", "--explain", "--accept-changes", "--rerun=ask"])
 def test_options_of_a_resume_need_one(scene: Scene, option: str) -> None:
     ended = scene.tako("exec", "release", option)
-    assert (ended.code, f"{option.partition('=')[0]} goes with --resume" in ended.stderr) == (2, True)
+    assert (ended.code, f"{option.partition('=')[0]} needs --resume" in ended.stderr) == (2, True)
 
 
 def test_a_run_that_does_not_exist_is_told(scene: Scene) -> None:

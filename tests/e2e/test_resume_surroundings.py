@@ -101,7 +101,7 @@ def test_a_child_names_the_run_that_it_is_of(scene: Scene) -> None:
 
 def test_an_answer_without_a_resume_is_refused(scene: Scene) -> None:
     refused = scene.tako("exec", "release", "--rerun", "no", cwd=scene.library("true"))
-    assert (refused.code, "--rerun goes with --resume" in refused.stderr) == (2, True)
+    assert (refused.code, "--rerun needs --resume" in refused.stderr) == (2, True)
     assert scene.runs() == []
 
 

@@ -236,7 +236,7 @@ def test_secrets_are_not_given_and_that_is_said(scene: Scene) -> None:
     said = scene.tako("shell", run, "--", "sh", "-c", "echo ${TOKEN-none}; env", env=secret)
     assert said.stdout.splitlines()[0] == "none"
     assert "hush" not in said.stdout
-    assert "no secrets are given to a shell: TOKEN" in said.stderr
+    assert "a shell gets no secrets: TOKEN" in said.stderr
 
 
 def test_a_root_run_out_of_the_cache_can_be_entered_too(scene: Scene) -> None:

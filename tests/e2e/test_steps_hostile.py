@@ -176,7 +176,7 @@ def test_an_output_file_that_is_none_fails_the_step_without_hanging(scene: Scene
 
 
 def _odd_files(path: Path) -> None:
-    """Fill a checkout with everything that is no regular file."""
+    """Fill a checkout with everything that is not a regular file."""
     os.mkfifo(path / "fifo")
     with socket.socket(socket.AF_UNIX) as server:
         here = Path.cwd()

@@ -58,5 +58,5 @@ def test_no_view_shows_control_characters_of_others(scene: Scene) -> None:
 def test_an_input_that_is_no_unicode_text_is_told_so(scene: Scene) -> None:
     checkout = scene.library("true", inputs={"name": {}})
     done = scene.tako("exec", "release", "--inputs.name=caf\udce9", cwd=checkout)
-    assert "input 'name' of workflow 'release' cannot be used: it is no Unicode text (UTF-8)" in done.stderr
+    assert "input 'name' of workflow 'release' cannot be used: it is not Unicode text (UTF-8)" in done.stderr
     assert done.code == 2

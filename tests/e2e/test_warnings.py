@@ -49,7 +49,7 @@ def gone(scene: Scene, git_repo: Repositories) -> Path:
 
 def test_a_source_that_is_gone_is_told_also_where_all_is_quiet(scene: Scene, gone: Path) -> None:
     done = _release(scene, "--quiet")
-    told = "acme/app cannot be fetched, its last known state is used: "
+    told = "acme/app cannot be fetched, so tako uses its last fetched state: "
     [line] = done.stderr.splitlines()
     assert line.startswith(f"tako: warning: acme/lib dependents: {told}")
     assert done.stdout == ""
@@ -68,7 +68,9 @@ def test_strictly_a_stale_source_fails_the_fan_out_until_it_is_back(scene: Scene
     done = _release(scene, "--strict", "--output", "json", code=1)
     assert "tako: warning: acme/lib dependents: acme/app cannot be fetched" in done.stderr
     [step] = done.json["steps"]
-    assert step["message"].startswith("--strict: acme/app cannot be fetched, its last known state is used")
+    assert step["message"].startswith(
+        "--strict: acme/app cannot be fetched, so tako uses its last fetched state"
+    )
     assert (step["fan_out"]["children"], len(done.json["warnings"])) == ([], 1)
     # Whoever takes it up is as strict as who began it, unless told otherwise.
     _resume(scene, code=1)
@@ -142,7 +144,7 @@ def test_a_broken_tako_yml_of_the_cache_is_named_whatever_it_is_about(scene: Sce
 def test_a_cache_that_does_not_exist_is_wrong_use(scene: Scene, tmp_path: Path) -> None:
     scene.library(FAN_OUT)
     (tmp_path / "file").touch()
-    for directory, what in (("nowhere", "does not exist"), ("file", "is no directory")):
+    for directory, what in (("nowhere", "does not exist"), ("file", "is not a directory")):
         refused = _release(scene, "--cache-dir", str(tmp_path / directory), code=2)
         assert f"--cache-dir {tmp_path / directory} {what}" in refused.stderr
     assert scene.runs() == []

@@ -86,8 +86,8 @@ def test_a_condition_holds(condition: str) -> None:
         ("event.nope.nope", 'there is no field "nope"'),
         (".inputs.no-such == 1", 'there is no field "no-such"'),
         ("event.payload.list[3] == 1", "there is no element 3 in a list of 3"),
-        ("event.payload.n.major == 1", "what is no mapping"),
-        ("event.payload.null.x == 1", "what is no mapping"),
+        ("event.payload.n.major == 1", "that is not a mapping"),
+        ("event.payload.null.x == 1", "that is not a mapping"),
         ("other.x == 1", 'there is no field "x"'),
     ],
 )

@@ -28,9 +28,9 @@ def test_each_form_is_known_by_its_beginning(spec: str, expected: OutputSource) 
     ("spec", "column", "reason"),
     [
         ("from_sdtout", 1, "did you mean `from_stdout`"),
-        ("from_stdout:x", 1, "is no output"),
-        ("from_file", 1, "is no output"),
-        ("from_env", 1, "is no output"),
+        ("from_stdout:x", 1, "is not an output"),
+        ("from_file", 1, "is not an output"),
+        ("from_env", 1, "is not an output"),
         ("from_file:../x", 11, r"leads out"),
         ("from_file:/etc/passwd", 11, "absolute"),
         ("from_file:", 11, "empty"),

@@ -49,14 +49,14 @@ def test_an_interrupted_tree_tells_what_was_running_what_is_done_and_how_to_go_o
     assert any("done: 1 step, 2 children" in line for line in lines)
     assert any("not begun: 1 step, 1 child" in line for line in lines)
     assert any("tako reap" in line for line in lines) is not reaped
-    assert lines[-1].strip() == f"to go on: tako exec --resume {run_id(0)}"
+    assert lines[-1].strip() == f"to continue: tako exec --resume {run_id(0)}"
 
 
 def test_a_child_of_it_names_the_root_to_go_on_with(home: Home) -> None:
     root = write_killed_tree(home)
     found = interruption(read_run(root.child(run_id(3))))
     assert found is not None
-    assert found.way_on == f"to go on: tako exec --resume {root.run_id}"
+    assert found.way_on == f"to continue: tako exec --resume {root.run_id}"
 
 
 def test_a_run_that_runs_or_has_ended_was_not_interrupted(home: Home) -> None:

@@ -65,13 +65,13 @@ def test_who_goes_on_takes_up_the_root_and_starts_anew_what_never_began(
     home: Home, told: RunDirectory
 ) -> None:
     leaf = told.child(run_id(2)).child(run_id(5))
-    assert way_on(read_run(leaf)) == f"to go on: tako exec --resume {told.run_id}"
+    assert way_on(read_run(leaf)) == f"to continue: tako exec --resume {told.run_id}"
     never = home.run("exec-20231114-221321-000000aa")
     never.path.mkdir()
     assert way_on(read_run(never)) == "to start it anew: tako exec WORKFLOW"
     unborn = told.child("exec-20231114-221321-000000ab")
     unborn.path.mkdir()
-    assert way_on(read_run(unborn)) == f"to go on: tako exec --resume {told.run_id}"
+    assert way_on(read_run(unborn)) == f"to continue: tako exec --resume {told.run_id}"
 
 
 def test_the_root_of_any_run_is_found_from_its_place(told: RunDirectory) -> None:

@@ -351,7 +351,7 @@ def test_no_config_a_link_a_directory_and_a_large_one_are_told_apart(
         read("acme/none", git_repo("acme/none", {"x": ""}))
     with pytest.raises(ConfigError, match="is larger than"):
         read("acme/large", git_repo("acme/large", {"tako.yml": "x" * (1 << 20) + "x"}))
-    with pytest.raises(ConfigError, match="is no regular file"):
+    with pytest.raises(ConfigError, match="is not a regular file"):
         read("acme/dir", git_repo("acme/dir", {"tako.yml/x": ""}))
     source = git_repo("acme/link", {"other": CONFIG})
     (source / "tako.yml").symlink_to("other")

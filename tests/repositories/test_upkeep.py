@@ -101,7 +101,7 @@ def test_a_cache_that_was_moved_or_has_another_path_is_whole(filled: OpenedCache
 def test_a_damaged_snapshot_of_content_is_removed_and_made_again(filled: OpenedCache) -> None:
     (_tree(filled, "hand/made") / "tako.yml").write_text("damaged")
     [message] = _messages(filled)
-    assert message.endswith("its content is not what its key says")
+    assert message.endswith("its content does not match its key")
     assert (_tree(filled, "hand/made") / "tako.yml").read_text() == CONFIG
 
 

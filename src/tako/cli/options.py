@@ -16,7 +16,7 @@ from tako.system.storage.faults import fault_of
 def check_cache_dir(home: Home) -> None:
     """Raise `UsageError` for a `--cache-dir` that is no directory: an empty cache has no subscribers."""
     if home.cache_dir is not None and not home.cache_dir.is_dir():
-        what = "is no directory" if os.path.lexists(home.cache_dir) else "does not exist"
+        what = "is not a directory" if os.path.lexists(home.cache_dir) else "does not exist"
         message = f"--cache-dir {home.cache_dir} {what}"
         raise UsageError(message, hint="`tako cache --cache-dir DIR add` makes a cache")
 

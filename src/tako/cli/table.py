@@ -6,19 +6,19 @@ from __future__ import annotations
 COMMANDS = {
     "exec": (
         "tako.cli.commands.exec",
-        "Run a workflow, and the workflows of all who subscribe to its events.",
+        "Run a workflow, and the workflows that subscribe to its events.",
     ),
-    "validate": ("tako.cli.commands.validate", "Check a tako.yml and name every mistake."),
+    "validate": ("tako.cli.commands.validate", "Check a tako.yml and print every mistake."),
     "status": ("tako.cli.commands.status", "Show what a run did, as a tree."),
     "runs": ("tako.cli.commands.runs", "List the runs, newest first."),
     "logs": ("tako.cli.commands.logs", "Print the output of a run's steps."),
-    "reap": ("tako.cli.commands.reap", "End and complete what runs have left whose tako was killed."),
-    "workspace": ("tako.cli.commands.workspace", "Remove workspaces that are no longer kept."),
-    "shell": ("tako.cli.commands.shell", "Open a shell in a run's sandbox, with its workspace as it was."),
-    "cache": ("tako.cli.commands.cache", "Fill, list and check the repository cache."),
+    "reap": ("tako.cli.commands.reap", "Clean up after runs whose tako process was killed."),
+    "workspace": ("tako.cli.commands.workspace", "Remove the workspaces of ended runs."),
+    "shell": ("tako.cli.commands.shell", "Open a shell in the sandbox and workspace of an ended run."),
+    "cache": ("tako.cli.commands.cache", "Fill, list, check and clean the repository cache."),
     "doctor": (
         "tako.cli.commands.doctor",
-        "Show what of this machine tako can use, and how to get the rest.",
+        "Show which features of this machine tako can use.",
     ),
     "version": ("tako.cli.commands.version", "Print the version."),
 }

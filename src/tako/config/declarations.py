@@ -43,7 +43,7 @@ def _input(name: str, value: Value) -> Input:
     default = table.get("default", lambda found: typed(found, kind), None)
     declared = Input(name, kind, required, has_default, default, description, validation)
     if has_default and required:
-        table.entries["required"].fail("an input with a default cannot be required; leave one of the two")
+        table.entries["required"].fail("an input with a default cannot be required; remove one of the two")
     if has_default and len(value.problems) == mistakes:
         problem = value_problem(declared, default)
         if problem:
@@ -66,7 +66,9 @@ def _validation(value: Value, kind: str) -> Validation:
     table = value.table(_VALIDATION_KEYS)
     for name, kinds in _NEEDS_TYPE.items():
         if name in table.entries and kind not in kinds:
-            table.entries[name].note(f"{name!r} is for inputs of type {' or '.join(kinds)}, this is {kind}")
+            table.entries[name].note(
+                f"{name!r} is for inputs of type {' or '.join(kinds)}; this one is of type {kind}"
+            )
     found = Validation(
         enum=table.get("enum", lambda enum: tuple(typed(item, kind) for item in enum.filled_items()), ()),
         pattern=table.get("pattern", _pattern, ""),

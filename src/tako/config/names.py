@@ -48,7 +48,7 @@ def _environment_list(value: Value) -> dict[str, str]:
             continue
         _check_env_name(item, name)
         if name in found:
-            item.fail(f"the name {name!r} is here twice")
+            item.fail(f"the name {name!r} appears twice")
         found.setdefault(name, text)
     return found
 
@@ -66,7 +66,7 @@ def secret_names(value: Value) -> tuple[str, ...]:
         name = env_name(item)
         problem = secret_name_problem(name)
         if item.is_text and name in found:
-            problem = f"the name {name!r} is here twice"
+            problem = f"the name {name!r} appears twice"
         if problem:
             item.note(problem)
         found.append(name)
@@ -130,7 +130,8 @@ def source_artifact(value: Value) -> str:
         return text
     if not colon:
         value.fail(
-            f"expected owner/name:artifact, got {text!r}; a repository that declares none has ':default'"
+            f"expected owner/name:artifact, got {text!r};"
+            " use ':default' for a repository that declares no artifact"
         )
         return text
     problem = reference_problem(reference)

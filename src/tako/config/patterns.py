@@ -47,7 +47,7 @@ def compiled(pattern: str) -> Pattern:
     except re2.error as error:
         detail = error.args[0] if error.args else error
         told = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)
-        message = f"not a regular expression that RE2 takes: {told}"
+        message = f"not a regular expression of RE2: {told}"
         raise ValueError(message) from None
 
 

@@ -58,7 +58,7 @@ def _step(value: Value, own_id: str, scope: _Scope) -> Step:
     step_id = table.get("id", lambda found: found.name("step id"), own_id)
     uses = table.get("uses", _uses, "")
     if scope.after_failure and "uses" in table.entries:
-        table.entries["uses"].note("a step of 'on_failure' runs a script, 'uses' is not possible there")
+        table.entries["uses"].note("a step of 'on_failure' must be a script, without 'uses'")
     _check_kind(table)
     return Step(
         id=step_id,
@@ -107,7 +107,7 @@ def _check_kind(table: Table) -> None:
     if not has_run and not has_uses:
         table.value.note("a step needs 'run' (a shell script) or 'uses' (a built-in step)")
     if has_run and not has_uses and "with" in table.entries:
-        table.entries["with"].note("'with' belongs to 'uses'; give a script its values by 'env'")
+        table.entries["with"].note("'with' belongs to 'uses'; pass values to a script by 'env'")
     for name in _RUN_ONLY if has_uses and not has_run else ():
         if name in table.entries:
             table.entries[name].note(f"{name!r} belongs to 'run', a built-in step does not take it")
@@ -149,8 +149,8 @@ def _check_ids(steps: tuple[Step, ...], problems: Problems) -> None:
         if step.id in first:
             other = problems.marks[first[step.id]]
             where = f"first at line {other.line}, column {other.column}"
-            made_up = "" if given else "; a step without id is named so, give it one"
+            made_up = "" if given else "; a step without an id gets this one; give it another"
             problems.at(place, f"the step id {step.id!r} is used twice, {where}{made_up}")
         first.setdefault(step.id, place)
         if not given and len(step.id) > _NAME_MAX:
-            problems.at(step.key, "give this step an id; one made from its parent's would be too long")
+            problems.at(step.key, "give this step an id; the id made from its parent's would be too long")

@@ -131,7 +131,7 @@ class Condition:
         elif found := _NO_INDEX.search(reason):
             missing = f"there is no element {found[1]} in a list of {found[2]}"
         elif "Applying SELECT to non-message type" in reason:
-            missing = "a field is read of what is no mapping"
+            missing = "the condition reads a field of a value that is not a mapping"
         elif "Iteration budget exceeded" in reason:
             reason = f"all its macros together would iterate {_ITERATIONS_MAX} times or more"
         kind = FieldMissingError if missing else ExpressionError

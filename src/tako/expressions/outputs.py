@@ -53,7 +53,7 @@ def parse_output(spec: str) -> OutputSource:
             return _variable(spec, argument)
     if form.startswith("from_"):
         near = suggestion(spec, list(_FORMS))
-        message = f"{spec!r} is no output{near}"
+        message = f"{spec!r} is not an output{near}"
         raise ExpressionError(message, expression=spec, hint="expected one of " + ", ".join(_FORMS))
     _compiled(spec)
     return OutputSource("regex", spec)

@@ -225,10 +225,10 @@ def _constant(value: object) -> object:
 
 def _item(node: Node, key: object) -> Reference:
     if not isinstance(node, Reference):
-        message = "only a name can be followed by [...]; `first` and `last` give the ends of a list"
+        message = "only a name can be followed by [...]; use `first` and `last` for the ends of a list"
         raise FlawError(message, node.offset)
     if isinstance(key, bool) or not isinstance(key, str | int):
-        message = "what stands in [...] must be a text or a whole number"
+        message = "the content of [...] must be a text or a whole number"
         raise FlawError(message, node.offset)
     return Reference((*node.path, str(key)), node.offset)
 

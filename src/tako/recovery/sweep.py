@@ -51,7 +51,7 @@ def sweep(home: Home, settings: Settings, say: Say) -> None:
             part(home, say, deadline)
         except (OSError, TakoError) as error:
             why = words_of(error)
-            say(f"what earlier runs have left cannot be cleaned up: {why}; `tako reap` tells more")
+            say(f"leftovers of earlier runs cannot be cleaned up: {why}; `tako reap` prints more")
 
 
 def leave(home: Home, paths: RunDirectory) -> None:

@@ -99,7 +99,7 @@ def interruption_lines(found: Interruption, style: Style) -> Iterator[str]:
     if waiting:
         yield f"    not begun: {waiting}"
     if not found.reaped:
-        yield "    what is left of it: `tako reap` ends it"
+        yield "    to clean up after it: tako reap"
     yield f"    {found.way_on}"
 
 

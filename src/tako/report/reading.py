@@ -74,7 +74,7 @@ def read_run(paths: RunDirectory) -> RunView:
     return RunView(paths, state, is_locked(paths.root.lock))
 
 
-def way_on(view: RunView, words: str = "to go on") -> str:
+def way_on(view: RunView, words: str = "to continue") -> str:
     """What to do about a run that did not succeed: `words` and a command; what never began, begins anew."""
     if not view.has_begun and not view.paths.is_child:
         return "to start it anew: tako exec WORKFLOW"

@@ -33,7 +33,7 @@ def report(paths: RunDirectory, result: TreeResult, *, output: str, quiet: bool)
         from tako.report.reading import read_run, way_on
 
         run = read_run(paths)
-        how = way_on(run, "to go on after what has succeeded")
+        how = way_on(run, "to continue after its successful steps")
         if not quiet:
             _drop_if_it_fails(_print_tree, run, sys.stdout)
         if result.exit_code:

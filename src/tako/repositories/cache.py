@@ -264,7 +264,7 @@ class Cache:
     def read_config_bytes(self, resolved: Resolved) -> bytes:
         """Give the tako.yml of a pin.
 
-        Raises `NotFoundError` if it has none, `ConfigError` if it is no regular file or above 1 MiB.
+        Raises `NotFoundError` if it has none, `ConfigError` if it is not a regular file or above 1 MiB.
         """
         where = f"{resolved.repository.text}:{resolved.branch}"
         if resolved.kind == "content":

@@ -19,7 +19,7 @@ _REGULAR = ("100644", "100755")
 def config_in(root: Path, where: str) -> bytes:
     """Give the tako.yml of a tree, which `where` names in messages.
 
-    Raises `NotFoundError` without one, `ConfigError` if it is no regular file or too large.
+    Raises `NotFoundError` without one, `ConfigError` if it is not a regular file or too large.
     """
     try:
         return read_beneath(root, CONFIG_NAME, CONFIG_MAX_BYTES, links=False)
@@ -47,7 +47,7 @@ def committed_config(mirror: Path, commit: str, where: str) -> bytes:
         raise _no_config(where)
     mode, data = found
     if mode not in _REGULAR:
-        raise _unusable(where, "is a link" if mode == "120000" else "is no regular file")
+        raise _unusable(where, "is a link" if mode == "120000" else "is not a regular file")
     if len(data) > CONFIG_MAX_BYTES:
         raise _unusable(where, f"is larger than {CONFIG_MAX_BYTES} bytes")
     return data

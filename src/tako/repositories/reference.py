@@ -96,7 +96,7 @@ def _part_problem(part: str) -> str:
     if not part:
         return "it has an empty part"
     if part in {".", ".."}:
-        return f"{part!r} is no name but a way through directories"
+        return f"{part!r} is not a name but a path through directories"
     if part[0] in "~-":
         return f"part {part!r} starts with {part[0]!r}"
     if len(part) > _PART_MAX:
@@ -120,7 +120,7 @@ def _split_host(parts: list[str]) -> tuple[str, list[str]]:
 
 def _host_problem(host: str) -> str:
     if host and (not _HOST.fullmatch(host) or host[0] in "-." or ".." in host):
-        return f"host {host!r} is no host name"
+        return f"host {host!r} is not a host name"
     return ""
 
 

@@ -234,7 +234,7 @@ def content_problem(path: Path, key: str) -> str:
     """Say how a content snapshot differs from its key; empty if it does not."""
     with _built(path) as temporary:
         digest = copy_tree_hashed(path, temporary, on_skipped=lambda *_: None)
-    return "" if key == CONTENT_PREFIX + digest else "its content is not what its key says"
+    return "" if key == CONTENT_PREFIX + digest else "its content does not match its key"
 
 
 def commit_problem(mirror: Path, path: Path, commit: str) -> str:

@@ -38,5 +38,7 @@ def _make(below: Mount, mount: Mount) -> bool:
         make_place(Path(below.source), relative, directory=Path(mount.source).is_dir())
     except OSError as error:
         message = f"{mount.target} cannot be shown: a step has put something else there: {error.strerror}"
-        raise SandboxFailedError(message, hint="let no step replace it, or what it lies in") from error
+        raise SandboxFailedError(
+            message, hint="no step may replace this path or a directory above it"
+        ) from error
     return True

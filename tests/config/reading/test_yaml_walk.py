@@ -114,13 +114,13 @@ def test_a_long_key_over_many_values_needs_no_gigabytes() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: &a [*a]", "a.yml:1:8: the alias *a is inside of what it stands for"),
+        ("a: &a [*a]", "a.yml:1:8: the alias *a is inside of its own anchor"),
         ("a: *b", "a.yml:1:4: the alias *b has no anchor &b before it"),
         ("a: &a [1]\n*a : 2", "a.yml:2:1: a mapping or list cannot be a key"),
         ("a: 1\n---\nb: 2", "a.yml:2:1: expected one document, found a second one"),
-        ("a: 1\na: 2", "a.yml:2:1: a: the key 'a' is here twice, first at line 1, column 1"),
-        ("a: {b: 1,\n b: 2}", "a.yml:2:2: a.b: the key 'b' is here twice, first at line 1, column 5"),
-        ("a: 1\n'a': 2", "a.yml:2:1: a: the key 'a' is here twice"),
+        ("a: 1\na: 2", "a.yml:2:1: a: the key 'a' appears twice, first at line 1, column 1"),
+        ("a: {b: 1,\n b: 2}", "a.yml:2:2: a.b: the key 'b' appears twice, first at line 1, column 5"),
+        ("a: 1\n'a': 2", "a.yml:2:1: a: the key 'a' appears twice"),
         ("a:\n  <<: {b: 1}", "merge keys (<<) are not supported"),
         ("? [x]\n: 1", "a mapping or list cannot be a key"),
         ("run: {{ .inputs.x }} y", 'if this is a template, quote it: "{{ ... }}"'),

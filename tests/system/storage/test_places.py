@@ -27,7 +27,7 @@ def test_no_link_is_followed(tmp_path: Path, link: str, directory: bool) -> None
     outside.mkdir()
     (top / link).parent.mkdir(parents=True)
     (top / link).symlink_to(outside if link != "a/b/c" else outside / "new")
-    with pytest.raises(OSError, match=r"Not a directory|it is no file"):
+    with pytest.raises(OSError, match=r"Not a directory|it is not a file"):
         make_place(top, "a/b/c", directory=directory)
     assert os.listdir(outside) == []
 

@@ -56,17 +56,17 @@ def _open(cache_dir: str, lock_timeout: float | None, *, local: bool) -> _Opened
     return _Opened(home.cache, locks, cache)
 
 
-@click.group(name="cache", short_help="Fill, show, check and clean the cache of repositories.")
+@click.group(name="cache", short_help="Fill, list, check and clean the repository cache.")
 @click.option(
     "--cache-dir", default="", metavar="DIR", help="Use this cache instead of the one in $TAKO_HOME."
 )
 @click.option(
-    "--lock-timeout", callback=_duration, metavar="DURATION", help="Wait at most so long for a lock."
+    "--lock-timeout", callback=_duration, metavar="DURATION", help="Wait at most this long for a lock."
 )
 @click.option("--local", is_flag=True, help="Use no network.")
 @click.pass_context
 def command(context: click.Context, cache_dir: str, lock_timeout: float | None, *, local: bool) -> None:
-    """Fill, show, check and clean the shared cache of repositories."""
+    """Fill, list, check and clean the repository cache."""
     if context.invoked_subcommand != "add":
         check_cache_dir(home_from(dict(os.environ), cache_dir))
     context.obj = _open(cache_dir, lock_timeout, local=local)
@@ -75,11 +75,14 @@ def command(context: click.Context, cache_dir: str, lock_timeout: float | None, 
 @command.command()
 @click.argument("reference", metavar="OWNER/NAME[:BRANCH]")
 @click.option(
-    "--from", "url", metavar="URL-or-path", help="Where to fetch it from; else the settings say it."
+    "--from",
+    "url",
+    metavar="URL-or-path",
+    help="Fetch it from here; default: the registered URL, else `url_template` of config.yml.",
 )
 @click.pass_obj
 def add(opened: _Opened, reference: str, url: str | None) -> None:
-    """Register a repository and fetch it; with BRANCH that one counts as its default branch."""
+    """Register a repository and fetch it. BRANCH replaces its default branch."""
     registration = opened.cache.add(parse_reference(reference), url)
     commit = registration.branches[registration.default_branch]
     click.echo(f"{registration.repository.text}:{registration.default_branch} {commit}")
@@ -104,7 +107,7 @@ def _line(known: KnownRepository) -> str:
 
 
 @command.command(name="list")
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", help="Form of the output.")
 @click.pass_obj
 def list_(opened: _Opened, output: str) -> None:
     """Print every repository in the cache."""
@@ -122,7 +125,7 @@ def list_(opened: _Opened, output: str) -> None:
 @click.argument("repositories", metavar="[REPO]...", nargs=-1)
 @click.pass_context
 def sync(context: click.Context, repositories: tuple[str, ...]) -> None:
-    """Fetch registered repositories again, all of them if none is named."""
+    """Fetch the named repositories again; without REPO, all registered ones."""
     opened: _Opened = context.obj
     named = [parse_repository(text) for text in repositories] or None
     failed = 0
@@ -144,7 +147,7 @@ def _print(findings: list[CacheProblem]) -> None:
 @command.command()
 @click.pass_context
 def verify(context: click.Context) -> None:
-    """Check every mirror and snapshot; damaged snapshots are removed and made again when needed."""
+    """Check every mirror and snapshot. Remove damaged snapshots; tako makes them again when it needs them."""
     from tako.repositories import upkeep
 
     opened: _Opened = context.obj
@@ -158,11 +161,14 @@ def verify(context: click.Context) -> None:
 @command.command()
 @click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 @click.option(
-    "--keep", callback=_duration, metavar="DURATION", help="Keep what was used within that time (168h)."
+    "--keep",
+    callback=_duration,
+    metavar="DURATION",
+    help="Keep snapshots that a run has used within this time (168h).",
 )
 @click.pass_obj
 def prune(opened: _Opened, keep: float | None, *, dry_run: bool) -> None:
-    """Remove snapshots that no branch stands on any more and no run used lately."""
+    """Remove snapshots that no branch points to and that no run has used lately."""
     from tako.repositories import upkeep
 
     keep_s = upkeep.KEEP_S if keep is None else keep

@@ -22,9 +22,9 @@ from tako.system.terminal.text import shown
 from tako.version import VERSION
 
 _LEVELS = {
-    NAMESPACE: "files, processes, network and users of its own: holds a malicious step",
-    LANDLOCK: "files only where allowed, no signals to outside: holds most of it",
-    PROCESS: "keeps mistakes apart; a step that means harm is free",
+    NAMESPACE: "own files, processes, network and users: contains a malicious step",
+    LANDLOCK: "only allowed files, no signals to outside: contains most of it",
+    PROCESS: "contains mistakes; does not contain a malicious step",
 }
 #: What level landlock has besides where workers can have namespaces.
 _BESIDES = {
@@ -37,7 +37,7 @@ _OK, _NO = "yes", "no "
 @click.command("doctor")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(output: str) -> int:
-    """Show what of this machine tako can use: isolation levels, overlays, git."""
+    """Show which features of this machine tako can use: isolation levels, overlays, git."""
     from tako.cli.options import open_home
 
     home, settings = open_home()
@@ -77,11 +77,11 @@ def _print(found: dict[str, Any]) -> None:
     for level, meaning in _LEVELS.items():
         reason = found["levels"][level]
         click.echo(shown(f"  {_NO if reason else _OK} {level:<10} {reason or meaning}"))
-    auto = found["auto"] or "nothing: exec of a workflow with children ends with 4"
+    auto = found["auto"] or "no level: `tako exec` of a workflow with children ends with 4"
     click.echo(shown(f"  --isolation auto takes {auto}"))
-    click.echo(shown(f"  config.yml says {found['setting']}\n"))
+    click.echo(shown(f"  config.yml has isolation {found['setting']}\n"))
     overlay = found["overlay"]
-    meaning = "are overlays over their snapshot" if not overlay else f"are copies: {overlay}"
+    meaning = "are overlays over their snapshots" if not overlay else f"are copies: {overlay}"
     click.echo(shown(f"{_NO if overlay else _OK} workspaces {meaning}"))
     for key, what in _BESIDES.items():
         click.echo(

@@ -54,53 +54,61 @@ class ExecCommand(click.Command):
 )
 @click.argument("workflow", required=False)
 @click.option("--repo", metavar="REPOSITORY", help="Run in a clean copy of this repository of the cache.")
-@click.option("--root", metavar="DIR", help="The checkout to run in; default: the one you are in.")
+@click.option("--root", metavar="DIR", help="Run in the checkout at DIR; default: the one you are in.")
 @click.option(
     "--jobs", "--max-concurrent-repos", "jobs", type=click.IntRange(1, 4096), metavar="N",
-    help="Run at most N at once over the whole tree; default: the CPUs you may use.",
+    help="Run at most N runs at once in the whole tree; default: the CPUs you may use.",
 )  # fmt: skip
-@click.option("--cache-dir", metavar="DIR", help="Where the repository cache is; default: $TAKO_HOME/cache.")
-@click.option("--local", is_flag=True, help="Use no network: run what the cache has.")
+@click.option("--cache-dir", metavar="DIR", help="Use this repository cache; default: $TAKO_HOME/cache.")
+@click.option("--local", is_flag=True, help="Use no network: fetch nothing.")
 @click.option(
     "--isolation", type=click.Choice(["auto", "process", "landlock", "namespace"]),
-    help="How children are kept apart; default: auto, the strongest that there is.",
+    help="Isolate children at this level; default: auto, the strongest that works here.",
 )  # fmt: skip
 @click.option(
-    "--lock-timeout", metavar="DURATION", help="How long to wait for a repository's lock, as in 10m."
+    "--lock-timeout", metavar="DURATION", help="Wait at most this long for a repository's lock, as in 10m."
 )
 @click.option(
     "--grant", "grants", multiple=True, metavar="NAME=REPOSITORY",
-    help="Let this repository have the secret NAME, which its tako.yml names; may be repeated.",
+    help="Give the secret NAME to this repository, if its tako.yml names it; can be repeated.",
 )  # fmt: skip
 @click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", show_default=True,
-    help="What is written to stdout at the end.",
+    help="Form of the result on stdout.",
 )  # fmt: skip
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings unless something fails.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only warnings, unless something fails.")
 @click.option(
     "--strict/--no-strict", default=None,
-    help="Fail a fan-out with a stale source, a repository left out, or no subscriber.",
+    help="Fail a fan-out that has a stale source, a repository left out, or no subscriber.",
 )  # fmt: skip
 @click.option("--keep", is_flag=True, help="Keep the workspaces of runs that succeeded.")
 @click.option(
-    "--resume", metavar="RUN_ID", help="Take up a run that broke off or failed, after its last step."
+    "--resume",
+    metavar="RUN_ID",
+    help="Continue a run that was interrupted or failed, after its last successful step.",
 )
-@click.option("--failed-only", is_flag=True, help="With --resume: of the children, only those that failed.")
-@click.option("--explain", is_flag=True, help="With --resume: say what would run again and why, run nothing.")
 @click.option(
-    "--accept-changes", is_flag=True, help="With --resume: go on although the checkout has changed since."
+    "--failed-only", is_flag=True, help="With --resume: of the children, run only those that failed."
+)
+@click.option(
+    "--explain", is_flag=True, help="With --resume: print what would run again and why; run nothing."
+)
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="With --resume: continue although the checkout has changed since the run.",
 )
 @click.option(
     "--rerun", type=click.Choice(["ask", "yes", "no"]), default="ask", show_default=True,
-    help="With --resume: run steps again that may have taken effect and say `rerun: never`.",
+    help="With --resume: whether interrupted or failed steps with `rerun: never` run again.",
 )  # fmt: skip
 @click.pass_context
 def command(context: click.Context, /, workflow: str | None, **options: Any) -> int:  # noqa: ANN401 - click hands over whatever each option is
-    """Run WORKFLOW of the checkout you are in.
+    """Run WORKFLOW of the checkout that you are in.
 
     Its tako/fan-out@v1 steps run the workflows of all subscribed repositories, each in its own process
     and workspace. Exit codes: 0 success, 1 a step or child failed, 2 wrong use, 3 a bug in tako, 4 the
-    machine is not usable, 124 timed out, 128+N ended by signal N.
+    machine is not usable, 5 another run holds a lock, 124 timed out, 128+N ended by signal N.
     """
     _check(context, workflow, options)
     request = Request(
@@ -137,13 +145,15 @@ def _check(context: click.Context, workflow: str | None, options: Mapping[str, A
         given += [f"--{name}" for name in ("repo", "root") if options[name]]
         given += ["--inputs"] if context.obj else []
         if given:
-            context.fail(f"--resume takes a run up as it was begun, without {', '.join(given)}")
+            context.fail(
+                f"--resume continues a run with its own workflow and inputs; leave out {', '.join(given)}"
+            )
         return
     for name in ("failed_only", "explain", "accept_changes", "rerun"):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            context.fail(f"--{name.replace('_', '-')} goes with --resume")
+            context.fail(f"--{name.replace('_', '-')} needs --resume")
     if not workflow:
-        context.fail("which workflow? `tako validate` lists those of this checkout")
+        context.fail("WORKFLOW is missing; `tako validate` lists the workflows of this checkout")
 
 
 def _start(request: Request) -> int:

@@ -16,9 +16,9 @@ _PIECE = 1 << 16
 @click.argument("run", required=False, default="")
 @click.argument("step", required=False, default="")
 def command(run: str, step: str) -> None:
-    """Print the output of a run's steps, all attempts, as it was written.
+    """Print the output of a run's steps, with all attempts, unchanged.
 
-    RUN is a run id, of a root run or a child, or its last four or more digits; default: the newest run.
+    RUN is the run id of a root run or a child, or its last four or more digits; default: the newest run.
     """
     from tako.cli.options import open_home
     from tako.errors import NotFoundError

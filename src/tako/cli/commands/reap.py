@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 @click.command("reap")
-@click.option("--dry-run", is_flag=True, help="Only tell what would be done, and why.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done, and why.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
 def command(context: click.Context, output: str, *, dry_run: bool) -> None:
-    """End and complete what runs have left whose tako was killed.
+    """Clean up after runs whose tako process was killed.
 
-    Processes of theirs that still live are killed, what their journals lack is written, their private
-    directories are removed, and workspaces that are no longer kept. Runs that somebody executes are not
-    touched. Exit code 1 if something could not be done.
+    Kills their processes, completes their journals and removes their private directories. Also removes
+    workspaces and runs that are no longer kept. Does not touch a run while some tako executes it. Ends with 1
+    if something could not be done.
     """
     from tako.cli.cleanup_report import problems
     from tako.cli.options import open_home

@@ -65,12 +65,14 @@ class Wish:
 @click.command("shell")
 @click.argument("run")
 @click.argument("words", metavar="[-- COMMAND]", nargs=-1, type=click.UNPROCESSED)
-@click.option("--step", metavar="STEP", default="", help="Whose environment; default: the one that failed.")
+@click.option(
+    "--step", metavar="STEP", default="", help="Take the environment of this step; default: the failed step."
+)
 def command(run: str, words: tuple[str, ...], step: str) -> int:
-    """Open a shell in the sandbox of RUN, with its workspace as its steps left it.
+    """Open a shell in the sandbox of RUN, with the workspace as its steps left it.
 
-    RUN is a run id, of a root run or a child, or its last four or more digits. What is changed in the
-    workspace stays. No secrets are given. COMMAND is run instead of a shell, and its exit code is tako's.
+    RUN is the run id of a root run or a child, or its last four or more digits. Your changes in the
+    workspace stay. The shell gets no secrets. With COMMAND, runs that instead, and ends with its exit code.
     """
     wish = Wish(home_from(dict(os.environ)), run, step, words)
     # Here too: the process that changes the terminal may be killed.
@@ -88,7 +90,7 @@ def _in_root(wish: Wish, post: WardenLink) -> int:
     home, settings = open_home(wish.home)
     interactive = terminals.is_interactive()
     if not wish.words and not interactive:
-        message = "a shell needs a terminal, which stdin and stdout are not"
+        message = "a shell needs a terminal, but stdin and stdout are none"
         raise UsageError(message, hint="tako shell RUN -- COMMAND runs a command without one")
     with _held(find_run(home, wish.run)) as (journal, paths, state), terminals.kept() as restore:
         spec = spec_from_journal(paths, state, _surroundings(home, settings))
@@ -140,7 +142,7 @@ def _held(paths: RunDirectory) -> Iterator[tuple[Writer, RunDirectory, RunState]
     try:
         if settled_record(root) is None:
             # What is left of it may still have the workspace's overlay mounted.
-            message = f"run {root.run_id} was killed, and nobody has cleaned up after it yet"
+            message = f"run {root.run_id} was killed, and no reaper has cleaned up after it yet"
             raise UsageError(message, hint="`tako reap`, then start the shell again")
         if not paths.journal.exists():
             message = f"run {paths.run_id} never began"
@@ -171,7 +173,7 @@ def _tell(spec: RunSpec, step: Step, notes: Notes, *, interactive: bool) -> None
             f" isolation {spec.isolation.level}; what you change in the workspace stays"
         )
     if withheld := sorted(named_by(spec.workflow)):
-        notes.say(f"no secrets are given to a shell: {', '.join(withheld)} not set")
+        notes.say(f"a shell gets no secrets: {', '.join(withheld)} not set")
 
 
 def _temporary(post: WardenLink) -> str:

@@ -13,7 +13,7 @@ import click
 def command(run: str, output: str) -> None:
     """Show what RUN did, as a tree; default: the newest run.
 
-    RUN is a run id, of a root run or a child, or its last four or more digits.
+    RUN is the run id of a root run or a child, or its last four or more digits.
     """
     from tako.cli.options import open_home
     from tako.journal.statuses import CANCELLED, FAILED, TIMED_OUT
@@ -36,7 +36,7 @@ def command(run: str, output: str) -> None:
         for line in failure_lines(error, style):
             sys.stdout.write(line + "\n")
     if view.status in (FAILED, TIMED_OUT, CANCELLED) and not view.owned:
-        sys.stdout.write(f"\n{way_on(view, 'to go on after what has succeeded')}\n")
+        sys.stdout.write(f"\n{way_on(view, 'to continue after its successful steps')}\n")
     found = interruption(view)
     if found is not None:
         sys.stdout.write("\n")

@@ -40,7 +40,7 @@ class _Verdict:
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="How to print it.",
+    help="Form of the output.",
 )
 def command(path: str | None, output: str) -> int:
     """Check the tako.yml at PATH (file or directory; default: the checkout you are in)."""

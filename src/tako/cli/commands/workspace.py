@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @click.group("workspace")
 def command() -> None:
-    """See to the workspaces of runs that have ended."""
+    """Remove the workspaces of ended runs."""
 
 
 @command.command("clean")
 @click.option("--all", "everything", is_flag=True, help="Remove all workspaces of runs that have ended.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
 def clean(context: click.Context, output: str, *, everything: bool, yes: bool, dry_run: bool) -> None:
     """Remove workspaces and runs that `keep_workspaces` and `keep_runs` of config.yml do not keep.
 
-    Runs whose tako was killed are reaped first. Exit code 1 if something could not be removed.
+    First reaps runs whose tako process was killed. Ends with 1 if something could not be removed.
     """
     from tako.cli.cleanup_report import problems
     from tako.cli.options import open_home

@@ -107,6 +107,6 @@ class LazyCache:
         )
         for repository, error in [] if self._local else cache.sync():
             if error is not None:
-                reason = f"{repository.text} cannot be fetched, its last known state is used: {error}"
+                reason = f"{repository.text} cannot be fetched, so tako uses its last fetched state: {error}"
                 self._caveats.add(STALE, repository.text, reason)
         return cache

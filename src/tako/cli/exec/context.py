@@ -107,7 +107,7 @@ def check_root_is_current(context: ExecContext, source: RootSource) -> None:
     for caveat in context.caveats.all():
         if caveat.kind == STALE and caveat.repository == source.repository:
             message = f"--strict: {caveat.reason}"
-            raise MachineError(message, hint="--no-strict uses it as it is")
+            raise MachineError(message, hint="--no-strict uses the last fetched state")
 
 
 def check_secrets(context: ExecContext, source: RootSource) -> None:
@@ -181,7 +181,7 @@ def _tool_caches(context: ExecContext, isolation: Isolation) -> tuple[tuple[Path
         return ()
     if not isolation.overlays:
         context.notes.say(
-            "sandbox.tool_caches of config.yml is without effect: it needs overlays (`tako doctor`)"
+            "sandbox.tool_caches of config.yml has no effect: it needs overlays (`tako doctor`)"
         )
         return ()
     from tako.engine.run.extra_mounts import tool_caches

@@ -52,7 +52,7 @@ def make_again(context: ExecContext, paths: RunDirectory, state: RunState) -> Re
     source, changes = _source(context, started, Values(paths))
     if changes and not context.request.accept_changes:
         message = f"{source.source} is not as the run left it: {'; '.join(changes)}"
-        hint = "undo that, or go on with it as it is: --accept-changes"
+        hint = "undo the changes, or continue with them: --accept-changes"
         raise UsageError(message, hint=hint)
     # As it was asked for at the beginning: a workspace made at another level could not be gone on with.
     asked = context.request.isolation or started.isolation_asked

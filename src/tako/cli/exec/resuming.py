@@ -152,7 +152,7 @@ def _held(
         if post is not None:
             _reap(context, paths)
             if size_of(paths.journal) != seen:
-                message = f"run {paths.run_id} was taken up by somebody else meanwhile"
+                message = f"another tako has resumed run {paths.run_id} meanwhile"
                 raise HeldError(message, hint="look at it with `tako status`, then start the resume again")
             note_opened(context.home, paths.run_id)
             declare(lock, post.temporary)
@@ -170,9 +170,9 @@ def _reap(context: ExecContext, paths: RunDirectory, *, dry_run: bool = False) -
     """
     reaped = reap_run(context.home, paths, dry_run=dry_run)
     if reaped.outcome not in (REAPED, SETTLED):
-        message = f"run {paths.run_id} cannot be taken up: {reaped.reason}"
+        message = f"run {paths.run_id} cannot be resumed: {reaped.reason}"
         kind = MachineError if reaped.outcome == STUCK else HeldError
-        raise kind(message, hint="`tako reap` tells more")
+        raise kind(message, hint="`tako reap` prints more")
     left = [] if dry_run else empty(context.home, paths.run_id)
     for error in [*reaped.errors, *left]:
         context.notes.say(f"reaping {paths.run_id}: {error}")
@@ -198,7 +198,7 @@ def _answer(request: Request, findings: list[ResumeVerdict]) -> str:
     if not never or request.rerun != ASK:
         return request.rerun if request.rerun != ASK else NO
     told = "\n".join(f"{found.repository} {found.run_id}, step {found.step}: {found.why}" for found in never)
-    question = f"these steps say `rerun: never` and may have taken effect already:\n{told}"
+    question = f"these steps have `rerun: never` and may have taken effect already:\n{told}"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         hint = "--rerun yes runs them again, --rerun no counts them as failed"
         raise UsageError(question, hint=hint)

@@ -92,7 +92,9 @@ def _source_name(checkout: Path, origin: str, workflow: Workflow) -> str:
     if guessed is not None:
         return guessed.text
     if workflow.fans_out:
-        message = f"{checkout} has no git remote `origin` that names its repository, which its events need"
+        message = (
+            f"{checkout} has no git remote `origin` that names its repository, but its events need the name"
+        )
         raise UsageError(
             message, hint="git remote add origin URL, or run it from the cache with --repo owner/name"
         )

@@ -50,8 +50,8 @@ def execute(request: Request, post: WardenLink, cell: ForkedCell) -> int:
     made.check_secrets(context, source)
     if source.tracked_changes:
         context.notes.say(
-            f"{source.source} has changes that are not committed: what is tested is not commit"
-            f" {source.commit[:12]} (the result says `dirty`)"
+            f"{source.source} has uncommitted changes: this run does not test commit"
+            f" {source.commit[:12]} (the result has `dirty`)"
         )
     isolation = made.choose_isolation(context, source)
     sweep(context.home, context.settings, context.notes.say)

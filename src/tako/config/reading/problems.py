@@ -28,7 +28,7 @@ class Problems:
         """Note one mistake at `mark`; raise `ConfigError` when there are too many to be read."""
         self._found[Problem(self.file, mark.line, mark.column, _short(key), _short(message))] = None
         if len(self._found) >= PROBLEMS_MAX:
-            raise ConfigError(in_order(self._found), hint=f"only the first {PROBLEMS_MAX} problems are told")
+            raise ConfigError(in_order(self._found), hint=f"these are only the first {PROBLEMS_MAX} problems")
 
     def at(self, key: str, message: str) -> None:
         """Note one mistake at the place of the key path `key`."""

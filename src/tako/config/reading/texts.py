@@ -23,5 +23,5 @@ def text_problem(text: str) -> str:
     if found is None:
         return ""
     if "\ud800" <= found.group() <= "\udfff":
-        return "it is no Unicode text (UTF-8)"
+        return "it is not Unicode text (UTF-8)"
     return f"it holds the control character U+{ord(found.group()):04X}"

@@ -107,7 +107,7 @@ class _Tree:
         mark = self._mark(event)
         node = self._anchors.get(event.anchor or "")
         if any(waiting.anchor == event.anchor for waiting in self._open):
-            self._problems.stop(f"the alias *{event.anchor} is inside of what it stands for", mark)
+            self._problems.stop(f"the alias *{event.anchor} is inside of its own anchor", mark)
         if node is None:
             self._problems.stop(f"the alias *{event.anchor} has no anchor &{event.anchor} before it", mark)
         if not isinstance(node, Scalar):
@@ -204,7 +204,7 @@ def _check_keys(node: MapNode, key: str, problems: Problems) -> None:
         if name.text in first:
             place = first[name.text]
             where = f"line {place.line}, column {place.column}"
-            problems.add(name.mark, path, f"the key {name.text!r} is here twice, first at {where}")
+            problems.add(name.mark, path, f"the key {name.text!r} appears twice, first at {where}")
         first.setdefault(name.text, name.mark)
         if name.text == "<<" and not name.quoted:
             problems.add(name.mark, path, "merge keys (<<) are not supported; write the keys out")

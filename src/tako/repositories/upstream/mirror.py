@@ -101,7 +101,7 @@ def _text(value: object) -> str:
 
 def _branch(value: str) -> str:
     if problem := branch_problem(value):
-        message = f"{value!r:.100} is no branch: {problem}"
+        message = f"{value!r:.100} is not a branch: {problem}"
         raise ValueError(message)
     return value
 

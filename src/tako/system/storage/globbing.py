@@ -162,7 +162,7 @@ class _Search:
             self.files.append(path)
             return True
         kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
-        self._leave_out(path, KINDS.get(kind, "is no file"))
+        self._leave_out(path, KINDS.get(kind, "is not a file"))
         return False
 
     def _leave_out(self, path: str, reason: str) -> None:

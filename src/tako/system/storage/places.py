@@ -37,7 +37,7 @@ def make_place(top: Path, relative: str, *, directory: bool) -> None:
             os.close(os.open(last, _NEW, 0o444, dir_fd=descent.fd))
         except FileExistsError:
             if not stat.S_ISREG(os.stat(last, dir_fd=descent.fd, follow_symlinks=False).st_mode):
-                raise OSError(errno.EEXIST, "it is no file", last) from None
+                raise OSError(errno.EEXIST, "it is not a file", last) from None
 
 
 @contextmanager
