@@ -9,7 +9,8 @@ from hypothesis import given
 from tako.journal.codec import UnknownRecordError, decode, encode, structure
 from tako.journal.log import line_of, record_of
 from tako.journal.parts import ChildExecutionError
-from tako.journal.records import Noted, Record, StepFinished, WorkerDied
+from tako.journal.records import Noted, Record, RunFinished, StepFinished, WorkerDied
+from tako.journal.statuses import FailureKind, Status
 from tests.support.records import KINDS, RECORDS, any_of, run_started
 
 
@@ -134,3 +135,10 @@ def test_a_line_without_its_right_checksum_is_refused(line: bytes, said: str) ->
 def test_a_number_that_json_does_not_have_is_not_written() -> None:
     with pytest.raises(ValueError, match="JSON"):
         line_of(Noted(float("nan"), "when?"))
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_a_status_is_a_plain_text_in_a_journal(status: Status) -> None:
+    written = encode(RunFinished(0.0, status, error_kind=FailureKind.WORKER_DIED))
+    assert (type(written["status"]), written["status"]) == (str, status.value)
+    assert decode(written) == RunFinished(0.0, status.value, error_kind="worker_died")

@@ -65,6 +65,9 @@ def _plain(value: Any) -> Any:
     kind: Any = type(value)
     if kind in (str, int, float, bool, type(None)):
         return value
+    if isinstance(value, str):
+        # A member of a StrEnum.
+        return str(value)
     if kind is Stored:
         return str(value)
     if is_value_class(kind):

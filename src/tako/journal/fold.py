@@ -35,7 +35,7 @@ from tako.journal.records import (
     WorkspaceRebuilt,
 )
 from tako.journal.run_state import ChildState, FanOutState, RunState
-from tako.journal.statuses import FAILED, INTERRUPTED, SUCCEEDED, TIMED_OUT
+from tako.journal.statuses import INTERRUPTED, SUCCEEDED, is_failure
 from tako.journal.stored import same_event
 from tako.values import evolve
 
@@ -153,7 +153,7 @@ def _step_finished(state: RunState, record: StepFinished) -> None:
     step.attempts = max(step.attempts, record.attempt)
     step.finished = record
     state.usage = state.usage.followed_by(record.usage)
-    step.failures += record.status in (FAILED, TIMED_OUT)
+    step.failures += is_failure(record.status)
     if record.step in state.fan_outs:
         state.fan_outs[record.step].last = state.lived(record.at)
 

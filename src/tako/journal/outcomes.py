@@ -9,7 +9,14 @@ from __future__ import annotations
 from tako.journal.parts import Attempt, ChildExecutionError
 from tako.journal.records import ChildFinished, StepFinished
 from tako.journal.run_state import RunState
-from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SUCCEEDED, TIMED_OUT
+from tako.journal.statuses import (
+    FAILED,
+    INTERRUPTED,
+    SUCCEEDED,
+    FailureKind,
+    is_good,
+    was_ended,
+)
 from tako.values import value
 
 
@@ -76,22 +83,18 @@ def attempts_before(state: RunState, at_fault: StepFinished | None) -> tuple[Att
 def blamed_step(state: RunState) -> StepFinished | None:
     """The step that ended the run: the first that neither succeeded nor was tolerated."""
     for step in state.steps.values():
-        if (
-            step.finished
-            and step.finished.status not in (SUCCEEDED, "skipped")
-            and not step.finished.tolerated
-        ):
+        if step.finished and not is_good(step.finished.status) and not step.finished.tolerated:
             return step.finished
     return None
 
 
 def _kind(state: RunState, status: str, at_fault: StepFinished | None) -> str:
-    if status in (TIMED_OUT, CANCELLED, INTERRUPTED):
+    if was_ended(status):
         return status
     if state.finished is not None and state.finished.error_kind:
         return state.finished.error_kind
     if at_fault is not None and at_fault.limit:
-        return "limit_exceeded"
+        return FailureKind.LIMIT_EXCEEDED
     if at_fault is None and state.finished is None:
-        return "sandbox_failed"
-    return "step_failed"
+        return FailureKind.SANDBOX_FAILED
+    return FailureKind.STEP_FAILED

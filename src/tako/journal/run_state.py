@@ -26,13 +26,9 @@ from tako.journal.records import (
     Warned,
     WorkerDied,
 )
-from tako.journal.statuses import INTERRUPTED, SKIPPED, SUCCEEDED
+from tako.journal.statuses import INTERRUPTED, PENDING, RUNNING, SKIPPED, FailureKind, is_good
 from tako.system.process.identity import Identity
 from tako.values import field, mutable
-
-RUNNING, PENDING = "running", "pending"
-#: The kind of error of a run whose workers died too often.
-WORKER_DIED = "worker_died"
 
 
 @mutable
@@ -60,9 +56,7 @@ class StepState:
     @property
     def allows_next_step(self) -> bool:
         """Whether the steps after this one run."""
-        return self.finished is not None and (
-            self.finished.status in (SUCCEEDED, SKIPPED) or self.finished.tolerated
-        )
+        return self.finished is not None and (is_good(self.finished.status) or self.finished.tolerated)
 
     @property
     def was_cut_off(self) -> bool:
@@ -173,7 +167,7 @@ class RunState:
     @property
     def gave_up(self) -> bool:
         """Whether it ended because its workers died too often."""
-        return self.finished is not None and self.finished.error_kind == WORKER_DIED
+        return self.finished is not None and self.finished.error_kind == FailureKind.WORKER_DIED
 
     @property
     def environment(self) -> dict[str, str]:

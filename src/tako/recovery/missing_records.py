@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from tako import exit_codes
 from tako.journal.records import ChildFinished, Record, RunFinished, RunSettled, StepFinished
-from tako.journal.run_state import RUNNING, FanOutState, RunState
-from tako.journal.statuses import FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.journal.run_state import FanOutState, RunState
+from tako.journal.statuses import FAILED, INTERRUPTED, RUNNING, SUCCEEDED, TIMED_OUT, is_good
 
 RUN_MESSAGE = "its tako was killed, or the machine went down"
 STEP_MESSAGE = "interrupted"
@@ -53,7 +53,7 @@ def _is_cut_off(fan_out: FanOutState) -> bool:
 
 def _failed_late(state: RunState) -> bool:
     return any(
-        child.finished is not None and child.finished.status not in (SUCCEEDED, SKIPPED)
+        child.finished is not None and not is_good(child.finished.status)
         for fan_out in state.fan_outs.values()
         if not fan_out.emitted.wait_for_children and fan_out.emitted.on_child_failure != "ignore"
         for child in fan_out.children.values()
@@ -72,5 +72,5 @@ def _exit_code(state: RunState, status: str) -> int:
         return exit_codes.MACHINE
     if state.stop is not None and state.stop.signal in signal.Signals.__members__:
         return exit_codes.of_signal(signal.Signals[state.stop.signal])
-    codes = {SUCCEEDED: exit_codes.SUCCEEDED, TIMED_OUT: exit_codes.TIMED_OUT}
+    codes: dict[str, int] = {SUCCEEDED: exit_codes.SUCCEEDED, TIMED_OUT: exit_codes.TIMED_OUT}
     return codes.get(status, exit_codes.FAILED)

@@ -6,7 +6,8 @@ from contextlib import suppress
 
 from tako.journal.log import JournalDamagedError, read_settled
 from tako.journal.records import RunSettled
-from tako.journal.run_state import RUNNING, RunState
+from tako.journal.run_state import RunState
+from tako.journal.statuses import RUNNING
 from tako.layout.run import RunDirectory
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from tako.engine.resume.verdicts import AGAIN, FIRST, KEPT, LEFT_OUT, ON_FAILURE, ResumeVerdict
+from tako.engine.resume.verdicts import ResumeVerdict, Verdict
 from tako.system.terminal.text import plain
 from tako.values import asdict
 
-_SIGNS = {KEPT: "=", AGAIN: "↻", FIRST: "▶", ON_FAILURE: "?", LEFT_OUT: "-"}
+_SIGNS = {
+    Verdict.KEPT: "=",
+    Verdict.AGAIN: "↻",
+    Verdict.FIRST: "▶",
+    Verdict.ON_FAILURE: "?",
+    Verdict.LEFT_OUT: "-",
+}
 
 
 def explanation_lines(findings: Iterable[ResumeVerdict]) -> Iterator[str]:

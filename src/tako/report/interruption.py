@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tako.journal.run_state import PENDING, RUNNING, ChildState
-from tako.journal.statuses import INTERRUPTED
+from tako.journal.run_state import ChildState
+from tako.journal.statuses import INTERRUPTED, PENDING, RUNNING
 from tako.recovery.settled import last_sign
 from tako.report.reading import RunView, moment, way_on
 from tako.report.text import Style

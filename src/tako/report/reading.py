@@ -17,8 +17,8 @@ from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_ends, read_records
 from tako.journal.parts import CALENDAR
 from tako.journal.records import RunSettled, RunStarted
-from tako.journal.run_state import RUNNING, RunState
-from tako.journal.statuses import INTERRUPTED
+from tako.journal.run_state import RunState
+from tako.journal.statuses import INTERRUPTED, RUNNING
 from tako.layout.home import Home
 from tako.layout.names import RUN_ID
 from tako.layout.run import RunDirectory
@@ -135,7 +135,7 @@ def summary_of(paths: RunDirectory) -> dict[str, Any]:
     """One root run in a list, from the first and the last record of its journal only."""
     problem = ""
     first = last = None
-    status = INTERRUPTED
+    status: str = INTERRUPTED
     try:
         first, last = read_ends(paths.journal)
         if isinstance(last, RunSettled):

@@ -12,7 +12,7 @@ from tako.engine.root.results import fan_out_result
 from tako.journal.outcomes import attempts_before, blamed_step
 from tako.journal.parts import ChildExecutionError
 from tako.journal.run_state import ChildState, StepState
-from tako.journal.statuses import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED
+from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, FailureKind
 from tako.report.reading import RunView
 from tako.report.text import Style
 from tako.system.terminal.text import plain
@@ -149,9 +149,9 @@ def _own_failure(view: RunView) -> ChildExecutionError | None:
     step = blamed_step(view.state)
     if step is not None and step.step in view.state.fan_outs and step.counts:
         return None
-    kind = finished.status if finished.status != "failed" else "step_failed"
+    kind: str = FailureKind.STEP_FAILED if finished.status == FAILED else finished.status
     if step is not None and step.limit:
-        kind = "limit_exceeded"
+        kind = FailureKind.LIMIT_EXCEEDED
     return ChildExecutionError(
         repository=started.repository,
         workflow=started.workflow,

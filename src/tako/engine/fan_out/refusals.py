@@ -21,6 +21,7 @@ from tako.errors import (
 )
 from tako.journal.parts import ChildExecutionError
 from tako.journal.records import ChildPlanned
+from tako.journal.statuses import FailureKind
 from tako.repositories.caveats import NESTED, Caveats
 from tako.repositories.reference import parse_repository
 
@@ -45,21 +46,21 @@ def child_failure(plan: ChildPlanned, error: TakoError) -> ChildExecutionError:
     )
 
 
-def failure_kind(error: TakoError) -> str:
+def failure_kind(error: TakoError) -> FailureKind:
     """The kind of `ChildExecutionError` that a failure before the start is."""
     match error:
         case InputsInvalidError():
-            return "inputs_invalid"
+            return FailureKind.INPUTS_INVALID
         case NotFoundError():
-            return "not_found"
+            return FailureKind.NOT_FOUND
         case DoesNotFitError() | TooExpensiveError():
-            return "limit_exceeded"
+            return FailureKind.LIMIT_EXCEEDED
         case ConfigError() | UsageError():
-            return "config_invalid"
+            return FailureKind.CONFIG_INVALID
         case UnexpectedError():
-            return "internal_error"
+            return FailureKind.INTERNAL_ERROR
         case _:
-            return "sandbox_failed"
+            return FailureKind.SANDBOX_FAILED
 
 
 def check_depth(parent: RunSpec, caveats: Caveats) -> None:

@@ -17,8 +17,16 @@ from tako.engine.scheduler.limits import needs_of, quota_claim
 from tako.engine.scheduler.stimuli import NewRun
 from tako.errors import UsageError
 from tako.journal.records import RunResumed
-from tako.journal.run_state import RUNNING, ChildState, FanOutState, RunState
-from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.journal.run_state import ChildState, FanOutState, RunState
+from tako.journal.statuses import (
+    CANCELLED,
+    INTERRUPTED,
+    RUNNING,
+    SKIPPED,
+    SUCCEEDED,
+    is_failure,
+    is_good,
+)
 from tako.values import evolve, value
 
 
@@ -111,7 +119,7 @@ def _runs_again(child: ChildState, *, failed_only: bool) -> bool:
     if child.finished is None:
         return False
     status = child.finished.status
-    return status in (FAILED, TIMED_OUT) if failed_only else status not in (SUCCEEDED, SKIPPED)
+    return is_failure(status) if failed_only else not is_good(status)
 
 
 def resumed(decision: Decision, state: RunState, *, now: float, version: str) -> RunResumed:

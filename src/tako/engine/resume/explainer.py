@@ -16,14 +16,10 @@ from tako.engine.fan_out.plan import PlannedChild
 from tako.engine.resume.decision import Decision, NotRepeatableError, decide_resume, resumed
 from tako.engine.resume.resumer import Resumption
 from tako.engine.resume.verdicts import (
-    AGAIN,
-    FIRST,
-    KEPT,
-    LEFT_OUT,
     NOT_BEGUN,
-    ON_FAILURE,
     Read,
     ResumeVerdict,
+    Verdict,
     as_it_ended,
     child_as_it_ended,
     read_journal,
@@ -85,7 +81,7 @@ class ResumeExplainer:
 
     def _refused(self, spec: RunSpec, state: RunState, why: str, depth: int) -> Iterator[ResumeVerdict]:
         for step in all_steps(spec.workflow.steps):
-            yield ResumeVerdict(depth, spec.repository, spec.run_id, step.id, LEFT_OUT, why)
+            yield ResumeVerdict(depth, spec.repository, spec.run_id, step.id, Verdict.LEFT_OUT, why)
             if step.id in state.fan_outs:
                 for child in state.fan_outs[step.id].children.values():
                     yield from self._untouched(spec, child, depth + 1, child_as_it_ended(child))
@@ -106,28 +102,30 @@ class ResumeExplainer:
         for run_id, child in fan_out.children.items():
             planned = again.pop(run_id, None)
             if run_id in gone:
-                yield from self._untouched(spec, child, depth, (LEFT_OUT, "it does not subscribe any more"))
+                yield from self._untouched(
+                    spec, child, depth, (Verdict.LEFT_OUT, "it does not subscribe any more")
+                )
             elif planned is None:
                 yield from self._not_again(spec, child, "--failed-only leaves it out", depth)
             elif planned.error is not None:
                 why = f"it cannot run: {planned.error.message}"
-                yield from self._untouched(spec, child, depth, (LEFT_OUT, why))
+                yield from self._untouched(spec, child, depth, (Verdict.LEFT_OUT, why))
             else:
                 yield from self._of_child(spec, fan_out, child, planned, depth)
         for planned in again.values():
             # Their ids are drawn when they are planned.
             why = "its tako.yml could not be read before, and has this subscription too"
-            yield ResumeVerdict(depth, planned.record.repository, "", "", FIRST, why)
+            yield ResumeVerdict(depth, planned.record.repository, "", "", Verdict.FIRST, why)
 
     def _not_again(
         self, spec: RunSpec, child: ChildState, reason: str, depth: int
     ) -> Iterator[ResumeVerdict]:
         verdict, why = child_as_it_ended(child)
-        why = f"{why}, and {reason}" if verdict == LEFT_OUT else why
+        why = f"{why}, and {reason}" if verdict == Verdict.LEFT_OUT else why
         return self._untouched(spec, child, depth, (verdict, why))
 
     def _untouched(
-        self, spec: RunSpec, child: ChildState, depth: int, told: tuple[str, str]
+        self, spec: RunSpec, child: ChildState, depth: int, told: tuple[Verdict, str]
     ) -> Iterator[ResumeVerdict]:
         if self._whole:
             yield from untouched_child(spec.paths, child, self._read, depth, told)
@@ -142,12 +140,14 @@ class ResumeExplainer:
             state = RunState()
         except JournalDamagedError as damage:
             why = f"it cannot go on: {damage.message}"
-            yield from self._untouched(spec, child, depth, (LEFT_OUT, why))
+            yield from self._untouched(spec, child, depth, (Verdict.LEFT_OUT, why))
             return
         if state.started is None and self._resumption.failed_only:
             yield from self._not_again(spec, child, "--failed-only leaves it out", depth)
             return
-        verdict, why = (FIRST, NOT_BEGUN) if state.started is None else (AGAIN, _why_again(state))
+        verdict, why = (
+            (Verdict.FIRST, NOT_BEGUN) if state.started is None else (Verdict.AGAIN, _why_again(state))
+        )
         yield ResumeVerdict(depth, own.repository, own.run_id, "", verdict, why)
         yield from self.findings(own, state, depth + 1)
 
@@ -160,7 +160,7 @@ def _why_again(state: RunState) -> str:
 def _steps(spec: RunSpec, state: RunState, decision: Decision, depth: int) -> Iterator[ResumeVerdict]:
     """Give what becomes of a run's own steps, each followed by its `on_failure` steps."""
 
-    def finding(step: Step, verdict: str, why: str) -> ResumeVerdict:
+    def finding(step: Step, verdict: Verdict, why: str) -> ResumeVerdict:
         return ResumeVerdict(
             depth, spec.repository, spec.run_id, step.id, verdict, why, step.id in decision.forbidden
         )
@@ -168,27 +168,27 @@ def _steps(spec: RunSpec, state: RunState, decision: Decision, depth: int) -> It
     ends_at = ""
     for step in spec.workflow.steps:
         verdict, why = (
-            (LEFT_OUT, f"the run ends at {ends_at}") if ends_at else _verdict(state, decision, step)
+            (Verdict.LEFT_OUT, f"the run ends at {ends_at}") if ends_at else _verdict(state, decision, step)
         )
         yield finding(step, verdict, why)
         for cleanup in all_steps(step.on_failure):
             yield finding(cleanup, *_cleanup(state, decision, cleanup, step, verdict))
-        if verdict == LEFT_OUT:
+        if verdict == Verdict.LEFT_OUT:
             ends_at = ends_at or step.id
 
 
-def _verdict(state: RunState, decision: Decision, step: Step) -> tuple[str, str]:
+def _verdict(state: RunState, decision: Decision, step: Step) -> tuple[Verdict, str]:
     known = state.step(step.id)
     if decision.starts_over:
-        return AGAIN if known.attempts else FIRST, decision.starts_over
+        return Verdict.AGAIN if known.attempts else Verdict.FIRST, decision.starts_over
     if known.started is None and known.finished is None:
-        return FIRST, NOT_BEGUN
+        return Verdict.FIRST, NOT_BEGUN
     if known.allows_next_step:
         return as_it_ended(known)
     why = _why_cut_off(state, step) if known.was_cut_off else as_it_ended(known)[1]
     if step.id not in decision.reset:
-        return LEFT_OUT, f"{why}, and counts as failed"
-    return AGAIN, why
+        return Verdict.LEFT_OUT, f"{why}, and counts as failed"
+    return Verdict.AGAIN, why
 
 
 def _why_cut_off(state: RunState, step: Step) -> str:
@@ -198,13 +198,15 @@ def _why_cut_off(state: RunState, step: Step) -> str:
     return "its children had not all " + ("been planned" if fan_out.planned is None else "ended")
 
 
-def _cleanup(state: RunState, decision: Decision, cleanup: Step, step: Step, verdict: str) -> tuple[str, str]:
+def _cleanup(
+    state: RunState, decision: Decision, cleanup: Step, step: Step, verdict: Verdict
+) -> tuple[Verdict, str]:
     """What becomes of an `on_failure` step of a step with that verdict."""
     known = state.step(cleanup.id)
-    if verdict in (AGAIN, FIRST):
-        return ON_FAILURE, f"only if {step.id} fails"
+    if verdict in (Verdict.AGAIN, Verdict.FIRST):
+        return Verdict.ON_FAILURE, f"only if {step.id} fails"
     if known.finished is not None and (not known.was_cut_off or cleanup.id in decision.forbidden):
         return as_it_ended(known)
-    if verdict == KEPT or step.id not in decision.forbidden:
-        return LEFT_OUT, f"it runs only if {step.id} fails"
-    return AGAIN if known.attempts else FIRST, f"{step.id} counts as failed"
+    if verdict == Verdict.KEPT or step.id not in decision.forbidden:
+        return Verdict.LEFT_OUT, f"it runs only if {step.id} fails"
+    return Verdict.AGAIN if known.attempts else Verdict.FIRST, f"{step.id} counts as failed"

@@ -7,18 +7,28 @@ child, in the order of the tree.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 
 from tako.errors import NotFoundError
 from tako.journal.fold import fold
 from tako.journal.log import JournalDamagedError, read_records
 from tako.journal.run_state import ChildState, RunState, StepState
-from tako.journal.statuses import CANCELLED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.journal.statuses import CANCELLED, INTERRUPTED, SKIPPED, TIMED_OUT, is_good
 from tako.layout.run import RunDirectory
 from tako.values import value
 
-KEPT, AGAIN, FIRST, LEFT_OUT = "kept", "runs again", "runs", "left out"
-#: An `on_failure` step: whether it runs will be seen.
-ON_FAILURE = "runs on failure"
+
+class Verdict(StrEnum):
+    """What becomes of a step or a child."""
+
+    KEPT = "kept"
+    AGAIN = "runs again"
+    FIRST = "runs"
+    LEFT_OUT = "left out"
+    #: An `on_failure` step: whether it runs depends on the step before it.
+    ON_FAILURE = "runs on failure"
+
+
 NOT_BEGUN = "it had not begun"
 
 #: Gives a run's state; raises `NotFoundError` and `JournalDamagedError`.
@@ -33,7 +43,7 @@ class ResumeVerdict:
     repository: str
     run_id: str
     step: str
-    verdict: str
+    verdict: Verdict
     why: str
     #: A step that may have taken effect already, and says `rerun: never`.
     forbidden: bool = False
@@ -55,7 +65,7 @@ def untouched(paths: RunDirectory, state: RunState, read: Read, depth: int = 0) 
 
 
 def untouched_child(
-    parent: RunDirectory, child: ChildState, read: Read, depth: int, told: tuple[str, str]
+    parent: RunDirectory, child: ChildState, read: Read, depth: int, told: tuple[Verdict, str]
 ) -> Iterator[ResumeVerdict]:
     """Give the same of a child, itself first, with what is `told` of it: verdict and reason."""
     plan = child.plan
@@ -68,27 +78,29 @@ def untouched_child(
     yield from untouched(paths, state, read, depth + 1)
 
 
-def as_it_ended(step: StepState) -> tuple[str, str]:
+def as_it_ended(step: StepState) -> tuple[Verdict, str]:
     """Verdict and reason for a step that does not run again."""
     if step.finished is None:
-        return LEFT_OUT, NOT_BEGUN
+        return Verdict.LEFT_OUT, NOT_BEGUN
     if step.finished.tolerated:
-        return KEPT, "its failure was tolerated"
+        return Verdict.KEPT, "its failure was tolerated"
     told = f"it {said(step.finished.status)}"
-    return (KEPT, told) if step.allows_next_step else (LEFT_OUT, step.finished.message or told)
+    return (
+        (Verdict.KEPT, told) if step.allows_next_step else (Verdict.LEFT_OUT, step.finished.message or told)
+    )
 
 
-def child_as_it_ended(child: ChildState) -> tuple[str, str]:
+def child_as_it_ended(child: ChildState) -> tuple[Verdict, str]:
     """The same for a child."""
     if child.finished is None:
-        return LEFT_OUT, NOT_BEGUN
+        return Verdict.LEFT_OUT, NOT_BEGUN
     status = child.finished.status
-    return KEPT if status in (SUCCEEDED, SKIPPED) else LEFT_OUT, f"it {said(status)}"
+    return Verdict.KEPT if is_good(status) else Verdict.LEFT_OUT, f"it {said(status)}"
 
 
 def said(status: str) -> str:
     """A final status as what happened: `timed out`."""
-    words = {
+    words: dict[str, str] = {
         SKIPPED: "was skipped",
         TIMED_OUT: "timed out",
         CANCELLED: "was cancelled",

@@ -40,7 +40,7 @@ from tako.journal.fold import fold
 from tako.journal.log import read_records
 from tako.journal.records import RunSettled, StopRequested
 from tako.journal.run_state import RunState
-from tako.journal.statuses import CANCELLED, FAILED, TIMED_OUT
+from tako.journal.statuses import CANCELLED, FAILED, TIMED_OUT, FailureKind
 from tako.journal.stored import StoredValueError
 from tako.repositories.caveats import Caveat, Caveats
 from tako.system import clock
@@ -290,16 +290,18 @@ class Driver:
             run.reason = "it had not started yet"
             return
         kind = order.kind if order.kind not in (CANCELLED, TIMED_OUT) else ""
-        message = {
-            "worker_died": f"its worker died {WORKER_DEATHS_MAX} times",
+        messages: dict[str, str] = {
+            FailureKind.WORKER_DIED: f"its worker died {WORKER_DEATHS_MAX} times",
             CANCELLED: "the run was stopped",
             TIMED_OUT: "ended by a timeout of its workflow or fan-out",
-        }[order.kind]
+        }
         state = RunState()
         # It has to end, also if it never began or its journal was damaged meanwhile.
         with suppress(TakoError):
             state = fold(read_records(run.spec.paths.journal))
-        self._tree.record(order.run_id, run_ended(state, order.status, message, kind), final=True)
+        self._tree.record(
+            order.run_id, run_ended(state, order.status, messages[order.kind], kind), final=True
+        )
 
     def _settle(self, status: str, *, late_failure: bool) -> None:
         result = self._troubles.result(status, late_failure=late_failure)

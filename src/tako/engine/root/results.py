@@ -15,7 +15,7 @@ from tako.journal.outcomes import Child, settled_child
 from tako.journal.parts import ChildExecutionError, EventValue
 from tako.journal.records import ChildFinished, StepFinished
 from tako.journal.run_state import RunState
-from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SUCCEEDED, TIMED_OUT
+from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SUCCEEDED, TIMED_OUT, is_failure
 from tako.values import value
 
 
@@ -70,7 +70,7 @@ def step_closed(
 ) -> StepFinished:
     """The record that ends a fan-out step, reached at `began`."""
     told = f"{tally.not_well} of {tally.not_well + tally.succeeded} children did not succeed"
-    messages = {
+    messages: dict[str, str] = {
         FAILED: told,
         CANCELLED: told if tally.not_well else "",
         # That of its workflow may end it before there are children.
@@ -83,7 +83,7 @@ def step_closed(
         status=status,
         duration_s=round(max(0.0, now - began), 3),
         message=messages.get(status, ""),
-        tolerated=step.continue_on_error and status in (FAILED, TIMED_OUT),
+        tolerated=step.continue_on_error and is_failure(status),
         counts={
             "succeeded": tally.succeeded,
             "failed": tally.failed,

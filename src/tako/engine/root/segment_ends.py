@@ -26,8 +26,8 @@ from tako.errors import NotFoundError, TakoError
 from tako.journal.fold import fold
 from tako.journal.log import read_records
 from tako.journal.records import RunFinished, StepFinished, WorkerDied
-from tako.journal.run_state import RUNNING, RunState
-from tako.journal.statuses import FAILED, INTERRUPTED, SUCCEEDED
+from tako.journal.run_state import RunState
+from tako.journal.statuses import FAILED, INTERRUPTED, RUNNING, SUCCEEDED, FailureKind
 from tako.system import clock
 from tako.system.storage.faults import fault_of, words_of
 
@@ -116,7 +116,7 @@ class SegmentEnds:
         else:
             self._troubles.add_bug(f"{where}: {type(error).__name__}: {message}")
         self._record_cut_off(spec, state, message, clock.now())
-        self._tree.record(spec.run_id, run_ended(state, FAILED, message, "worker_died"))
+        self._tree.record(spec.run_id, run_ended(state, FAILED, message, FailureKind.WORKER_DIED))
         return h.SegmentEnded(spec.run_id, status=FAILED, machine_fault=True)
 
     def _worker_lost(self, spec: RunSpec, segment: Segment, state: RunState, message: str) -> h.Stimulus:
@@ -131,7 +131,7 @@ class SegmentEnds:
         """End a run that did not end by itself when it was to make room."""
         message = "it did not end in time when the disk had less free than min_free"
         self._record_cut_off(spec, state, message, clock.now())
-        self._tree.record(spec.run_id, run_ended(state, FAILED, message, "limit_exceeded"))
+        self._tree.record(spec.run_id, run_ended(state, FAILED, message, FailureKind.LIMIT_EXCEEDED))
         if not spec.keep:
             self._chores.do(partial(give_back, spec), lambda _: None)
         return h.SegmentEnded(spec.run_id, status=FAILED)

@@ -10,7 +10,7 @@ from tako.config.schema import Step
 from tako.engine.run.spec import RunSpec
 from tako.journal.records import StepFinished
 from tako.journal.run_state import RunState, StepState
-from tako.journal.statuses import FAILED, TIMED_OUT
+from tako.journal.statuses import FAILED, is_failure
 from tako.units import format_duration
 
 NEVER = "never"
@@ -39,7 +39,7 @@ def _counts(step: Step, finished: StepFinished) -> bool:
     assert step.retry is not None
     if step.retry.on:
         return finished.status == FAILED and finished.exit_code in step.retry.on
-    return finished.status in (FAILED, TIMED_OUT)
+    return is_failure(finished.status)
 
 
 def starts_over(step: Step, spec: RunSpec) -> bool:

@@ -23,7 +23,8 @@ def run_scope(spec: RunSpec, state: RunState, values: Values) -> dict[str, Any]:
         if finished is not None:
             steps[step.id] = {
                 "outputs": dict(state.outputs_of(step.id)),
-                "status": finished.status,
+                # CEL takes no other class of texts.
+                "status": str(finished.status),
                 "exit_code": finished.exit_code,
             }
     scope: dict[str, Any] = {"inputs": dict(values.read(spec.inputs)), "steps": steps}

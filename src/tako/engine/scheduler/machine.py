@@ -26,7 +26,7 @@ from tako.engine.scheduler.instructions import (
     Tally,
 )
 from tako.engine.scheduler.resources import BOUNDLESS, Amounts, Claim, ResourceManager
-from tako.engine.scheduler.state import FanOut, Run
+from tako.engine.scheduler.state import FanOut, Phase, Run
 from tako.engine.scheduler.stimuli import (
     Began,
     FanOutFailed,
@@ -39,8 +39,7 @@ from tako.engine.scheduler.stimuli import (
     TimePassed,
     WorkerLost,
 )
-from tako.errors import BugError
-from tako.journal.statuses import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.journal.statuses import CANCELLED, FAILED, SUCCEEDED, TIMED_OUT, FailureKind, is_good
 from tako.values import evolve
 
 #: With so many dead workers of one segment its run has failed.
@@ -120,7 +119,7 @@ class Machine:
         if new.finished:
             self._finished(run, new.finished)
         elif new.fan_out:
-            run.phase = "planning"
+            run.phase = Phase.PLANNING
             self._start_clock(run)
             self._out.append(PlanFanOut(run.run_id, new.fan_out))
         else:
@@ -136,7 +135,7 @@ class Machine:
         return Claim(run.run_id, run.new.turn, place, run.depth, goes_on, run.new.needs, run.new.quota)
 
     def _queue(self, run: Run, *, goes_on: bool) -> None:
-        run.phase = "queued"
+        run.phase = Phase.QUEUED
         self._resources.want(self._claim(run, goes_on=goes_on))
 
     def _start_what_may(self) -> None:
@@ -148,7 +147,7 @@ class Machine:
             self._out.append(StartSegment(run_id, run.segment, run.attempt))
 
     def _runs_now(self, run: Run) -> None:
-        run.phase = "running"
+        run.phase = Phase.RUNNING
         self._start_clock(run)
 
     def _start_clock(self, run: Run) -> None:
@@ -169,11 +168,11 @@ class Machine:
             self._end_without_worker(run)
         elif stimulus.restarted and run.has_open_children:
             # They answer an event that it may come to again.
-            run.phase = "restarting"
+            run.phase = Phase.RESTARTING
         elif stimulus.restarted:
             self._go_on(run)
         else:
-            run.phase = "planning"
+            run.phase = Phase.PLANNING
             self._out.append(PlanFanOut(run.run_id, stimulus.step))
         if stimulus.machine_fault:
             self._stop()
@@ -184,12 +183,12 @@ class Machine:
             self._end_without_worker(run)
         elif restarting and run.has_open_children:
             # They answer an event that it may come to again.
-            run.phase = "restarting"
+            run.phase = Phase.RESTARTING
         elif run.attempt >= WORKER_DEATHS_MAX:
-            self._out.append(FinishRun(run.run_id, FAILED, "worker_died"))
+            self._out.append(FinishRun(run.run_id, FAILED, FailureKind.WORKER_DIED))
             self._finished(run, FAILED)
         else:
-            run.phase = "resting"
+            run.phase = Phase.RESTING
             self._deadlines.rest(run.run_id, self._now + WORKER_BACKOFF_S * 2 ** (run.attempt - 1))
             run.attempt += 1
 
@@ -206,7 +205,7 @@ class Machine:
         self._finished(run, run.doomed)
 
     def _finished(self, run: Run, status: str) -> None:
-        run.phase, run.status = "finished", run.doomed or status
+        run.phase, run.status = Phase.FINISHED, run.doomed or status
         run.deadline = None
         self._deadlines.drop(run.run_id)
         if not run.has_open_children:
@@ -236,7 +235,7 @@ class Machine:
 
     def _after_planning(self, run: Run, fan_out: FanOut) -> None:
         if fan_out.planned.wait:
-            run.phase = "waiting"
+            run.phase = Phase.WAITING
         elif not fan_out.planned.closed:
             self._out.append(CloseFanOut(run.run_id, fan_out.planned.step, SUCCEEDED, fan_out.tally))
             self._go_on(run)
@@ -274,7 +273,7 @@ class Machine:
         self._out.append(ReportChild(fan_out.run.run_id, step, run.run_id, status))
         del fan_out.open[run.run_id]
         fan_out.tally = fan_out.tally.with_one(status)
-        if status not in (SUCCEEDED, SKIPPED):
+        if not is_good(status):
             self._fail_fast(fan_out)
         self._close_if_settled(fan_out)
 
@@ -297,9 +296,9 @@ class Machine:
         """Go on with a run that waited only for children nobody else waits for, if none is left."""
         if run.has_open_children:
             return
-        if run.phase == "restarting":
+        if run.phase == Phase.RESTARTING:
             self._go_on(run)
-        elif run.phase == "finished":
+        elif run.phase == Phase.FINISHED:
             self._settled(run)
 
     # --- ending early ---
@@ -326,25 +325,25 @@ class Machine:
             self._doom(run, status)
 
     def _doom(self, run: Run, status: str) -> None:
-        """End a run and its subtree: by the ladder what runs, at once what has not started."""
+        """End a run and its subtree: by the ladder what runs, at once what has not started.
+
+        One that waits for its children, for a plan or for a restart ends when that is over.
+        """
         for fan_out in list(run.fan_outs.values()):
             self._doom_all(fan_out.open.values(), status)
-        if run.phase == "planning" or run.reopening:
+        if run.phase == Phase.PLANNING or run.reopening:
             self._out.append(StopPlanning(run.run_id))
-        if run.phase == "finished" and run.reopening:
+        if run.phase == Phase.FINISHED and run.reopening:
             # For the children that are being found.
             run.doomed = run.doomed or status
-        if run.doomed or run.phase == "finished" or run.run_id not in self._runs:
+        if run.doomed or run.phase == Phase.FINISHED or run.run_id not in self._runs:
             return
         run.doomed = status
-        if run.phase == "running":
+        if run.phase == Phase.RUNNING:
             self._out.append(CancelSegment(run.run_id, status))
-        elif run.phase == "queued":
+        elif run.phase == Phase.QUEUED:
             self._resources.drop(run.run_id)
             self._end_without_worker(run)
-        elif run.phase == "resting":
+        elif run.phase == Phase.RESTING:
             self._deadlines.end_rest(run.run_id)
             self._end_without_worker(run)
-        elif run.phase not in ("waiting", "planning", "restarting"):
-            message = f"a run in phase {run.phase} cannot be ended"
-            raise BugError(message)

@@ -5,19 +5,39 @@ Only `engine.scheduler.machine` changes these.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from tako.engine.scheduler.instructions import Tally
 from tako.engine.scheduler.stimuli import FanOutPlanned, NewRun
 from tako.journal.statuses import CANCELLED, FAILED, SUCCEEDED, TIMED_OUT
 from tako.values import field, mutable
 
 
+class Phase(StrEnum):
+    """Where an unsettled run stands."""
+
+    #: It waits for a slot, its repository's turn, resources or a place in its fan-out.
+    QUEUED = "queued"
+    RUNNING = "running"
+    #: Its worker died; it waits before it gets another.
+    RESTING = "resting"
+    #: It stands at a fan-out whose children are being found.
+    PLANNING = "planning"
+    #: It waits for the children of its fan-out.
+    WAITING = "waiting"
+    #: It starts over when the children that nobody waits for have settled.
+    RESTARTING = "restarting"
+    #: Its own steps have ended, not all below it.
+    FINISHED = "finished"
+
+
 @mutable(eq=False)
 class Run:
-    """One unsettled run; `phase` is queued, running, resting, planning, waiting, restarting or finished."""
+    """One unsettled run."""
 
     new: NewRun
     parent: FanOut | None
-    phase: str = "queued"
+    phase: Phase = Phase.QUEUED
     segment: int = 0
     attempt: int = 1
     deadline: float | None = None

@@ -40,8 +40,8 @@ from tako.journal.records import (
     WorkspaceRebuilt,
 )
 from tako.journal.redaction.scrubber import Scrubber
-from tako.journal.run_state import RUNNING, RunState
-from tako.journal.statuses import CANCELLED, FAILED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.journal.run_state import RunState
+from tako.journal.statuses import CANCELLED, FAILED, RUNNING, SKIPPED, SUCCEEDED, TIMED_OUT, FailureKind
 from tako.journal.stored import Values
 from tako.sandbox.started import SandboxFailedError
 from tako.system import clock
@@ -95,10 +95,16 @@ class Runner:
                 # A child that finds no room has failed, and the others go on.
                 fault = not full or not self._spec.parent_run_id
                 return self._give_up(
-                    error.message, "limit_exceeded" if full else "sandbox_failed", fault=fault
+                    error.message,
+                    FailureKind.LIMIT_EXCEEDED if full else FailureKind.SANDBOX_FAILED,
+                    fault=fault,
                 )
             except TakoError as error:
-                kind = "sandbox_failed" if isinstance(error, MachineError) else "config_invalid"
+                kind = (
+                    FailureKind.SANDBOX_FAILED
+                    if isinstance(error, MachineError)
+                    else FailureKind.CONFIG_INVALID
+                )
                 return self._give_up(error.message, kind, fault=False)
 
     def _execute(self) -> SegmentEnd:
@@ -299,7 +305,7 @@ class Runner:
 
     def _finish(self, status: str, *, message: str = "", kind: str = "", fault: bool = False) -> SegmentEnd:
         if status == MAKE_ROOM:
-            status, kind = FAILED, "limit_exceeded"
+            status, kind = FAILED, FailureKind.LIMIT_EXCEEDED
             message = message or room_message(self._spec.limits.min_free, 0)
         makes_room = status != SUCCEEDED and self._must_make_room()
         if makes_room:
@@ -311,7 +317,7 @@ class Runner:
         outputs = self._run_outputs() if status == SUCCEEDED else {}
         now = self._clock()
         if status == SUCCEEDED and sum(len(str(value)) for value in outputs.values()) > RUN_OUTPUTS_MAX:
-            status, kind, outputs = FAILED, "limit_exceeded", {}
+            status, kind, outputs = FAILED, FailureKind.LIMIT_EXCEEDED, {}
             message = "the run's outputs are larger than 1 MiB"
         ended = RunFinished(now, status, self._state.duration_s(now), message, kind, outputs)
         self._record(ended, final=True)

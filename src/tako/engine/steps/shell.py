@@ -43,7 +43,7 @@ from tako.errors import UsageError
 from tako.expressions.text import render, rendered_all
 from tako.journal.records import StepFinished
 from tako.journal.redaction.scrubber import NOTHING, Scrubber
-from tako.journal.statuses import CANCELLED, FAILED, SUCCEEDED, TIMED_OUT
+from tako.journal.statuses import CANCELLED, FAILED, SUCCEEDED, TIMED_OUT, is_failure
 from tako.layout.names import hidden_script
 from tako.sandbox.policy import Limits
 from tako.sandbox.started import SandboxFailedError, Started
@@ -105,7 +105,7 @@ class ShellStep:
             artifacts = {}
         except (UsageError, StepRefusedError) as error:
             finished, artifacts = evolve(blank, message=str(error)), {}
-        tolerated = step.continue_on_error and finished.status in (FAILED, TIMED_OUT)
+        tolerated = step.continue_on_error and is_failure(finished.status)
         duration = round(time.monotonic() - started, 3)
         return ShellResult(
             evolve(finished, at=self._clock(), duration_s=duration, tolerated=tolerated), artifacts
