@@ -49,7 +49,7 @@ def test_a_journal_that_cannot_be_written_stops_the_run_with_exit_code_4(
     journal = (run if whose == "root" else child) / "journal.jsonl"
     failed = _resume(scene, run, journal, fault)
     assert failed.code == 4, failed.stderr
-    assert str(journal) in failed.stderr
+    assert str(journal) in failed.stderr, failed.stderr
     assert "bug" not in failed.stderr
     ended = scene.tako("exec", "--resume", run.name)
     assert ended.code == 0, ended.stderr

@@ -68,7 +68,9 @@ def aged(run: Path, away_s: float, before_s: float = 0.0) -> None:
     Until then a step that had not ended wrote to its log.
     """
     for journal in run.rglob("journal.jsonl"):
+        written = journal.stat().st_mtime - away_s - before_s
         rewritten(journal, partial(_earlier, away_s + before_s))
+        os.utime(journal, (written, written))
     for log in run.rglob("logs/*.log"):
         written = log.stat().st_mtime - away_s
         os.utime(log, (written, written))

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from tako.system import crash_points
@@ -80,13 +81,16 @@ def _to_its_end(process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float
     pipes = Pipes(process, stdin)
     pidfd = os.pidfd_open(process.pid)
     try:
-        in_time = pipes.attend(pidfd, timeout_s)
+        in_time = ended = pipes.attend(pidfd, timeout_s)
         if not in_time:
             signal_group(process.pid, signal.SIGKILL)
-            pipes.attend(pidfd, _GONE_WITHIN_S)
+            ended = pipes.attend(pidfd, _GONE_WITHIN_S)
     finally:
         os.close(pidfd)
     pipes.drain(_GRACE_S)
-    code = process.poll()
+    with suppress(subprocess.TimeoutExpired):
+        # A traced process has ended a moment before anybody but its tracer can collect it (ptrace(2)).
+        process.wait(_GONE_WITHIN_S if ended else 0)
+    code = process.returncode
     # What hangs in the kernel (uninterruptible sleep) is left to whoever ends everything.
     return Ended(-signal.SIGKILL if code is None else code, *pipes.said, timed_out=not in_time)
