@@ -21,12 +21,13 @@ def placed(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
     What such a mount shows already at the same place is left out. Raises `SandboxFailedError` for a place
     that is behind a link, or is something else than what is to be shown there.
     """
-    done: list[Mount] = []
+    done: list[tuple[str, Mount]] = []
     for mount in mounts:
-        below = next((one for one in reversed(done) if mount.target.startswith(f"{one.target}/")), None)
+        target = mount.target
+        below = next((one for prefix, one in reversed(done) if target.startswith(prefix)), None)
         if below is None or not below.writable or _make(below, mount):
-            done.append(mount)
-    return tuple(done)
+            done.append((f"{target}/", mount))
+    return tuple(mount for _, mount in done)
 
 
 def _make(below: Mount, mount: Mount) -> bool:

@@ -224,7 +224,8 @@ def unmount(spec: RunSpec) -> None:
 
         # By where they are now: a step may have moved the directory that one lies in.
         home = os.path.realpath(spec.paths.home)
-        caches = [Path(point) for point in mount_points() if point.startswith(f"{home}/")]
+        points = mount_points() if spec.tool_caches else ()
+        caches = [Path(point) for point in points if point.startswith(f"{home}/")]
         for mounted in (*reversed(caches), spec.paths.repo, spec.paths.shared_memory):
             with suppress(OSError):
                 namespaces.unmount(mounted)

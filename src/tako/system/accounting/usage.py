@@ -25,6 +25,7 @@ _INODE = 512
 _KIB = 1024
 #: One directory for each size of huge pages.
 _HUGE = Path("/sys/kernel/mm/hugepages")
+_POOLS = ("nr_hugepages", "nr_overcommit_hugepages")
 #: What PSS leaves out: shared ones count for each that has them.
 _HUGETLB = (b"Private_Hugetlb", b"Shared_Hugetlb")
 
@@ -80,10 +81,14 @@ def processes(*, most: int = 1 << 20, but_not: Collection[int] = ()) -> Processe
 @cache
 def _has_huge_pages() -> bool:
     """Whether the machine has pages set aside that no other count sees (hugetlbpage in the kernel's docs)."""
-    pools = (*_HUGE.glob("*/nr_hugepages"), *_HUGE.glob("*/nr_overcommit_hugepages"))
     with suppress(OSError, ValueError):
-        return any(int(pool.read_bytes()) for pool in pools)
+        return any(_number(f"{_HUGE}/{size}/{name}") for size in os.listdir(_HUGE) for name in _POOLS)
     return False
+
+
+def _number(path: str) -> int:
+    with open(path, "rb", buffering=0) as file:
+        return int(file.read())
 
 
 def huge(status: bytes) -> int:
@@ -180,11 +185,9 @@ def total_memory() -> int:
 
 def oom_kills() -> int:
     """How many processes of the whole machine the kernel has killed for memory since its start."""
-    with suppress(OSError), open("/proc/vmstat") as file:
-        for line in file:
-            name, _, value = line.partition(" ")
-            if name == "oom_kill":
-                return int(value)
+    with suppress(OSError), open("/proc/vmstat", "rb", buffering=0) as file:
+        _, _, found = file.read().partition(b"\noom_kill ")
+        return int(found.split(None, 1)[0]) if found else 0
     return 0
 
 

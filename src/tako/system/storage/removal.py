@@ -55,6 +55,10 @@ class _Removal:
 
     def _enter(self, descent: Descent, name: str) -> bool:
         self.at = name
+        with suppress(OSError):
+            # Most are empty.
+            os.rmdir(name, dir_fd=descent.fd)
+            return False
         try:
             open_up(name, descent.fd)
             descent.enter(name)
@@ -84,6 +88,10 @@ class _Removal:
 
 def _remove_once(path: Path, removal: _Removal) -> bool:
     """One pass; True when nothing is left of it."""
+    with suppress(OSError):
+        # Most are empty.
+        os.rmdir(path)
+        return True
     try:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)
