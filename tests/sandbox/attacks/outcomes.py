@@ -214,7 +214,8 @@ class Judge:
             prelude = "".join((f"echo {_BEGUN}\n", *exports))
             workflow = evolve(hostile.workflow, steps=(self._step(prelude, words),))
             end = _ended(cell, evolve(hostile, workflow=workflow), sibling)
-            go.write_text("done\n")
+            # Its worker removes the FIFO where the attack has ended it.
+            os.write(go, b"done\n")
             with contextlib.suppress(WorkerLostError):
                 if sibling.wait().status == "succeeded":
                     return _Fired(end, state_of(quiet).outputs_of("step").get("taken"))
@@ -267,15 +268,15 @@ def _started(cell: ForkedCell, spec: RunSpec, secrets: Secrets) -> Iterator[Path
 
 
 @contextlib.contextmanager
-def _beside(spec: RunSpec) -> Iterator[tuple[ForkedCell, Path]]:
-    """A sibling that is in the middle of its step, which goes on when something is written to the FIFO."""
+def _beside(spec: RunSpec) -> Iterator[tuple[ForkedCell, int]]:
+    """A sibling that is in the middle of its step, which goes on when the descriptor is written to."""
     cell = ForkedCell()
     with _started(cell, spec, secrets_of({"TOKEN": CANARY})) as temporary:
         up, go = (os.open(temporary / name, os.O_RDWR | os.O_NONBLOCK) for name in ("up", "go"))
         try:
             ready, _, _ = select.select([up], [], [], _WITHIN_S)
             assert ready, "the sibling has not started"
-            yield cell, temporary / "go"
+            yield cell, go
         finally:
             os.close(up)
             os.close(go)
