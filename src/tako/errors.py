@@ -48,7 +48,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """Give `file:line:column: key: message`, as compilers print it."""
+        """Return `file:line:column: key: message`, as compilers print it."""
         where = f"{self.file}:{self.line}:{self.column}"
         return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
 

@@ -1,6 +1,6 @@
 """Durations as Go writes them, sizes and CPUs as Kubernetes writes them.
 
-Texts flow in, seconds, bytes and cores flow out, and short texts for people the other way.
+In: texts. Out: seconds, bytes and cores, and short texts for people the other way.
 What cannot be read is a `ValueError` whose message says what was expected.
 """
 
@@ -30,7 +30,7 @@ _DURATION_LENGTH = 100
 
 
 def parse_duration(text: str) -> float:
-    """Give the seconds of a Go duration such as `1h30m`, `1.5s` or `0`.
+    """Return the seconds of a Go duration such as `1h30m`, `1.5s` or `0`.
 
     Raises `ValueError` for anything else: no unit, negative, beyond 292 years.
     """
@@ -61,7 +61,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Give a short text for people: `340ms`, `1.2s`, `2m03s`, `1h02m`."""
+    """Return a short text for people: `340ms`, `1.2s`, `2m03s`, `1h02m`."""
     if seconds < 0:
         return "-" + format_duration(-seconds)
     if round(seconds * 1000) < 1000:
@@ -89,7 +89,7 @@ def _suffixes() -> dict[str, Decimal]:
 
 
 def parse_quantity(value: str | int) -> int:
-    """Give the bytes of a Kubernetes quantity such as `512Mi`, `2G`, `1e3` or `4096`, fractions rounded up.
+    """Return the bytes of a Kubernetes quantity such as `512Mi`, `2G`, `1e3` or `4096`, fractions rounded up.
 
     Raises `ValueError` for anything else: unknown suffix, negative, beyond 64 bits.
     """
@@ -111,7 +111,7 @@ def parse_quantity(value: str | int) -> int:
 
 
 def format_bytes(count: int) -> str:
-    """Give a short text for people: `512 B`, `1.5 KiB`, `2.0 GiB`."""
+    """Return a short text for people: `512 B`, `1.5 KiB`, `2.0 GiB`."""
     if abs(count) < 1024:
         return f"{count} B"
     size = float(count)
@@ -123,7 +123,7 @@ def format_bytes(count: int) -> str:
 
 
 def parse_cpu(value: str | float) -> float:
-    """Give the cores of a Kubernetes CPU quantity such as `500m`, `1.5` or `2`; at least `1m`.
+    """Return the cores of a Kubernetes CPU quantity such as `500m`, `1.5` or `2`; at least `1m`.
 
     Raises `ValueError` for anything else.
     """

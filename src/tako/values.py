@@ -114,7 +114,7 @@ def fields(kind: type) -> tuple[Field, ...]:
 
 
 def is_value_class(kind: object) -> bool:
-    """Whether `kind` is a class made here."""
+    """Return whether `kind` is a class made here."""
     return isinstance(kind, type) and hasattr(kind, "__value_fields__")
 
 

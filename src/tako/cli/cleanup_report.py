@@ -20,6 +20,6 @@ def lines(cleaned: Cleaned) -> Iterator[str]:
 
 
 def problems(cleaned: Cleaned) -> list[str]:
-    """What could not be removed, and why."""
+    """Return messages about everything that could not be removed."""
     failed = [removed for removed in (*cleaned.workspaces, *cleaned.expired) if removed.error]
     return [f"{removed.run_id} is kept: {removed.error}" for removed in failed] + list(cleaned.errors)

@@ -14,7 +14,7 @@ from tako.version import VERSION
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """Call `work` and give its exit code, or that of what it raised, after telling the user."""
+    """Call `work` and return its exit code; print what it raises, and return the exit code of that."""
     import click
 
     try:
@@ -45,7 +45,7 @@ def guarded(work: Callable[[], int]) -> int:
 
 
 def _tell_unexpected(error: Exception) -> int:
-    """Say what the machine refused, else what to report; gives the exit code."""
+    """Return what the machine refused, else what to report; returns the exit code."""
     from tako.system.storage.faults import fault_of
 
     fault = fault_of(error)
@@ -65,7 +65,7 @@ def tell(message: str, hint: str = "") -> None:
 
 
 def tell_bug(error: Exception) -> int:
-    """Print the traceback and what to report; gives the exit code."""
+    """Print the traceback and what to report; returns the exit code."""
     import traceback
 
     say(sys.stderr, shown("".join(traceback.format_exception(error))))

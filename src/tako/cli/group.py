@@ -17,7 +17,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """The command of that name; a near miss is told."""
+        """The command of that name; an unknown name raises with the nearest one."""
         if name not in COMMANDS:
             import difflib
 

@@ -22,7 +22,7 @@ def check_cache_dir(home: Home) -> None:
 
 
 def open_home(home: Home | None = None) -> tuple[Home, Settings]:
-    """Make `$TAKO_HOME` if it is missing, and read its settings; they may say where the cache is.
+    """Make `$TAKO_HOME` if it is missing, and read its settings, which may name another cache.
 
     Raises `MachineError` if it belongs to another user, cannot be made or used, or if the cache cannot;
     `ConfigError` for a wrong config.yml.
@@ -46,7 +46,7 @@ def open_home(home: Home | None = None) -> tuple[Home, Settings]:
 
 
 def check_cache(home: Home) -> None:
-    """Raise `MachineError` if what stands in the place of the cache is no directory that can be used."""
+    """Raise `MachineError` if the cache's path exists and is not a usable directory."""
     path = home.cache.path
     try:
         if not stat.S_ISDIR(os.stat(path).st_mode):

@@ -1,4 +1,4 @@
-"""What is worth saying once, on stderr."""
+"""Notes on stderr, each printed once."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tako.system.terminal.text import shown
 
 
 class Notes:
-    """Says single lines, or with `quiet` nothing."""
+    """Prints single lines, or with `quiet` nothing."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._said: set[str] = set()
 
     def say(self, message: str) -> None:
-        """Write one line, unless it was said already; a stderr that nobody reads any more is no error."""
+        """Write one line, unless it was written before; a closed stderr is no error."""
         if not self._quiet and message not in self._said:
             self._said.add(message)
             say(sys.stderr, f"tako: {shown(message)}\n")

@@ -1,4 +1,4 @@
-"""Reads `with:` of the built-in steps; each is known here by the name that `uses:` gives."""
+"""Reads `with:` of the built-in steps; each has the name that stands under `uses:`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Reader = Callable[[Value], object]
 
 
 def read_with(uses: str, value: Value, artifacts: Mapping[str, object]) -> dict[str, object]:
-    """Give the checked values of `with:` as plain data; `timeout` as seconds."""
+    """Return the checked values of `with:` as plain data; `timeout` as seconds."""
     readers = {"artifact": lambda found: known_artifact(found, artifacts), **_BUILT_IN[uses]}
     table = value.table(readers)
     return {name: readers[name](item) for name, item in table.entries.items() if name in readers}

@@ -1,6 +1,6 @@
 """Reads what a workflow declares: inputs, resources, the sandbox.
 
-Nodes of a tako.yml flow in, frozen values of `schema` flow out, mistakes are noted.
+In: nodes of a tako.yml. Out: frozen values of `schema`; mistakes are noted.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _check_order(table: Table, name: str, low: float | None, high: float | None)
 
 
 def _pattern(value: Value) -> str:
-    """Give a pattern, none if it cannot be used: values are checked against it."""
+    """Return a pattern, none if it cannot be used: values are checked against it."""
     from tako.config.patterns import pattern_problem
 
     text = value.text()

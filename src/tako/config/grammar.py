@@ -1,4 +1,4 @@
-"""What names may look like, as plain text: workers ask too, who load no parser of YAML."""
+"""The grammar of names, as plain text: workers use it too, and they load no parser of YAML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REFERENCE_MAX = 200
 
 
 def env_name_problem(name: str) -> str:
-    """Say why a name cannot be one of an environment variable; empty if it can."""
+    """Return why a name cannot be one of an environment variable, or an empty text if it can."""
     if not _ENV_NAME.fullmatch(name):
         return (
             f"{name!r} is not a name of an environment variable: letters, digits and '_', not a digit first"
@@ -28,12 +28,12 @@ def env_name_problem(name: str) -> str:
 
 
 def secret_name_problem(name: str) -> str:
-    """Say why the name of an environment variable cannot be one of a secret; empty if it can."""
+    """Return why an environment variable cannot be a secret, or an empty text if it can."""
     return f"{name} cannot be a secret: every step has it" if name in _NO_SECRETS else ""
 
 
 def reference_problem(reference: str) -> str:
-    """Say why `[host/]owner[/group...]/name` cannot be used; empty if it can.
+    """Return why `[host/]owner[/group...]/name` cannot be used, or an empty text if it can.
 
     `repositories.reference` reads the same grammar; a test holds the two together.
     """

@@ -1,7 +1,7 @@
 """From what was given for a workflow's inputs to the values its steps see.
 
-Texts (command line, templates) and plain data (subscriptions) flow in, checked values of
-the declared types flow out; everything wrong is told in one `InputsInvalidError`.
+In: texts (command line, templates) and plain data (subscriptions). Out: checked values of
+the declared types; everything wrong is reported in one `InputsInvalidError`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHOWN = 80
 def resolve_inputs(
     workflow: Workflow, given: Mapping[str, object], pause: Callable[[], None] = lambda: None
 ) -> dict[str, object]:
-    """Give a value for every declared input, in the order of declaration; `pause` is called before each.
+    """Return a value for every declared input, in the order of declaration; `pause` is called before each.
 
     What is neither given nor has a default is `""` for a string and None for other types.
     Raises `InputsInvalidError`, one line for each problem.
@@ -70,7 +70,7 @@ def _example(declared: Input) -> str:
 
 
 def coerced(declared: Input, value: object) -> object:
-    """Give `value` in the declared type: texts are read, numbers become texts where one is declared.
+    """Return `value` in the declared type: texts are read, numbers become texts where one is declared.
 
     Raises `ValueError` saying what was expected and what came.
     """
@@ -128,7 +128,7 @@ _READERS = {"string": _string, "integer": _integer, "number": _number, "boolean"
 
 
 def value_problem(declared: Input, value: object) -> str:
-    """Say which rule of its validation a value of the right type breaks; empty if none."""
+    """Return which rule of its validation a value of the right type breaks; empty if none."""
     rules = declared.validation
     if rules.enum and not any(_same(value, item) for item in rules.enum):
         return f"must be one of {', '.join(_plain(item) for item in rules.enum)}, got {_shown(value)}"

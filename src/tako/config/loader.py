@@ -1,6 +1,6 @@
 """From the bytes of a tako.yml to a `Config`, or to every mistake in it at once.
 
-Bytes or a path flow in, one frozen `Config` flows out. A file that cannot be used raises
+In: bytes or a path. Out: one frozen `Config`. A file that cannot be used raises
 `ConfigError`, one that is not there `NotFoundError`. Templates, CEL and version ranges stay
 texts here; `engine.check` knows what is in them.
 """
@@ -45,7 +45,7 @@ def load_config_file(path: Path) -> Config:
 
 
 def load_config(data: bytes, file: str) -> Config:
-    """Give the `Config` that `data` holds; `file` names it in messages and marks.
+    """Return the `Config` that `data` holds; `file` names it in messages and marks.
 
     Raises `ConfigError` with all problems.
     """

@@ -14,7 +14,7 @@ DEFAULT_ARTIFACT = "default"
 
 
 def env_name(value: Value) -> str:
-    """Give the name of an environment variable that tako does not keep for itself."""
+    """Return the name of an environment variable that tako does not keep for itself."""
     text = value.text()
     if value.is_text:
         _check_env_name(value, text)
@@ -22,12 +22,12 @@ def env_name(value: Value) -> str:
 
 
 def env_names(value: Value) -> tuple[str, ...]:
-    """Give a list of names of environment variables."""
+    """Return a list of names of environment variables."""
     return tuple(env_name(item) for item in value.items())
 
 
 def environment(value: Value) -> dict[str, str]:
-    """Give an environment written as a mapping or as a list of NAME=value."""
+    """Return an environment written as a mapping or as a list of NAME=value."""
     if value.is_list:
         return _environment_list(value)
     if not value.is_map:
@@ -60,7 +60,7 @@ def _check_env_name(at: Value, name: str) -> None:
 
 
 def secret_names(value: Value) -> tuple[str, ...]:
-    """Give a list of names of secrets, each once."""
+    """Return a list of names of secrets, each once."""
     found: list[str] = []
     for item in value.items():
         name = env_name(item)
@@ -74,12 +74,12 @@ def secret_names(value: Value) -> tuple[str, ...]:
 
 
 def duration(value: Value) -> float:
-    """Give the seconds of a duration."""
+    """Return the seconds of a duration."""
     return value.converted(parse_duration, 0.0)
 
 
 def timeout(value: Value) -> float | None:
-    """Give the seconds of a duration above 0."""
+    """Return the seconds of a duration above 0."""
     seconds = value.converted(parse_duration, None)
     if seconds == 0:
         value.fail("expected a duration above 0")
@@ -87,7 +87,7 @@ def timeout(value: Value) -> float | None:
 
 
 def inner_path(value: Value) -> str:
-    """Give a relative path or glob that stays inside of its directory."""
+    """Return a relative path or glob that stays inside of its directory."""
     text = value.text()
     problem = path_problem(text) if value.is_text else ""
     if problem:
@@ -96,7 +96,7 @@ def inner_path(value: Value) -> str:
 
 
 def outer_path(value: Value) -> str:
-    """Give an absolute path, or one below the user's home (`~/`), without `..`."""
+    """Return an absolute path, or one below the user's home (`~/`), without `..`."""
     text = value.text()
     rest = text[2:] if text.startswith("~/") else text[1:]
     problem = "" if text.startswith(("/", "~/")) else "it neither is absolute nor starts with ~/"
@@ -107,7 +107,7 @@ def outer_path(value: Value) -> str:
 
 
 def known_artifact(value: Value, declared: Mapping[str, object]) -> str:
-    """Give the name of a declared artifact, or `default`."""
+    """Return the name of a declared artifact, or `default`."""
     text = value.text()
     if value.is_text:
         check_artifact(value, text, declared)
@@ -123,7 +123,7 @@ def check_artifact(at: Value, name: str, declared: Mapping[str, object]) -> None
 
 
 def source_artifact(value: Value) -> str:
-    """Give `[host/]owner[/group...]/name:artifact`."""
+    """Return `[host/]owner[/group...]/name:artifact`."""
     text = value.text()
     reference, colon, artifact = text.rpartition(":")
     if not value.is_text:
@@ -142,7 +142,7 @@ def source_artifact(value: Value) -> str:
 
 
 def repository(value: Value) -> str:
-    """Give `[host/]owner[/group...]/name[:branch]`."""
+    """Return `[host/]owner[/group...]/name[:branch]`."""
     text = value.text()
     # A colon before the first slash belongs to the host: `localhost:3000/owner/name`.
     colon = text.find(":", text.find("/") + 1)
@@ -154,6 +154,6 @@ def repository(value: Value) -> str:
 
 
 def only_artifact(declared: Iterable[str]) -> str:
-    """Give the only declared artifact, else `default`."""
+    """Return the only declared artifact, else `default`."""
     names = list(declared)
     return names[0] if len(names) == 1 else DEFAULT_ARTIFACT

@@ -14,10 +14,10 @@ PATTERN_MAX = 1000
 
 
 class Match(Protocol):
-    """What a pattern found."""
+    """A match of a pattern."""
 
     def group(self, number: int) -> str | None:
-        """Give the text of a group, None if it took no part."""
+        """Return the text of a group, None if it took no part."""
         ...
 
 
@@ -52,7 +52,7 @@ def compiled(pattern: str) -> Pattern:
 
 
 def pattern_problem(pattern: str) -> str:
-    """Say what is wrong with a pattern; empty if nothing is."""
+    """Return what is wrong with a pattern; empty if nothing is."""
     try:
         compiled(pattern)
     except ValueError as error:
@@ -61,5 +61,5 @@ def pattern_problem(pattern: str) -> str:
 
 
 def found_in(pattern: str, text: str) -> bool:
-    """Whether the pattern is found somewhere in the text; anchor it (`^...$`) for all of it."""
+    """Return whether the pattern is found somewhere in the text; anchor it (`^...$`) for all of it."""
     return compiled(pattern).search(text) is not None

@@ -1,4 +1,4 @@
-"""The shape of a tako.yml as frozen values: what the loader gives and everything else reads.
+"""The shape of a tako.yml as frozen values: the loader makes them, everything else reads them.
 
 Durations are seconds, quantities bytes, CPUs cores. Texts that may hold templates or CEL
 stay texts here; `engine.check` and `expressions` know what is in them.
@@ -32,7 +32,7 @@ class Artifact:
 
 @value
 class Validation:
-    """What an input's value must satisfy beyond its type."""
+    """The rules for an input's value beyond its type."""
 
     enum: tuple[object, ...] = ()
     pattern: str = ""
@@ -88,7 +88,7 @@ class EventSpec:
 
 @value
 class Produces:
-    """What a step gives: `artifacts` maps an artifact's name to globs beneath the workspace."""
+    """The results of a step: `artifacts` maps an artifact's name to globs beneath the workspace."""
 
     artifact: str = ""
     artifacts: Mapping[str, tuple[str, ...]] = field(factory=dict)
@@ -123,7 +123,7 @@ class Step:
 
 
 def all_steps(steps: tuple[Step, ...]) -> Iterator[Step]:
-    """Give every step, each followed by its `on_failure` steps."""
+    """Return every step, each followed by its `on_failure` steps."""
     for step in steps:
         yield step
         yield from all_steps(step.on_failure)
@@ -189,7 +189,7 @@ class Config:
 
 @value
 class SandboxSettings:
-    """What the user lets steps see: `read` and `write` all of them, `repositories` those whose tako.yml asks.
+    """The user's grants of paths: `read` and `write` to all, `repositories` to those whose tako.yml asks.
 
     `tool_caches` are directories below the user's home, shown to each run with changes of its own.
     """

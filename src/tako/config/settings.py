@@ -1,6 +1,6 @@
 """Reads the user's own settings, `$TAKO_HOME/config.yml`.
 
-A path flows in, frozen `Settings` flow out; a missing or empty file means all defaults, a
+In: a path. Out: frozen `Settings`; a missing or empty file means all defaults, a
 wrong one is a `ConfigError` of the same quality as for a tako.yml.
 """
 
@@ -42,7 +42,7 @@ _KEYS = (
 
 
 def load_settings(path: Path) -> Settings:
-    """Give the settings of a file; `cache_dir` with `~/` replaced by the user's home.
+    """Return the settings of a file; `cache_dir` with `~/` replaced by the user's home.
 
     Raises `ConfigError` if it cannot be used.
     """
@@ -165,7 +165,7 @@ def _plain_repository(value: Value) -> str:
 
 
 def _below_home(value: Value) -> str:
-    """Give a path below the user's home, without the `~/`."""
+    """Return a path below the user's home, without the `~/`."""
     text = outer_path(value)
     if value.is_text and not text.startswith("~/"):
         value.fail(f"expected a path below the home, such as ~/.cache/pip, got {text!r}")

@@ -1,6 +1,6 @@
 """Reads the steps of a workflow and gives each an id.
 
-Nodes of a tako.yml flow in, frozen steps flow out, mistakes are noted.
+In: nodes of a tako.yml. Out: frozen steps; mistakes are noted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ATTEMPTS_MAX = 100
 
 @value
 class _Scope:
-    """What a step is read within: the declared artifacts, how ids are made up, whether after a failure."""
+    """The surroundings of a step: declared artifacts, form of made-up ids, whether it follows a failure."""
 
     artifacts: Mapping[str, object]
     id_prefix: str = "step-"
@@ -85,7 +85,7 @@ def _step(value: Value, own_id: str, scope: _Scope) -> Step:
 
 
 def condition(value: Value) -> str:
-    """Give a CEL expression; `true` and `false` need no quotes."""
+    """Return a CEL expression; `true` and `false` need no quotes."""
     if value.kind == "a boolean":
         return "true" if value.boolean() else "false"
     return value.filled_text()

@@ -19,7 +19,7 @@ _OF_STEP: tuple[tuple[str, str, Callable[[Step], object]], ...] = (
 
 
 def unsupported_keys(workflow: Workflow) -> list[tuple[str, str]]:
-    """Give the key path and the name of everything asked for that does not exist yet."""
+    """Return the key path and the name of everything asked for that does not exist yet."""
     return list(_unsupported(workflow))
 
 

@@ -1,6 +1,6 @@
 """Reads workflows and subscriptions of a tako.yml.
 
-Nodes flow in, frozen values of `schema` flow out, mistakes are noted.
+In: nodes. Out: frozen values of `schema`; mistakes are noted.
 """
 
 from __future__ import annotations

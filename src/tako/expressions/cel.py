@@ -1,7 +1,7 @@
 """Conditions (`if:`) and filters: the one adapter around CEL, Google's cel-expr-python.
 
-Flows in: a condition in the Common Expression Language, and a scope of plain JSON values.
-Flows out: true or false. May fail: `ExpressionError` with a place, `FieldMissingError` when
+In: a condition in the Common Expression Language, and a scope of plain JSON values.
+Out: true or false. Raises `ExpressionError` with a place, `FieldMissingError` when
 what is read is not there. CEL is imported only when a condition is compiled.
 
 Facts of cel-expr-python 0.1.3, each covered by a test: a runtime error comes back as a value
@@ -48,7 +48,7 @@ class CelScope:
         self._plain: dict[str, tuple[object, _Measure]] = {}
 
     def taken(self, names: Sequence[str]) -> tuple[dict[str, object], _Measure]:
-        """Give the values of `names`, an empty mapping for one that is not there, and how much that is.
+        """Return the values of `names`, an empty mapping for one that is not there, and how much that is.
 
         Raises `UsageError` for what is no JSON value.
         """
@@ -70,10 +70,10 @@ class Condition:
     _compiled: cel.Expression
 
     def evaluate(self, scope: Mapping[str, object] | CelScope) -> bool:
-        """Say whether the condition holds; variables that `scope` lacks are empty mappings.
+        """Return whether the condition holds; variables that `scope` lacks are empty mappings.
 
-        Raises `FieldMissingError` if it reads what is not there, `ExpressionError` if it gives
-        no boolean, fails, or would take too long on so much data.
+        Raises `FieldMissingError` if it reads a missing field, `ExpressionError` if its result is
+        no boolean, if it fails, or would take too long on so much data.
         """
         from tako.expressions.cel_functions import begin_evaluation
 
@@ -98,7 +98,7 @@ class Condition:
         return self._work(self._taken(scope)[1]) * (_PATTERN_COST if "matches" in self.source.text else 1)
 
     def _taken(self, scope: CelScope) -> tuple[dict[str, object], _Measure]:
-        """What it reads of a scope, and how much that is."""
+        """Return the part of a scope that it reads, and the size of that part."""
         used = [name for name in self.variables if name in self.source.names]
         try:
             return scope.taken(used)
@@ -113,14 +113,14 @@ class Condition:
         return data
 
     def _work(self, measure: _Measure) -> int:
-        """Give how many characters evaluation may look at, at worst."""
+        """Return how many characters evaluation may look at, at worst."""
         source = self.source
         nested = source.macros > 1 or (source.macros and "split" in source.text)
         once = min(_ITERATIONS_MAX, measure.longest + len(source.text)) if source.macros else 1
         return (measure.size + len(source.text)) * source.operations * (_ITERATIONS_MAX if nested else once)
 
     def _additions(self, measure: _Measure) -> int:
-        """Give how many characters `+` may make, at worst: nested as deeply as CEL allows."""
+        """Return how many characters `+` may make, at worst: nested as deeply as CEL allows."""
         return measure.size * self.source.additions * min(self.source.additions, 32)
 
     def _fail(self, text: str) -> NoReturn:

@@ -64,7 +64,7 @@ class Source:
     _origins: tuple[int, ...]
 
     def place(self, line: int, column: int) -> tuple[int, int]:
-        """Give the line and column in the original of those in `text`, all from 1."""
+        """Return the line and column in the original of those in `text`, all from 1."""
         lines = self.text.split("\n")
         if not 1 <= line <= len(lines):
             return 1, 1
@@ -103,13 +103,13 @@ class _Reading:
 
     @property
     def after_value(self) -> bool:
-        """Say whether a value has just ended, so that `.` and `[` belong to it."""
+        """Return whether a value has just ended, so that `.` and `[` belong to it."""
         if self.before_kind == "name":
             return self.before != "in"
         return self.before_kind in {"text", "number"} or self.before in {")", "]", "}"}
 
     def add(self, offset: int, text: str) -> None:
-        """Append `text`, which stands at `offset` in the original."""
+        """Append `text`, which comes from `offset` in the original."""
         self.starts.append(self.length)
         self.origins.append(offset)
         self.pieces.append(text)
@@ -149,7 +149,7 @@ def _refuse_text(original: str) -> None:
 
 
 def _take(reading: _Reading, offset: int) -> int:
-    """Take the token at `offset` and give the offset of the next."""
+    """Take the token at `offset` and return the offset of the next."""
     path = None if reading.after_value else _path_at(reading.original, offset)
     if path:
         reading.value_start = len(reading.pieces)

@@ -1,6 +1,6 @@
-"""What can be wrong with a template, a condition, or a text made from one.
+"""The errors of templates, conditions, and texts made from them.
 
-Positions count from 1 and lie inside the text that was given, so that who read it from a
+Positions count from 1 and lie inside the text that was given, so that the reader of a
 file can add the place where it began.
 """
 
@@ -41,7 +41,7 @@ def _rebuilt(kind: type[ExpressionError], state: tuple[str, str, str, int, int])
 
 
 def place_of(text: str, offset: int) -> tuple[int, int]:
-    """Give the line and column, both from 1, of a character offset in `text`."""
+    """Return the line and column, both from 1, of a character offset in `text`."""
     before = text[:offset]
     return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
 
@@ -53,7 +53,7 @@ def error_at(text: str, offset: int, reason: str, *, hint: str = "") -> Expressi
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """Give `, did you mean `x`?` for the nearest of `known`, or nothing."""
+    """Return `, did you mean `x`?` for the nearest of `known`, or nothing."""
     import difflib
 
     near = difflib.get_close_matches(word, known, n=1)

@@ -1,7 +1,7 @@
 """The filters of templates: small pure functions from a value and literal arguments to a value.
 
-They get plain JSON values and give such; what they cannot take is a `FilterError`, to which
-who called adds the place. No result is larger than `TEXT_MAX` characters, and none is built
+They take and return plain JSON values; a wrong value raises `FilterError`, to which
+the caller adds the place. No result is larger than `TEXT_MAX` characters, and none is built
 before that is known: `replace` and `join` could otherwise multiply two large texts.
 """
 
@@ -31,7 +31,7 @@ class Filter:
 
 
 def as_text(value: object) -> str:
-    """Give the text a value has in a template: `true`, nothing for null, JSON for lists and mappings."""
+    """Return the text a value has in a template: `true`, nothing for null, JSON for lists and mappings."""
     match value:
         case str():
             return value
@@ -42,7 +42,7 @@ def as_text(value: object) -> str:
 
 
 def checked_length(length: int) -> int:
-    """Give `length` back if a text may be so long, else raise `FilterError`."""
+    """Return `length` back if a text may be so long, else raise `FilterError`."""
     if length > TEXT_MAX:
         message = f"the result would be longer than {TEXT_MAX} characters"
         raise FilterError(message)

@@ -6,7 +6,7 @@
     a text with {{ }}                 a template
     anything else                     a regular expression (RE2) with exactly one group
 
-May fail: `ExpressionError`. RE2 is imported only for a regular expression; Python's own `re`
+Raises `ExpressionError`. RE2 is imported only for a regular expression; Python's own `re`
 takes time exponential in the text for some patterns, RE2 never does.
 """
 
@@ -60,7 +60,7 @@ def parse_output(spec: str) -> OutputSource:
 
 
 def match_regex(pattern: str, text: str) -> str | None:
-    """Give the group's text in the first match of `pattern` in `text`, None if there is none.
+    """Return the group's text in the first match of `pattern` in `text`, None if there is none.
 
     As RE2 has it, `^` and `$` are the ends of the whole text and `.` is not a newline;
     `(?m)` at the beginning makes them the ends of each line. Raises `ExpressionError`.

@@ -43,7 +43,7 @@ class Version:
         return self.major, self.minor, self.patch
 
     def __str__(self) -> str:
-        """Give the text it was read from."""
+        """Return the text it was read from."""
         text = ".".join(map(str, self.release))
         text += "-" + ".".join(self.prerelease) if self.prerelease else ""
         return text + ("+" + ".".join(self.build) if self.build else "")
@@ -66,5 +66,5 @@ def parse_version(text: str) -> Version:
 
 
 def compare(left: Version, right: Version) -> int:
-    """Give -1, 0 or 1 by precedence."""
+    """Return -1, 0 or 1 by precedence."""
     return (left.key > right.key) - (left.key < right.key)

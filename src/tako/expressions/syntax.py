@@ -6,7 +6,7 @@ The rewriting is what lets tako write `.inputs.version-bump`: every reference an
 filter becomes an alias (`r0`, `f1`) that the parser takes for a plain name, and the alias
 leads back to the path and its exact place. Strings, white space and line numbers stay.
 
-Flows in: an expression of at most 4096 characters. Flows out: a `tree.Node`. May fail:
+In: an expression of at most 4096 characters. Out: a `tree.Node`. Raises:
 `tree.FlawError` with the offset into the expression.
 """
 
@@ -46,7 +46,7 @@ class _Token:
 
 @mutable
 class _Rewriting:
-    """The tokens so far: `source` for Jinja2's parser, `marks` for what its names stand for."""
+    """The tokens so far: `source` for Jinja2's parser, `marks` for the meaning of its names."""
 
     text: str
     source: list[str] = field(factory=list)
@@ -60,7 +60,7 @@ class _Rewriting:
 
 @lru_cache(maxsize=1024)
 def parse_expression(text: str) -> Node:
-    """Read what stands between `{{` and `}}`. Raises `FlawError`."""
+    """Read the text between `{{` and `}}`. Raises `FlawError`."""
     if len(text) > _LENGTH_MAX:
         message = f"the expression is longer than {_LENGTH_MAX} characters"
         raise FlawError(message, 0)
@@ -194,7 +194,7 @@ def _parsed(source: str) -> nodes.Expr:
 
 
 def _translated(node: nodes.Node, state: _Rewriting) -> Node:
-    """Give tako's own node for one of Jinja2's; the kinds listed here are all there are."""
+    """Return tako's own node for one of Jinja2's; the kinds listed here are all there are."""
     from jinja2 import nodes
 
     match node:

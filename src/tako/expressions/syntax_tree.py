@@ -21,7 +21,7 @@ LITERAL_BRACES_HINT = 'a literal `{{` is written {{ "{{" }}'
 
 
 class FlawError(UsageError):
-    """A mistake `offset` characters into an expression; who knows the whole text adds line and column."""
+    """A mistake `offset` characters into an expression; the owner of the text adds line and column."""
 
     def __init__(self, reason: str, offset: int, *, hint: str = "") -> None:
         super().__init__(reason, hint=hint)
@@ -50,7 +50,7 @@ class Reference:
 
     @property
     def dotted(self) -> str:
-        """Give the path as people write it."""
+        """Return the path as people write it."""
         return ".".join(self.path)
 
 
@@ -80,7 +80,7 @@ def no_pause() -> None:
 
 
 def value_of(node: Node, scope: Mapping[str, object], pause: Pause = no_pause) -> object:
-    """Give the node's value. Raises `FlawError`, and what `pause` raises."""
+    """Return the node's value. Raises `FlawError`, and what `pause` raises."""
     match node:
         case Literal():
             return node.value
@@ -105,7 +105,7 @@ def text_of_all(node: Joined, scope: Mapping[str, object], pause: Pause = no_pau
 
 
 def references(node: Node) -> Iterator[Reference]:
-    """Give every reference below `node`, in the order of the text."""
+    """Return every reference below `node`, in the order of the text."""
     match node:
         case Reference():
             yield node
@@ -118,7 +118,7 @@ def references(node: Node) -> Iterator[Reference]:
 
 
 def unquoted_references(node: Node) -> Iterator[Reference]:
-    """Give the references whose text reaches the output without `shell_quote` as its last filter."""
+    """Return the references whose text reaches the output without `shell_quote` as its last filter."""
     match node:
         case Filtered(name="shell_quote"):
             return

@@ -1,4 +1,4 @@
-"""Templates: texts with `{{ }}` in them, as they stand in a tako.yml.
+"""Templates: texts with `{{ }}` in them, as in a tako.yml.
 
     ./build.sh --bump {{ .inputs.version-bump | shell_quote }}
 
@@ -8,7 +8,7 @@ allowed), texts, numbers, `~` between texts, `["key"]`, and filters. A literal `
 written `{{ "{{" }}`. `{{-` and `-}}` remove the white space on their side. Everything
 outside the braces, such as bash's `${#a[@]}` or `{%`, passes unchanged.
 
-Flows in: a text and a scope of plain values. Flows out: a text. May fail: `ExpressionError`
+In: a text and a scope of plain values. Out: a text. Raises `ExpressionError`
 with line and column inside the text. Jinja2 is imported only for a text with braces.
 """
 
@@ -73,7 +73,7 @@ class Template:
         return (piece.node for piece in self.pieces if isinstance(piece, _Expression))
 
     def render(self, scope: Mapping[str, object], pause: Pause = no_pause) -> str:
-        """Give the text with every expression replaced by its value; `pause` is called now and then.
+        """Return the text with every expression replaced by its value; `pause` is called now and then.
 
         Raises `ExpressionError` for a reference that is not in `scope`, a filter that refuses
         its value, or a result of more than 1 MiB.
@@ -121,14 +121,14 @@ def parse_template(text: str) -> Template:
 
 
 def render(text: str, scope: Mapping[str, object], pause: Pause = no_pause) -> str:
-    """Render `text`; one without `{{` is given back as it is. Raises `ExpressionError`."""
+    """Render `text`; a text without `{{` is returned unchanged. Raises `ExpressionError`."""
     return parse_template(text).render(scope, pause) if "{{" in text else text
 
 
 def render_value(value: object, scope: Mapping[str, object], pause: Pause = no_pause) -> object:
     """Render every text inside lists and mappings; keys and other values stay. Raises `ExpressionError`.
 
-    A text that is one single expression gives a text too: `true`, nothing for null, JSON for
+    A text of one single expression becomes a text too: `true`, nothing for null, JSON for
     lists and mappings.
     """
     match value:

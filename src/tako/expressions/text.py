@@ -1,4 +1,4 @@
-"""Texts that may hold templates, without loading what reads templates unless one does.
+"""Texts that may hold templates, which load the reader of templates only if they hold one.
 
 Most texts of a tako.yml hold none, and loading Jinja2's tokenizer and what stands behind it costs
 more than starting a step.
@@ -12,12 +12,12 @@ _OPENING = "{{"
 
 
 def has_template(text: str) -> bool:
-    """Whether there is anything to render."""
+    """Return whether there is anything to render."""
     return _OPENING in text
 
 
 def render(text: str, scope: Mapping[str, object]) -> str:
-    """Render `text`; one without `{{` is given back as it is. Raises `ExpressionError`."""
+    """Render `text`; a text without `{{` is returned unchanged. Raises `ExpressionError`."""
     if _OPENING not in text:
         return text
     from tako.expressions.templates import render as render_template

@@ -30,7 +30,7 @@ class CacheLayout:
 
     @property
     def index(self) -> Path:
-        """What is remembered to be faster; may be deleted at any time."""
+        """The memory that saves time; may be deleted at any time."""
         return self.path / "index"
 
     @property
@@ -55,7 +55,7 @@ class CacheLayout:
         return self.snapshots_of(owner, name) / key
 
     def snapshot_used(self, owner: str, name: str, key: str) -> Path:
-        """A file whose mtime says when a snapshot was last asked for."""
+        """A file whose mtime is the last use of a snapshot."""
         return self.snapshots_of(owner, name) / f"{key}.used"
 
     def remembered_config(self, owner: str, name: str, commit: str) -> Path:

@@ -27,7 +27,7 @@ class Home:
 
     @property
     def cache(self) -> CacheLayout:
-        """The shared cache, elsewhere if `--cache-dir` says so."""
+        """The shared cache, or that of `--cache-dir`."""
         return CacheLayout(self.cache_dir or self.path / "cache")
 
     @property
@@ -57,7 +57,7 @@ class Home:
 
     @cached_property
     def trash(self) -> Path:
-        """What was removed and is still being emptied."""
+        """Removed directories on their way to deletion."""
         return self.path / "trash"
 
     def run(self, run_id: str) -> RunDirectory:
@@ -77,7 +77,7 @@ class Home:
 
 
 def absolute(path: str) -> Path:
-    """Give `path` as seen from the working directory, without following links.
+    """Return `path` as seen from the working directory, without following links.
 
     Raises `NotFoundError` if that directory was removed.
     """

@@ -16,7 +16,7 @@ RESOLV_CONF = "/etc/resolv.conf"
 
 
 def semaphore_prefix(private: str) -> str:
-    """What the names of all semaphores of one `tako exec` begin with (sem_overview(7))."""
+    """The prefix of the names of all semaphores of one `tako exec` (sem_overview(7))."""
     return f"/{Path(private).name}"
 
 
@@ -33,12 +33,12 @@ class ProbeDirectory:
 
     @property
     def lower(self) -> Path:
-        """What is shown."""
+        """The shown view."""
         return self.path / "lower"
 
     @property
     def upper(self) -> Path:
-        """What was changed of it."""
+        """The changes to it."""
         return self.path / "upper"
 
     @property

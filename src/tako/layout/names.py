@@ -33,7 +33,7 @@ _NAME_MAX = 100
 
 
 def checked_name(value: str, what: str, pattern: re.Pattern[str] = _STEP_ID) -> str:
-    """Give `value` back if it is a plain name (steps, workflows, artifacts, outputs).
+    """Return `value` back if it is a plain name (steps, workflows, artifacts, outputs).
 
     Raises `ReferenceInvalidError` naming `what` otherwise.
     """
@@ -47,7 +47,7 @@ def checked_name(value: str, what: str, pattern: re.Pattern[str] = _STEP_ID) -> 
 
 
 def checked_run_id(value: str) -> str:
-    """Give `value` back if it is a run id, else raise `ReferenceInvalidError`."""
+    """Return `value` back if it is a run id, else raise `ReferenceInvalidError`."""
     if not RUN_ID.fullmatch(value):
         message = f"{value!r} is not a run id: expected exec-YYYYMMDD-HHMMSS-<8 hex digits>"
         raise ReferenceInvalidError(message)
@@ -69,7 +69,7 @@ def hidden_script(temporary: str, step: str) -> Path:
 
 
 def path_problem(path: str) -> str:
-    """Say why `path` may not be used as a relative path inside a workspace; empty if it may."""
+    """Return why `path` may not be used as a relative path inside a workspace, or an empty text if it may."""
     if not path:
         return "it is empty"
     if any(ord(character) < 32 or ord(character) == 127 for character in path):
@@ -103,12 +103,12 @@ def decoded(part: str) -> str:
 
 
 def has_config(checkout: Path) -> bool:
-    """Whether a directory holds a tako.yml, of whatever kind of file."""
+    """Return whether a directory holds a tako.yml, of whatever kind of file."""
     return os.path.lexists(checkout / CONFIG_NAME)
 
 
 def is_top(directory: Path) -> bool:
-    """Whether a directory is the top of a git checkout."""
+    """Return whether a directory is the top of a git checkout."""
     return os.path.lexists(directory / ".git")
 
 
@@ -121,5 +121,5 @@ def objects_from(snapshot: Path, mirror: Path) -> str:
 
 
 def is_objects_of(path: str, mirror: Path) -> bool:
-    """Whether a path, wherever the cache was when it was written, was that to the mirror's objects."""
+    """Return whether a path, wherever the cache was when it was written, was that to the mirror's objects."""
     return Path(path).parts[-4:] == (mirror / OBJECTS).parts[-4:]

@@ -65,7 +65,7 @@ class RunDirectory:
         return self.values / f"{sha256}.json"
 
     def unfinished_values(self) -> list[Path]:
-        """What is left of values whose writers were killed before they got their names."""
+        """Leftovers of values whose writers were killed before they got their names."""
         try:
             return sorted(self.values / name for name in os.listdir(self.values) if name.startswith("."))
         except (FileNotFoundError, NotADirectoryError):
@@ -73,7 +73,7 @@ class RunDirectory:
 
     @property
     def artifacts(self) -> Path:
-        """What the run's steps produced, by artifact."""
+        """The files that the run's steps produced, by artifact."""
         return self.path / "artifacts"
 
     @cached_property
@@ -114,7 +114,7 @@ class RunDirectory:
 
     @property
     def view(self) -> Path:
-        """What the workspace's copy-on-write view is made of; never visible to a step."""
+        """The layers of the workspace's copy-on-write view; never visible to a step."""
         return self.path / "view"
 
     @property
@@ -124,7 +124,7 @@ class RunDirectory:
 
     @property
     def upper(self) -> Path:
-        """What the steps changed of the snapshot: the overlay's upper directory."""
+        """The steps' changes to the snapshot: the overlay's upper directory."""
         return self.view / "upper"
 
     @property
@@ -199,7 +199,7 @@ class SeenDirectory(RunDirectory):
 
     @property
     def home(self) -> Path:
-        """HOME, where the password file says that it is."""
+        """HOME, at the path in the password file."""
         return self.home_seen
 
     @property

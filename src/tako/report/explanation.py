@@ -1,4 +1,4 @@
-"""What a resume would do, for people and programs: one line, or one object, for each step and child."""
+"""The plan of a resume, for people and programs: one line or one object for each step and child."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIGNS = {
 
 
 def explanation_lines(findings: Iterable[ResumeVerdict]) -> Iterator[str]:
-    """Give lines such as `  ↻ test  runs again: exit code 3`, indented as the tree is."""
+    """Return lines such as `  ↻ test  runs again: exit code 3`, indented as the tree is."""
     for finding in findings:
         name = finding.step or f"{finding.repository}  {finding.run_id}".rstrip()
         never = "; `rerun: never`" if finding.forbidden else ""
@@ -29,5 +29,5 @@ def explanation_lines(findings: Iterable[ResumeVerdict]) -> Iterator[str]:
 
 
 def explanation_json(findings: Iterable[ResumeVerdict]) -> str:
-    """Give a list of objects with `depth`, `repository`, `run_id`, `step`, `verdict`, `why`, `forbidden`."""
+    """Return objects with `depth`, `repository`, `run_id`, `step`, `verdict`, `why`, `forbidden`."""
     return json.dumps([asdict(finding) for finding in findings])

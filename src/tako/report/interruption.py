@@ -1,6 +1,6 @@
-"""What an interrupted run was doing when its tako died, what it had done, and how to go on.
+"""The state of an interrupted run when its tako died, and the command that continues it.
 
-In: a `RunView`, reaped or not. Out: an `Interruption`, and its lines. Only what had not ended is read.
+In: a `RunView`, reaped or not. Out: an `Interruption`, and its lines. It reads only runs that had not ended.
 """
 
 from __future__ import annotations

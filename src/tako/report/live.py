@@ -43,7 +43,7 @@ _LINE_MAX = 4096
 
 
 class LiveText:
-    """Writes what the running steps say to one stream."""
+    """Writes the output of running steps to one stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self.interval_s: float | None = 0.1
@@ -54,7 +54,7 @@ class LiveText:
         self._dead = False
 
     def segment_started(self, spec: RunSpec) -> None:
-        """Begin, or go on, to follow the run."""
+        """Start to follow the run, or continue."""
         follower = self._known.pop(spec.run_id, None) or _Follower(spec)
         self._followers[spec.run_id] = follower
 
@@ -67,7 +67,10 @@ class LiveText:
                 self._known[spec.run_id] = follower
 
     def planned(self, spec: RunSpec, step: str, plan: FanOutPlan) -> None:
-        """Say whom the event reaches; the journal's notes of it, which come late, are not shown again."""
+        """Print the subscribers of the event.
+
+        The journal's notes about them come later and are not printed again.
+        """
         ready = sum(child.error is None for child in plan.children)
         prefix = _prefix(spec, step)
         again = (
@@ -82,15 +85,15 @@ class LiveText:
         self._write(lines)
 
     def warned(self, spec: RunSpec, step: str, caveat: Caveat) -> None:
-        """Say what the result has to be read with."""
+        """Return what the result has to be read with."""
         self._write([f"{_prefix(spec, step)}! {plain(caveat.reason)}"])
 
     def worker_lost(self, spec: RunSpec, message: str) -> None:
-        """Say that a worker died."""
+        """Print that a worker died."""
         self._write([f"{_prefix(spec, '')}! its worker died: {plain(message)}"])
 
     def stopping(self, name: str) -> None:
-        """Say that the end has begun."""
+        """Print that the end has begun."""
         self._write([f"tako: {name}: ending all steps; once more ends them at once"])
 
     def turn(self) -> None:
@@ -127,7 +130,10 @@ class _Follower:
         self.finished = False
 
     def new_lines(self, style: Style, *, rest: bool) -> Iterator[list[str]]:
-        """What has come since the last call, in pieces; `rest` also gives a last line without newline."""
+        """Yield the new bytes since the last call, in pieces.
+
+        With `rest` also a last line without newline.
+        """
         records: list[Record] = []
         with suppress(TakoError):
             records = list(self._reader.new_records())
@@ -172,9 +178,9 @@ class _Follower:
             yield _lines(prefix, last, style)
 
     def _skip(self, step: str) -> tuple[int, int]:
-        """Leave out what a view that is far behind would only show long after it was written.
+        """Skip output if the view is far behind, so that it does not show old lines late.
 
-        Gives the log's size and how much is left out.
+        Returns the log's size and the number of bytes left out.
         """
         try:
             size = os.stat(self._spec.paths.log(step)).st_size

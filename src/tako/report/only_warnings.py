@@ -34,7 +34,7 @@ class OnlyWarnings:
         """Show nothing."""
 
     def warned(self, spec: RunSpec, step: str, caveat: Caveat) -> None:
-        """Say what the result has to be read with."""
+        """Return what the result has to be read with."""
         where = f"{spec.repository} {step}".rstrip()
         say(self._stream, f"tako: warning: {where}: {plain(caveat.reason)}\n")
 

@@ -1,7 +1,7 @@
-"""Reads runs from their journals for everybody who shows them: status, results, lists.
+"""Reads runs from their journals for status, results and lists.
 
 A run without an end of its own is `running` while its root process holds the run's lock, and
-`interrupted` once nobody does: the lock is the proof, never a pid.
+`interrupted` when no process holds it: the lock is the proof, never a pid.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHORT_MIN = 4
 
 @value
 class RunView:
-    """One run as it is now; `owned` tells whether its tree's root process lives."""
+    """One run as it is now; `owned` is true if its tree's root process lives."""
 
     paths: RunDirectory
     state: RunState
@@ -63,7 +63,10 @@ class RunView:
 
 
 def read_run(paths: RunDirectory) -> RunView:
-    """The run of a directory; raises `NotFoundError` if there is none, and for damage as the log does."""
+    """Return the run of a directory.
+
+    Raises `NotFoundError` if there is none, and for damage as the log does.
+    """
     try:
         state = fold(read_records(paths.journal))
     except NotFoundError:
@@ -75,7 +78,7 @@ def read_run(paths: RunDirectory) -> RunView:
 
 
 def way_on(view: RunView, words: str = "to continue") -> str:
-    """What to do about a run that did not succeed: `words` and a command; what never began, begins anew."""
+    """Return the advice for a run that did not succeed: `words` and a command, or how to start it anew."""
     if not view.has_begun and not view.paths.is_child:
         return "to start it anew: tako exec WORKFLOW"
     return f"{words}: tako exec --resume {view.paths.root.run_id}"

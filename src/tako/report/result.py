@@ -25,13 +25,13 @@ from tako.values import asdict, evolve, field, mutable
 
 @mutable
 class _Reading:
-    """What is known of a whole tree while its runs are written one after the other."""
+    """The facts about a whole tree, kept while its runs are written one by one."""
 
     values: Values
     warnings: list[dict[str, Any]] = field(factory=list)
 
     def held(self, view: RunView, held: Held) -> Mapping[str, Any] | None:
-        """A value that may be stored; None and a warning where that is gone: all else is told."""
+        """Return a value that may be stored; None and a warning if its file is gone."""
         try:
             return self.values.read(held)
         except StoredValueError as error:

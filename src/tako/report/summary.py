@@ -1,6 +1,6 @@
-"""What is said at the end of `tako exec`: the tree and what failed, or the result as JSON.
+"""The output at the end of `tako exec`: the tree and the failures, or the result as JSON.
 
-Each of them loads only what it shows: a quiet success shows nothing.
+Each form loads only its own modules; a quiet success prints nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _FAILURES_SHOWN = 50
 
 
 def report(paths: RunDirectory, result: TreeResult, *, output: str, quiet: bool) -> None:
-    """Write the result to stdout and, as text, what failed to stderr.
+    """Write the result to stdout and, as text, the failures to stderr.
 
-    Text that nobody takes is dropped: the journal has it, and the exit code is the run's. Raises
+    Text without a reader is dropped: the journal has it, and the exit code is the run's. Raises
     `MachineError` for a JSON result that cannot be written, `BrokenPipeError` if its reader has left.
     """
     how = ""
@@ -78,7 +78,7 @@ def _print_tree(run: RunView) -> None:
 
 
 def _print_failures(run: RunView) -> None:
-    """What failed, where and why, with the last lines of output, to stderr."""
+    """Write each failure to stderr: where, why, and the last lines of output."""
     from tako.report.text import Style
     from tako.report.tree_view import failure_lines, failures
 

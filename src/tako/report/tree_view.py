@@ -123,7 +123,7 @@ def _why(error: ChildExecutionError) -> str:
 
 
 def failures(view: RunView) -> Iterator[ChildExecutionError]:
-    """What failed in the tree, where it failed.
+    """Return the failures of the tree, each at its own run.
 
     A fan-out that failed because of its children is no failure, nor is what was interrupted.
     """
@@ -140,7 +140,7 @@ def failures(view: RunView) -> Iterator[ChildExecutionError]:
 
 
 def _own_failure(view: RunView) -> ChildExecutionError | None:
-    """The failure of the root run's own step; those of children stand in their parents' journals."""
+    """The failure of the root run's own step; failures of children are in their parents' journals."""
     started, finished = view.state.started, view.state.finished
     if started is None or finished is None or started.parent_run_id:
         return None

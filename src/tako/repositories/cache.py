@@ -1,6 +1,6 @@
 """The shared cache of repositories: what is known, which state of it runs, and trees of that state.
 
-In flow references; out flow pins (`Resolved`), the bytes of tako.yml at a pin, and immutable
+In: references. Out: pins (`Resolved`), the bytes of tako.yml at a pin, and immutable
 snapshots. Fetching holds the repository's lock exclusively, taking a snapshot holds it shared; nothing
 else needs one. Unknown names are a `NotFoundError`; git, disk and locks fail as `MachineError`.
 """
@@ -40,8 +40,8 @@ _ADD = "tako cache add OWNER/NAME --from URL-or-path"
 class Cache:
     """The cache of one TAKO_HOME. With `local` nothing is fetched over a network.
 
-    `on_note` is told what a person may want to know and no caller has to act on, `on_caveat` what the result
-    has to be read with; without it `on_note` is told that too.
+    `on_note` gets messages for people that need no action, `on_caveat` the warnings about the result;
+    without it `on_note` gets those too.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Cache:
         return self._sound
 
     def leave_out(self, repository: str, reason: str) -> None:
-        """Tell that a repository that may subscribe is not looked at."""
+        """Report that a repository that may subscribe is not looked at."""
         self._on_caveat(LEFT_OUT, repository, reason)
 
     def known(self) -> list[KnownRepository]:
-        """Give all repositories, sorted by name; those of the settings are fetched if they are missing.
+        """Return all repositories, sorted by name; those of the settings are fetched if they are missing.
 
         One of the settings that cannot be fetched is left out, and not tried again.
         """
@@ -212,14 +212,14 @@ class Cache:
         return commit_pin(known, branch)
 
     def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
-        """Give a pin that was recorded earlier; whether it still exists shows in `snapshot`."""
+        """Return a pin that was recorded earlier; whether it still exists shows in `snapshot`."""
         kind = "content" if commit.startswith(snapshots.CONTENT_PREFIX) else "commit"
         resolved = Resolved(repository, branch, commit, kind)
         path = self._snapshot_path(resolved)
         return Resolved(repository, branch, commit, kind, path if path.is_dir() else None)
 
     def pin_key(self, known: KnownRepository, branch: str) -> str:
-        """The key of the snapshot that a branch stands on now, as far as that is known without copying."""
+        """Return the key of a branch's current snapshot, as far as it is known without copying."""
         if branch in known.checkouts:
             repository = known.repository
             file = self._layout.remembered_content(
@@ -262,7 +262,7 @@ class Cache:
         )
 
     def read_config_bytes(self, resolved: Resolved) -> bytes:
-        """Give the tako.yml of a pin.
+        """Return the tako.yml of a pin.
 
         Raises `NotFoundError` if it has none, `ConfigError` if it is not a regular file or above 1 MiB.
         """
@@ -282,7 +282,7 @@ class Cache:
         return data
 
     def default_config_bytes(self, known: KnownRepository) -> bytes:
-        """Give the tako.yml of a repository's default branch as it is now, without making a snapshot.
+        """Return the tako.yml of a repository's default branch as it is now, without making a snapshot.
 
         Raises as `read_config_bytes` does.
         """
@@ -294,17 +294,17 @@ class Cache:
     def discover(
         self, source: str, artifact: str, event_type: str, *, check: Callable[[], None] = lambda: None
     ) -> Iterator[Candidate]:
-        """Give every subscription to an event; see `discovery.discover`."""
+        """Return every subscription to an event; see `discovery.discover`."""
         return discover(self, source, artifact, event_type, check=check)
 
     def snapshot(self, resolved: Resolved) -> Path:
-        """Give the immutable tree of a pin, made now if it is not there; see `using_snapshot`."""
+        """Return the immutable tree of a pin, made now if it is not there; see `using_snapshot`."""
         with self.using_snapshot(resolved) as path:
             return path
 
     @contextmanager
     def using_snapshot(self, resolved: Resolved) -> Iterator[Path]:
-        """Give the tree of a pin while holding the shared lock, so that it cannot be pruned meanwhile.
+        """Return the tree of a pin while holding the shared lock, so that it cannot be pruned meanwhile.
 
         Raises `NotFoundError` if the pin cannot be had any more.
         """

@@ -1,6 +1,6 @@
-"""What a result has to be read with: a source that is stale, a repository that was left out, no subscribers.
+"""Caveats of a result: a stale source, a repository left out, no subscribers.
 
-In: what the cache and planning come upon. Out: each caveat once, in the order in which it was found. Users
+In: findings of the cache and of planning. Out: each caveat once, in the order of discovery. Users
 know them as warnings.
 """
 

@@ -1,6 +1,6 @@
 """Finds the checkouts that users put into the cache by hand: `repos/<owner>/<name>/<branch>/`.
 
-In flow a directory; out flow values. Owner, name and branch are percent-encoded directory names
+In: a directory. Out: values. Owner, name and branch are percent-encoded directory names
 (`feature%2Fx`, `github.com%2Facme`), matched without regard to case. What does not follow the
 grammar is told to `on_note` and left alone. Nothing is read inside a checkout, and git never runs there.
 """
@@ -47,7 +47,7 @@ def _branches(repository: Repository, directory: Path, on_note: Callable[[str], 
 
 
 def find_checkouts(layout: CacheLayout, on_note: Callable[[str], None]) -> list[Checkout]:
-    """Give all checkouts, sorted by repository and branch; each repository and branch only once."""
+    """Return all checkouts, sorted by repository and branch; each repository and branch only once."""
     found: dict[tuple[str, str], Checkout] = {}
     for owner in _directories(layout.repos):
         for name in _directories(layout.repos / owner):

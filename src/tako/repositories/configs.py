@@ -17,7 +17,7 @@ _REGULAR = ("100644", "100755")
 
 
 def config_in(root: Path, where: str) -> bytes:
-    """Give the tako.yml of a tree, which `where` names in messages.
+    """Return the tako.yml of a tree, which `where` names in messages.
 
     Raises `NotFoundError` without one, `ConfigError` if it is not a regular file or too large.
     """
@@ -41,7 +41,7 @@ def _unusable(where: str, reason: str) -> ConfigError:
 
 
 def committed_config(mirror: Path, commit: str, where: str) -> bytes:
-    """Give the tako.yml of a commit in a mirror; raises as `config_in` does, and `MachineError`."""
+    """Return the tako.yml of a commit in a mirror; raises as `config_in` does, and `MachineError`."""
     found = read_blob(mirror, commit, CONFIG_NAME)
     if found is None:
         raise _no_config(where)

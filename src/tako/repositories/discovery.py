@@ -1,6 +1,6 @@
-"""Finds who subscribes to an event: reads the tako.yml of every known repository's default branch.
+"""Finds the subscribers of an event: reads the tako.yml of every known repository's default branch.
 
-In flow the cache and the event's source, artifact and type; out flow candidates in a fixed order. A
+In: the cache and the event's source, artifact and type. Out: candidates in a fixed order. A
 file that does not name the source is not parsed again once it was found to have no mistake: 10,000
 repositories are looked through for one event. A tako.yml that cannot be used but names the source is a
 candidate with an error, so that nobody who meant to subscribe is left out in silence; of others there is a
@@ -53,7 +53,7 @@ class Candidate:
 
 
 class Known(Protocol):
-    """What discovery needs of the cache."""
+    """The part of the cache that discovery needs."""
 
     def known(self) -> list[KnownRepository]:
         """All repositories, in a fixed order."""
@@ -66,11 +66,11 @@ class Known(Protocol):
         """The tako.yml files that are known to have no mistake."""
 
     def leave_out(self, repository: str, reason: str) -> None:
-        """Tell that a repository that may subscribe is not looked at."""
+        """Report that a repository that may subscribe is not looked at."""
 
 
 def subscribes(subscription: Subscription, source: Repository, artifact: str, event_type: str) -> bool:
-    """Whether a subscription is on that artifact of that repository and that type of event.
+    """Return whether a subscription is on that artifact of that repository and that type of event.
 
     Hosts are compared only if both name one; letters' case counts in artifact and type alone.
     """
@@ -94,7 +94,7 @@ def _may_subscribe(source: Repository, data: bytes) -> bool:
 def discover(
     cache: Known, source: str, artifact: str, event_type: str, *, check: Callable[[], None] = lambda: None
 ) -> Iterator[Candidate]:
-    """Give every subscription to `event_type` of `artifact` of the repository named `source`.
+    """Return every subscription to `event_type` of `artifact` of the repository named `source`.
 
     `check` is called before each repository is looked at, and may raise what ends the search.
 

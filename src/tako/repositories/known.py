@@ -1,6 +1,6 @@
 """All repositories of the cache, and how one is found by name.
 
-In flow checkouts and registrations; out flow `KnownRepository` values. Pure. A name without host
+In: checkouts and registrations. Out: `KnownRepository` values. Pure. A name without host
 finds a repository with one, and the other way round, as long as only one fits.
 """
 
@@ -22,7 +22,7 @@ from tako.values import field, value
 class KnownRepository:
     """One repository of the cache. `source` is `checkout` (put there by hand) or `registered` (fetched).
 
-    A repository can be both: then its checkouts stand for their branches, and the mirror for the others.
+    A repository can be both: then its checkouts serve their branches, and the mirror the others.
     `path` is that of the default branch's checkout, or the mirror's.
     """
 
@@ -54,7 +54,7 @@ def _known(
 
 
 class Directory:
-    """What is known at one moment, by key and by owner and name."""
+    """The known repositories at one moment, by key and by owner and name."""
 
     def __init__(
         self, checkouts: Iterable[Checkout], registrations: Iterable[tuple[Registration, Path]]
@@ -74,7 +74,7 @@ class Directory:
             self._by_short.setdefault(_short(names[key]), []).append(key)
 
     def find(self, repository: Repository) -> KnownRepository | None:
-        """Give the one that a name means; raises `UsageError` if it may mean several."""
+        """Return the one that a name means; raises `UsageError` if it may mean several."""
         exact = self.by_key.get(repository.key)
         if exact:
             return exact
@@ -90,7 +90,7 @@ class Directory:
         return fitting[0] if fitting else None
 
     def named(self, repository: Repository) -> KnownRepository | None:
-        """Give the one that a person names: as `find`, but not one that may be of another host.
+        """Return the one that a person names: as `find`, but not one that may be of another host.
 
         Raises `UsageError` as that does.
         """

@@ -1,7 +1,7 @@
 """Reader/writer locks between processes, one for each repository of the cache.
 
-In flow repositories; out flow context managers: shared to take a snapshot, exclusive to fetch or
-prune. Whoever cannot have a lock at once is told who holds it, and waits up to the timeout, after
+In: repositories. Out: context managers: shared to take a snapshot, exclusive to fetch or
+prune. A process that cannot have a lock at once reports its holder, and waits up to the timeout, after
 which a `MachineError` names the holder. A lock ends with its holder, however that ends.
 
 `fasteners.InterProcessReaderWriterLock` alone lets writers starve beside overlapping readers; here
@@ -57,7 +57,7 @@ class _PathLock:
 
 
 class _Process:
-    """What this process (and each thread of it) knows of its locks; a forked child starts anew."""
+    """The locks of this process and its threads; a forked child starts anew."""
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
@@ -74,7 +74,7 @@ class _Process:
 
 
 def _refuse_irregular(path: Path) -> None:
-    """Raise `MachineError` for a lock that is no file: who opens a FIFO waits for ever."""
+    """Raise `MachineError` for a lock that is no file: opening a FIFO would wait for ever."""
     for each in (path, path.with_name(f"{path.name}.gate")):
         try:
             if os.path.lexists(each):
@@ -99,14 +99,14 @@ os.register_at_fork(after_in_child=_forget)
 
 @value
 class Holder:
-    """Who holds a lock: what its process wrote about itself after it got it."""
+    """The holder of a lock, as its process wrote it after it got the lock."""
 
     pid: int
     run_id: str = ""
     command: str = ""
 
     def __str__(self) -> str:
-        """Give `process 123 (tako exec, run exec-...)`."""
+        """Return `process 123 (tako exec, run exec-...)`."""
         run = f"run {self.run_id}" if self.run_id else ""
         known = ", ".join(part for part in (self.command, run) if part)
         return f"process {self.pid} ({known})" if known else f"process {self.pid}"
@@ -139,7 +139,7 @@ def _remove_holder(path: Path) -> None:
 
 
 def _remove_dead_holders(path: Path) -> None:
-    """Remove what killed holders left; only for who holds the lock exclusively."""
+    """Remove leftovers of killed holders; only for the exclusive holder."""
     with suppress(OSError):
         for left in path.parent.glob(f"{path.name}.holder-*"):
             left.unlink()
@@ -153,7 +153,7 @@ def _read_holder(path: Path, pid: int) -> Holder:
 
 
 def _holding_pid(path: Path) -> int:
-    """Ask the kernel whose lock stands in the way of a write lock: fcntl(2), F_GETLK; 0 is unknown.
+    """Ask the kernel for the pid whose lock prevents a write lock: fcntl(2), F_GETLK; 0 is unknown.
 
     Only for the thread that owns the path's lock object and does not hold the lock: closing drops it.
     """
@@ -186,7 +186,7 @@ class _Request:
 class LockManager:
     """Hands out the locks of one cache.
 
-    `timeout_s` bounds the wait for each; `on_wait` is told, once for each wait, who holds it.
+    `timeout_s` bounds the wait for each; `on_wait` gets, once for each wait, a message with the holder.
     """
 
     def __init__(self, layout: CacheLayout, timeout_s: float, on_wait: Callable[[str], None]) -> None:
@@ -249,7 +249,7 @@ class LockManager:
             lock.thread.release()
 
     def _pass_gate(self, lock: _PathLock, request: _Request) -> None:
-        """Get the lock itself, behind the gate, so that those who came before go first."""
+        """Get the lock itself, behind the gate, so that earlier waiters go first."""
         told = False
         crash_points.before("lock", f"{lock.path.name}.gate")
         if not lock.gate.acquire(blocking=False):

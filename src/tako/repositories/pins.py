@@ -13,7 +13,7 @@ from tako.values import value
 
 @value
 class Resolved:
-    """What exactly runs: a commit of a mirror, or the content of a checkout put there by hand.
+    """The exact source of a run: a commit of a mirror, or the content of a checkout put there by hand.
 
     `commit` is a git commit (hex) or `content-<sha256>`. `snapshot` is set once the tree exists.
     """
@@ -33,7 +33,7 @@ class Resolved:
 
 
 def commit_pin(known: KnownRepository, branch: str) -> Resolved:
-    """The commit on which a branch of the mirror stands; raises `NotFoundError` without that branch."""
+    """Return the commit of a branch of the mirror; raises `NotFoundError` without that branch."""
     if branch in known.commits:
         return Resolved(known.repository, branch, known.commits[branch], "commit")
     names = ", ".join(known.branches[:10])

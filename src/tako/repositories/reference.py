@@ -1,6 +1,6 @@
 """Names of repositories: `[host/]owner[/group...]/name[:branch]`.
 
-In flows text from the command line, a tako.yml, a directory name or a git URL; out flow frozen
+In: text from the command line, a tako.yml, a directory name or a git URL. Out: frozen
 values whose parts are safe as directory names. What breaks the grammar is a
 `ReferenceInvalidError` that quotes the text and names the rule.
 """
@@ -54,7 +54,7 @@ class Repository:
         return encoded(self.name.lower())
 
     def matches(self, other: Repository) -> bool:
-        """Whether both name the same repository; a host that one of them lacks is not compared."""
+        """Return whether both name the same repository; a host that one of them lacks is not compared."""
         if self.host and other.host and self.host.lower() != other.host.lower():
             return False
         return (self.owner.lower(), self.name.lower()) == (other.owner.lower(), other.name.lower())
@@ -156,7 +156,7 @@ def _component_problem(component: str) -> str:
 
 
 def branch_problem(branch: str) -> str:
-    """Say why git would not take `branch` as a branch name (git-check-ref-format(1)); empty if it would."""
+    """Return why `branch` is no branch name for git (git-check-ref-format(1)), or an empty text."""
     if not branch:
         return "it is empty"
     if any(ord(character) <= 32 or ord(character) == 127 for character in branch):
@@ -175,7 +175,7 @@ def branch_problem(branch: str) -> str:
 
 
 def checked_branch(branch: str) -> str:
-    """Give `branch` back if it is a valid branch name, else raise `ReferenceInvalidError`."""
+    """Return `branch` back if it is a valid branch name, else raise `ReferenceInvalidError`."""
     if len(branch) > _LENGTH_MAX:
         why = f"it is longer than {_LENGTH_MAX} characters"
     else:

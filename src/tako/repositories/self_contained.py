@@ -1,6 +1,6 @@
 """Whether a copy of a checkout would be a repository of its own, or still be a part of another one.
 
-In flows a checkout that was put into the cache by hand; out flows what of its git data leads out of it: a
+In: a checkout that was put into the cache by hand. Out: what of its git data leads out of it: a
 linked worktree, a submodule without its repository, borrowed objects, links and settings. A commit in a copy
 of such a one would move the branches of the other, or find no objects. Nothing is run in the checkout, and
 no link in it is followed.
@@ -31,7 +31,7 @@ class NotSelfContainedError(UsageError):
 
 
 def check_self_contained(checkout: Path) -> None:
-    """Raise `NotSelfContainedError` that says what of the checkout's git data leads out of it."""
+    """Raise `NotSelfContainedError`, naming the git data that lead out of the checkout."""
     problem = next(_problems(checkout), "")
     if problem:
         message = f"{checkout}: {problem}: in a copy, git would still use that, or find nothing there"
@@ -123,7 +123,7 @@ def _link(checkout: Path, relative: str) -> Iterator[str]:
 
 
 def _leads_out(base: str, pointed: str) -> bool:
-    """Whether a path that counts from `base`, which counts from the checkout, leads out of that."""
+    """Return whether a path that counts from `base`, which counts from the checkout, leads out of that."""
     reached = posixpath.normpath(posixpath.join(base, pointed))
     return pointed.startswith(("/", "~", "%(prefix)")) or reached.split("/")[0] == ".."
 

@@ -1,6 +1,6 @@
 """Immutable trees of the cache: made once under a temporary name, then moved into place.
 
-In flow pins (a commit of a mirror, or a checkout put into the cache by hand); out flow directories that
+In: pins (a commit of a mirror, or a checkout put into the cache by hand). Out: directories that
 nobody writes again. What is in place is whole and on the disk. Callers hold the repository's lock:
 shared to make one, exclusive to remove.
 """
@@ -56,7 +56,7 @@ _CLONE_OPTIONS = ("core.checkStat=minimal", "core.trustctime=false", "gc.auto=0"
 
 @contextmanager
 def _built(final: Path) -> Iterator[Path]:
-    """Give a temporary directory's name beside `final`; what is left of it at the end is removed."""
+    """Return a temporary directory's name beside `final`; what is left of it at the end is removed."""
     make_private(final.parent)
     temporary = final.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(4).hex()}")
     try:
@@ -66,7 +66,7 @@ def _built(final: Path) -> Iterator[Path]:
 
 
 def _publish(temporary: Path, final: Path) -> None:
-    """Move a whole tree into place, its bytes first; whoever was faster made the same tree."""
+    """Move a whole tree into place, its bytes first; a faster process made the same tree."""
     from tako.system.libc import sync_file_system
 
     descriptor = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
@@ -110,9 +110,9 @@ def make_commit_snapshot(
 def make_content_snapshot(
     checkout: Path, place: Callable[[str], Path], on_skipped: Callable[[str, str], None]
 ) -> tuple[str, TreeSignature]:
-    """Copy a checkout, without running git in it; give its key and the signature it had.
+    """Copy a checkout, without running git in it; return its key and the signature it had.
 
-    `place` tells where the snapshot of a key belongs. A checkout that changes while it is copied is
+    `place` returns the path for the snapshot of a key. A checkout that changes while it is copied is
     copied again, up to three times. Raises `NotFoundError` if it vanished, `NotSelfContainedError` if a copy
     would be a part of another repository, else `MachineError`.
     """
@@ -231,14 +231,14 @@ def now_ns() -> int:
 
 
 def content_problem(path: Path, key: str) -> str:
-    """Say how a content snapshot differs from its key; empty if it does not."""
+    """Return how a content snapshot differs from its key; empty if it does not."""
     with _built(path) as temporary:
         digest = copy_tree_hashed(path, temporary, on_skipped=lambda *_: None)
     return "" if key == CONTENT_PREFIX + digest else "its content does not match its key"
 
 
 def commit_problem(mirror: Path, path: Path, commit: str) -> str:
-    """Say which files of a commit's snapshot differ from the commit; empty if none.
+    """Return which files of a commit's snapshot differ from the commit; empty if none.
 
     The snapshot's own `.git` is not believed: a fresh index of the mirror is compared.
     """
@@ -258,7 +258,7 @@ def commit_problem(mirror: Path, path: Path, commit: str) -> str:
 
 
 def _git_problem(mirror: Path, path: Path, commit: str) -> str:
-    """Say why git in a copy of a commit's snapshot would not find the commit; empty if it would."""
+    """Return why git in a copy of a commit's snapshot would not find the commit, or an empty text."""
     git_dir = path / GIT_NAME
     try:
         branch = (git_dir / HEAD).read_text().removeprefix("ref:").strip()

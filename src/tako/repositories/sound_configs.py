@@ -21,7 +21,10 @@ _KNOWN_MAX = 50_000
 
 
 class SoundConfigs:
-    """The digests in one file, read when first needed; its first line says which tako looked."""
+    """The digests in one file, read when first needed.
+
+    Its first line names the version of tako that looked.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -30,7 +33,7 @@ class SoundConfigs:
         self._new: set[str] = set()
 
     def holds(self, data: bytes) -> bool:
-        """Whether this tako.yml was seen to have no mistake."""
+        """Return whether this tako.yml was seen to have no mistake."""
         digest = hashlib.sha256(data).hexdigest()
         self._asked.add(digest)
         return digest in self._remembered() or digest in self._new

@@ -1,6 +1,6 @@
 """Checks and cleans the cache: damaged objects, damaged snapshots, and snapshots nobody needs.
 
-In flow what is known; out flow findings. Each repository is worked on under its own exclusive lock.
+In: what is known. Out: findings. Each repository is worked on under its own exclusive lock.
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ def _current_keys(cache: Cache, repository: Repository) -> set[str]:
 def prune(
     layout: CacheLayout, locks: LockManager, cache: Cache, *, dry_run: bool = False, keep_s: float = KEEP_S
 ) -> list[CacheProblem]:
-    """Remove snapshots that no branch stands on and nobody used for `keep_s` seconds; give what was removed.
+    """Remove snapshots without a branch that nobody used for `keep_s` seconds; return the removed ones.
 
-    With `dry_run` only say what would be. Raises `MachineError`.
+    With `dry_run` it removes nothing. Raises `MachineError`.
     """
     findings: list[CacheProblem] = []
     for repository in _with_snapshots(layout):

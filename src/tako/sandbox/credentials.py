@@ -1,7 +1,8 @@
-"""Which files below the shown directories hold credentials: known by their names, or by what stands in them.
+"""Finds files with credentials below the shown directories, by their names or their contents.
 
-In: directories that steps may read. Out: the files in there that they may not. Tools keep such files near the
-top of what they install, so that only so many levels are looked at, and no libraries, programs or headers.
+In: directories that steps may read. Out: the files in them that steps may not read. Tools keep such files
+near the top of their directories, so it looks only at the upper levels, and at no libraries, programs or
+headers.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def credentials_below(tops: Iterable[str]) -> tuple[str, ...]:
 
 
 def holds_credentials(text: bytes) -> bool:
-    """Whether settings hold a password, a token or an address with one, comments left out."""
+    """Return whether settings hold a password, a token or an address with one, comments left out."""
     comments, credential = _patterns()
     return credential.search(comments.sub(b"", text)) is not None
 

@@ -49,7 +49,7 @@ _OWN_TERMINAL = "/dev/tty"
 def launch(
     policy: Policy, command: Sequence[str], *, own_root: bool = False, own_processes: bool = False
 ) -> Started:
-    """Start `command`; raises `SandboxFailedError` if it cannot be held as the policy says.
+    """Start `command`; raises `SandboxFailedError` if the policy cannot be enforced.
 
     `own_root` and `own_processes` are as in `Isolation`, for a worker with namespaces of its own; the second
     comes with the first.
@@ -108,14 +108,14 @@ def _start_apart(policy: Policy, command: Sequence[str], preparations: Sequence[
 
 
 def _shown(policy: Policy) -> Iterator[Shown]:
-    """What a root directory of the step's own holds besides /proc."""
+    """Return the contents of the step's own root directory besides /proc."""
     devices = (*_DEVICES, *((policy.terminal, _OWN_TERMINAL) if policy.terminal else ()))
     yield from (Shown(path, path) for path in devices)
     yield from (Shown(mount.source, mount.target, mount.writable) for mount in policy.mounts)
 
 
 def rules(policy: Policy, *, own_root: bool = False) -> Iterator[Allowed]:
-    """What the step may do with which file."""
+    """Return the step's rights, by file."""
     for mount in policy.mounts:
         path = mount.target if own_root else mount.source
         yield Allowed(path, landlock.READ | landlock.WRITE if mount.writable else landlock.READ)
@@ -128,7 +128,7 @@ def rules(policy: Policy, *, own_root: bool = False) -> Iterator[Allowed]:
 
 
 def describe(*, own_root: bool, own_processes: bool) -> tuple[str, ...]:
-    """What this kernel enforces, in words."""
+    """Describe the measures that this kernel enforces."""
     version = landlock.abi()
     held = ["files"]
     held += ["signals", "abstract sockets"] if version >= landlock.ABI_SCOPES else []

@@ -98,7 +98,7 @@ def _level(asked: str, findings: ProbeResults) -> str:
 
 
 def remembered(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> ProbeResults:
-    """What works here, probed once for each boot, user, file system and bubblewrap."""
+    """Return the levels that work here, probed once for each boot, user, file system and bubblewrap."""
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         known = json.loads(read_plain(home.isolation_probed))
         if known["key"] == _key(home, bubblewrap):
@@ -108,7 +108,7 @@ def remembered(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> P
 
 
 def probed(home: Home, bubblewrap: str, environment: Mapping[str, str]) -> ProbeResults:
-    """What works here, tried now and remembered; raises `MachineError` if it cannot be tried."""
+    """Try now which levels work here, and remember it; raises `MachineError` if that fails."""
     findings = _tried(home, bubblewrap, environment)
     known = {"key": _key(home, bubblewrap), "findings": asdict(findings)}
     write_whole(home.isolation_probed, json.dumps(known).encode())

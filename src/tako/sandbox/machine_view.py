@@ -1,7 +1,7 @@
-"""What steps may see of the machine, read-only: the system, and the tools that PATH needs.
+"""The part of the machine that steps may see, read-only: the system, and the tools that PATH needs.
 
 In: the user's environment, their homes, directories that must stay hidden. Out: a `MachineView`
-of what exists. An allow-list: what is not named here is not there, `/etc/shadow`, `/run` and host keys among
+of what exists. It is an allow-list: nothing else is visible, `/etc/shadow`, `/run` and host keys among
 it.
 """
 
@@ -96,7 +96,7 @@ def _apart(path: str, closed: tuple[str, ...]) -> Iterator[str]:
 def machine_view(
     environment: Mapping[str, str], homes: tuple[Path, ...], hidden: tuple[Path, ...], etc: Path = ETC
 ) -> MachineView:
-    """What is shown of this machine; nothing that is, holds or lies in one of `hidden`, or holds a home."""
+    """Return the shown paths: none is, holds or lies in one of `hidden`, and none holds a home."""
     present = [Path(path) for path in _SYSTEM if Path(path).is_dir()]
     system = tuple(str(path) for path in present if not path.is_symlink())
     kept_out = _Hidden(homes, hidden)
@@ -158,7 +158,7 @@ def _tools(environment: Mapping[str, str], homes: tuple[Path, ...], system: tupl
 
 
 def _exists(path: Path) -> bool:
-    """Whether this user can reach it: a PATH may name what is closed to it, which `Path.exists` raises."""
+    """Return whether this user can reach it; `Path.exists` raises for a closed directory of PATH."""
     with suppress(PermissionError):
         return path.exists()
     return False

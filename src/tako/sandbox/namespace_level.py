@@ -94,7 +94,7 @@ def _encoded(policy: Policy, command: Sequence[str]) -> bytes:
 
 
 def operations(policy: Policy) -> Iterator[tuple[str, ...]]:
-    """What bubblewrap is to do, in order, each operation with its arguments (bwrap(1))."""
+    """Return bubblewrap's operations in order, each with its arguments (bwrap(1))."""
     yield from _without_variables(policy)
     for name, value in policy.environment.items():
         yield _set(name, value)

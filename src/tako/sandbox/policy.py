@@ -1,4 +1,4 @@
-"""What a step is allowed, as one frozen value; a launcher for each level turns it into operations.
+"""The permissions of a step, as one frozen value; each level's launcher turns it into operations.
 
 workflow, step, repository quota, user settings ──▶ Policy ──▶ launch of a level ──▶ Started
 """
@@ -17,7 +17,7 @@ LEVELS = (PROCESS, LANDLOCK, NAMESPACE)
 
 @value
 class Limits:
-    """What one step may use; None is unlimited, or what tako was given.
+    """The limits of one step; None is unlimited, or tako's own limit.
 
     The first five are rlimits of each of its processes, soft and hard (getrlimit(2)): CPU time in seconds,
     sizes in bytes; `processes` is the user's total, counted in tasks. The others, and CPU time too, bound the

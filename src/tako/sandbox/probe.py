@@ -55,7 +55,7 @@ def probe(home: Path, bubblewrap: str) -> dict[str, str]:
 
 
 def _landlock_inside(reason: str) -> dict[str, str]:
-    """What level `landlock` has besides, where workers can have namespaces."""
+    """Try the additions of level `landlock` where workers can have namespaces."""
     reason = reason or landlock_level.works(own_root=True)
     return {
         "own_root": reason,

@@ -32,7 +32,7 @@ def confine(limits: Limits) -> None:
 
 
 def launch(policy: Policy, command: Sequence[str]) -> Started:
-    """Start `command`; raises `SandboxFailedError` if it cannot be started as the policy says.
+    """Start `command`; raises `SandboxFailedError` if it cannot be started under the policy.
 
     Raises `UsageError` if the policy's environment cannot be given to a program.
     """
@@ -53,7 +53,7 @@ def start(
     """Start `command` in its own session after `preparations` were called in its process.
 
     It starts in `directory` with `environment`, the policy's unless given, and inherits `descriptors` and
-    nothing else. Whoever starts a program of tako's own, and the step behind it, gives both. `first` is
+    nothing else. Callers that start a program of tako's own, with the step behind it, pass both. `first` is
     called before the process enters its control groups and gets its terminal.
     stdout and stderr are pipes and stdin reads /dev/null, unless the policy says otherwise. Signals that the
     worker handles have their default action in the step (execve(2)); the worker ignores none.
@@ -93,7 +93,7 @@ def start(
 
 @contextmanager
 def _streams(policy: Policy) -> Iterator[tuple[int, int, int]]:
-    """What the step's standard streams are to be; a terminal is open only until the step has it."""
+    """Yield the step's standard streams; a terminal is open only until the step has it."""
     if not policy.terminal:
         yield subprocess.PIPE if policy.reads else subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE
         return

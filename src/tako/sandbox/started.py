@@ -28,7 +28,7 @@ class Started:
         signal_group(self.process.pid, number)
 
     def check(self, said: str) -> None:
-        """Raise `SandboxFailedError` after the end if the step never ran, for the reason `said` last.
+        """Raise `SandboxFailedError` after the end if the step never ran, with the end of `said` as reason.
 
-        Closes what was held to know it.
+        Closes the descriptors that were held for this.
         """

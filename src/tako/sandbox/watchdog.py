@@ -1,7 +1,7 @@
 """Watches over a step's whole process tree: memory, tasks, disk.
 
 In: limits, the directories that count, moments of one clock. Out: the peaks, and a `Breach` once something is
-over its limit; whoever asked ends the step then. Cheap looks come first: exact memory is read only when the
+over its limit; the caller then ends the step. Cheap looks come first: exact memory is read only when the
 plain sum of resident sizes would matter, directories are walked early only when the file system has filled
 enough to matter.
 """
@@ -107,11 +107,11 @@ class Watchdog:
         return breach
 
     def look_at_what_is_left(self) -> Breach | None:
-        """What still runs when the step's first process has failed, which may be why it did."""
+        """Return a breach of the processes that still run, which may be why the first process failed."""
         return self._look_at_processes()
 
     def last_look(self) -> Breach | None:
-        """What the kernel remembers when the step has ended, and what lies on the disk if it may matter."""
+        """Return a breach of the ended step: by the kernel's counts, or its files on the disk."""
         self._pids = ()
         return (
             self._told_by_kernel()
@@ -164,7 +164,7 @@ class Watchdog:
         return Breach("memory", limit, memory) if limit is not None and memory > limit else None
 
     def _look_at_hidden(self, pids: tuple[int, ...]) -> None:
-        """What no size of a process shows; nothing to know of a step without a limit of memory."""
+        """Measure memory that no size of a process shows, for a step with a limit of memory."""
         now = self._clock()
         if self._limits.memory is None or now < self._next_hidden:
             return
@@ -189,7 +189,7 @@ class Watchdog:
         return Breach("disk", limit, held) if limit is not None and held > limit else None
 
     def _held_on_disk(self, used: int) -> int:
-        """What lies in the directories, and what lies in none but is still open or mapped."""
+        """Return bytes in the directories, and in files without a name that are still open or mapped."""
         places = (*self._watched.directories, *self._watched.mounts)
         devices = {os.stat(place).st_dev for place in places if place.exists()} if self._pids else set()
         held = disk_use(self._watched.directories) + nameless_files(self._pids, devices)

@@ -1,4 +1,4 @@
-"""The time of day as journals tell it: read once, and carried on by a clock that nobody can set.
+"""The time of day in journals: read once, then advanced by a clock that nobody can set.
 
 An execution tree takes the difference between the two clocks when its root first asks, and gives it to its
 workers: so all its times can be compared, and no duration is that of a clock that was moved meanwhile.
@@ -27,6 +27,6 @@ def start_of_steady() -> float:
 
 
 def follow(start: float) -> None:
-    """Tell the same time as the process of this machine that said when its steady clock started."""
+    """Use the time of another process of this machine, which passed its `start_of_steady`."""
     global _start_of_steady  # noqa: PLW0603 - as above
     _start_of_steady = start

@@ -21,7 +21,7 @@ _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 def check(result: int) -> None:
-    """Raise the `OSError` of a call that did not give 0."""
+    """Raise the `OSError` of a call that did not return 0."""
     if result != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

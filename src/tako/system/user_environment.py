@@ -48,12 +48,12 @@ _put_aside: dict[str, str] | None = None
 
 
 def user_environment() -> Mapping[str, str]:
-    """What the user started tako with."""
+    """The environment in which the user started tako."""
     return os.environ if _put_aside is None else _put_aside
 
 
 def user_home(environment: Mapping[str, str]) -> Path:
-    """The user's home: $HOME, else what the password file says."""
+    """The user's home: $HOME, else that of the password file."""
     return Path(environment.get("HOME") or os.path.expanduser("~"))
 
 
@@ -76,7 +76,7 @@ def put_aside() -> None:
 
 
 def withhold(names: Iterable[str], *, spare: Iterable[str] = ()) -> dict[str, str]:
-    """Give those of these variables that are set, and take them out of `user_environment`, but for `spare`.
+    """Return those of these variables that are set, and take them out of `user_environment`, but for `spare`.
 
     So nothing that tako runs for itself (git, bubblewrap's probes) inherits them.
     """
@@ -88,15 +88,15 @@ def withhold(names: Iterable[str], *, spare: Iterable[str] = ()) -> dict[str, st
 
 
 def plain_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What every program needs to be found and to work: a fixed list."""
+    """Return the variables that every program needs: a fixed list."""
     kept = {name: environment[name] for name in (*_KEPT, *_FOR_TESTS) if name in environment}
     return with_absolute_paths(kept)
 
 
 def with_absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
-    """The same, but that programs, libraries and modules are only searched for where the user said so.
+    """Return the same, without paths in which programs, libraries and modules are found by accident.
 
-    An empty or relative part is the directory that a program stands in: git stands in a repository's files.
+    An empty or relative part is a program's working directory, which for git holds a repository's files.
     """
     absolute = {name: absolute_parts(environment[name]) for name in _SEARCHED if name in environment}
     kept = {name: value for name, value in environment.items() if name not in _SEARCHED}
@@ -104,7 +104,7 @@ def with_absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def absolute_parts(paths: str) -> str:
-    """A list of directories as PATH has it, without those that depend on where one stands."""
+    """Return a PATH without parts that depend on the working directory."""
     return os.pathsep.join(path for path in paths.split(os.pathsep) if os.path.isabs(path))
 
 

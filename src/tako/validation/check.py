@@ -1,6 +1,6 @@
-"""What the schema alone cannot check: templates, conditions, version ranges, names across a file.
+"""Checks beyond the schema: templates, conditions, version ranges, names across a file.
 
-A loaded `Config` flows in, a list of `Problem` flows out, ordered by place; nothing is raised
+In: a loaded `Config`. Out: a list of `Problem`, ordered by place. Nothing is raised
 for a mistake of the file and nothing is run. Errors are what would fail at run time in any
 case; warnings are what is likely not meant.
 """
@@ -27,7 +27,7 @@ _EVENT = "event"
 
 
 def check_config(config: Config) -> list[Problem]:
-    """Give every mistake that the loader could not see."""
+    """Return every mistake that the loader could not see."""
     found = [problem for workflow in config.workflows.values() for problem in _workflow(workflow)]
     found += [
         problem for subscription in config.subscriptions for problem in _subscription(config, subscription)
@@ -36,12 +36,12 @@ def check_config(config: Config) -> list[Problem]:
 
 
 def check_workflow(config: Config, workflow: Workflow) -> list[Problem]:
-    """Give every such mistake of one workflow: what is checked before it runs."""
+    """Return every such mistake of one workflow: what is checked before it runs."""
     return _placed(config, list(_workflow(workflow)))
 
 
 def check_warnings(config: Config) -> list[Problem]:
-    """Give what is dangerous (texts of others unquoted in a shell), or what this version refuses to run."""
+    """Return warnings: texts of others unquoted in a shell, and keys that this version refuses to run."""
     found: list[_Found] = []
     for workflow in config.workflows.values():
         found += [(key, f"{what} is not supported yet") for key, what in unsupported_keys(workflow)]
@@ -225,7 +225,7 @@ def _condition(key: str, text: str, roots: tuple[str, ...]) -> Iterator[_Found]:
 
 
 def _refused(key: str, read: Callable[[], object]) -> Iterator[_Found]:
-    """Give what `read` says against a text."""
+    """Return the objection of `read` to a text."""
     try:
         read()
     except UsageError as error:

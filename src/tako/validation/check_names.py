@@ -11,7 +11,7 @@ _EVENT_FIELDS = ("type", "schema_version", "payload", "source", "run_id")
 
 @value
 class Names:
-    """What exists at one place; None where the word itself has no meaning there.
+    """The names that exist at one place; None if the word itself has no meaning there.
 
     `steps` are the ids of the steps before, `later` those of all steps of the workflow.
     """
@@ -37,7 +37,7 @@ class Names:
 
 
 def name_problem(path: tuple[str, ...], names: Names) -> str:
-    """Say why the path of a template leads to nothing; empty if it may lead somewhere."""
+    """Return why the path of a template leads to nothing, or an empty text if it may lead somewhere."""
     root, *rest = path
     if root not in names.roots:
         return _root_problem(root, names)

@@ -1,4 +1,4 @@
-"""What others wrote and what reaches a shell unquoted: a name such as `$(rm -rf .)` would run there.
+"""Texts of others that reach a shell unquoted: a name such as `$(rm -rf .)` would run there.
 
 In: a loaded `Config`. Out: warnings with their key paths. Written by others are events, what steps and
 children gave as outputs, inputs that subscriptions feed, and variables of `env` that hold one of these.
@@ -23,13 +23,13 @@ _OUTPUTS = "outputs"
 
 @value
 class _Foreign:
-    """The inputs and variables of one workflow that others decide, each with what is to be said of it."""
+    """The inputs and variables of one workflow that others decide, each with its explanation."""
 
     inputs: Mapping[str, str]
     env: Mapping[str, str] = field(factory=dict)
 
     def of(self, path: tuple[str, ...]) -> str | None:
-        """Say why a path is foreign, with nothing to add for some; None if it is not."""
+        """Return why a path is foreign, with nothing to add for some; None if it is not."""
         root, *rest = path
         if root == "event":
             return ""
@@ -42,7 +42,7 @@ class _Foreign:
 
 
 def unquoted_texts(config: Config) -> Iterator[tuple[str, str]]:
-    """Give a warning for each place in a script where such a text is not quoted."""
+    """Return a warning for each place in a script where such a text is not quoted."""
     for workflow in config.workflows.values():
         foreign = _foreign(config, workflow)
         for step in all_steps(workflow.steps):

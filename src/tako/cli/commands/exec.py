@@ -181,7 +181,7 @@ def _in_resumed_root(resume: Callable[[WardenLink, ForkedCell], int], post: Ward
 
 
 def _in_root(request: Request, post: WardenLink) -> int:
-    """What the root process does first: the order of these lines is what makes it fast and safe."""
+    """Start the root process; the order of these lines makes it fast and safe."""
     from tako.engine.workers.forked_cell import ForkedCell
 
     post.make_temporary()

@@ -44,5 +44,5 @@ def _line(row: dict[str, Any], style: Style) -> str:
 
 
 def _without(row: dict[str, Any]) -> str:
-    """What to say of a run that has no first record."""
+    """Describe a run that has no first record."""
     return "(has not begun yet)" if row["status"] == "running" else "(ended before it began)"

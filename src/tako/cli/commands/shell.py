@@ -54,7 +54,7 @@ _CHANGED = "its workspace was changed by `tako shell` after its steps had ended"
 
 @value
 class Wish:
-    """What the user asked for; without `words` an interactive shell."""
+    """The user's request; without `words` an interactive shell."""
 
     home: Home
     run: str
@@ -128,9 +128,9 @@ def _mark(journal: Writer, state: RunState) -> None:
 
 @contextmanager
 def _held(paths: RunDirectory) -> Iterator[tuple[Writer, RunDirectory, RunState]]:
-    """Keep everybody from executing the run or its tree meanwhile; gives what its journal says.
+    """Keep others from executing the run or its tree meanwhile; yield its journal and state.
 
-    Raises `HeldError` saying who executes it, or has a shell in it.
+    Raises `HeldError` with the process that executes it, or has a shell in it.
     """
     root = paths.root
     try:

@@ -24,7 +24,7 @@ _WRONG = ConfigError.exit_code
 
 @value
 class _Verdict:
-    """What was found in one file; no `config` if it could not be loaded."""
+    """The findings in one file; no `config` if it could not be loaded."""
 
     file: str
     config: Config | None

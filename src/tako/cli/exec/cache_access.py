@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LazyCache:
-    """What planning and `--repo` need of the cache; may be used from any thread."""
+    """The part of the cache that planning and `--repo` need; any thread may use it."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class LazyCache:
         self._identity: tuple[str, str] | None = None
 
     def root(self, reference: Reference) -> tuple[Resolved, Config]:
-        """What `--repo` names, pinned, and its tako.yml."""
+        """Return the repository of `--repo`, pinned, and its tako.yml."""
         from tako.config.loader import load_config
 
         cache = self._opened()
@@ -65,7 +65,7 @@ class LazyCache:
         return self._opened().resolve(reference)
 
     def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
-        """What was pinned in an earlier session."""
+        """Return a repository that an earlier session pinned."""
         return self._opened().pinned(repository, branch, commit)
 
     def snapshot(self, resolved: Resolved) -> Path:

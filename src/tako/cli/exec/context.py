@@ -1,4 +1,4 @@
-"""What one `tako exec` is made from: settings, cache, secrets, limits, and how children come from them."""
+"""The parts of one `tako exec`: settings, cache, secrets, limits, and the makers of children."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @value
 class ExecContext:
-    """What everything of one command is made from."""
+    """The parts that all of one command shares."""
 
     request: Request
     home: Home
@@ -166,7 +166,10 @@ def _root_quota(context: ExecContext, source: RootSource) -> Resources:
 
 
 def mounts(context: ExecContext, repository: Repository, workflow: Workflow) -> tuple[Mount, ...]:
-    """What a run sees beyond its workspace; raises `TakoError` if it asks for more than it may have."""
+    """Return the mounts of a run beyond its workspace.
+
+    Raises `TakoError` if it asks for more than granted.
+    """
     from tako.engine.run.extra_mounts import extra_mounts
     from tako.engine.run.quotas import quota_of
     from tako.engine.scheduler.limits import check_fits
@@ -190,7 +193,7 @@ def _tool_caches(context: ExecContext, isolation: Isolation) -> tuple[tuple[Path
 
 
 def factory(context: ExecContext, isolation: Isolation, *, keep: bool) -> ChildRunnerFactory:
-    """What makes children's specs; made when the first is needed."""
+    """Make the factory of children's specs; called when the first is needed."""
     from tako.engine.fan_out.child_runner_factory import ChildRunnerFactory
     from tako.engine.run.quotas import quota_of
 
@@ -206,7 +209,7 @@ def factory(context: ExecContext, isolation: Isolation, *, keep: bool) -> ChildR
 
 
 def planner(context: ExecContext, deliveries: Deliveries | None = None) -> FanOutExecutor:
-    """What plans fan-outs; made when the first is reached."""
+    """Make the planner of fan-outs; called when the first is reached."""
     from tako.engine.fan_out.fan_out_executor import FanOutExecutor
     from tako.engine.fan_out.judge import Judge
 

@@ -1,4 +1,4 @@
-"""What the user asked `tako exec` for."""
+"""The user's request to `tako exec`."""
 
 from __future__ import annotations
 

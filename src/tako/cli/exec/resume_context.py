@@ -33,7 +33,7 @@ from tako.values import evolve, value
 
 @value
 class ResumeContext:
-    """What is taken up: the root's spec and state, and what was found to have changed."""
+    """A run to be resumed: the root's spec and state, and the changes found."""
 
     context: ExecContext
     spec: RunSpec
@@ -84,7 +84,7 @@ def _resumption(request: Request, source: RootSource, *, changed: bool) -> Resum
 
 
 def _source(context: ExecContext, started: RunStarted, values: Values) -> tuple[RootSource, list[str]]:
-    """What the root run is made from, and how it differs from what it was."""
+    """Return the source of the root run, and its changes since the run."""
     inputs = values.read(started.inputs)
     return _checkout(started, inputs) if started.in_place else (_snapshot(context, started, inputs), [])
 

@@ -1,10 +1,11 @@
-"""`tako exec --resume`: takes up a run that broke off or did not succeed, from its journals.
+"""`tako exec --resume`: continues a run that was interrupted or did not succeed, from its journals.
 
     find ─▶ lock ─▶ reap ─▶ compare the checkout ─▶ examine, ask ─▶ (under the warden) lock, driver
 
 In: a request that names a run. Out: the exit code, as of `tako exec`. A run that another process executes
-is a `HeldError` that says who; a checkout or tako.yml that changed is a `UsageError` unless it was accepted.
-What may not run twice is asked for on a terminal, before the warden is there: only the foreground reads it.
+raises a `HeldError` that names it. A changed checkout or tako.yml raises a `UsageError` unless it was
+accepted. The question about steps that may not run twice comes before the warden exists: only the
+foreground reads the terminal.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Ready:
 
 
 def prepare(request: Request) -> Ready | int:
-    """Look before anything runs: explain, refuse or ask. Gives what to do then, or the exit code."""
+    """Look before anything runs: explain, refuse or ask. Returns what to do then, or the exit code."""
     context = make_context(evolve(request, local=True), _present)
     with _held(context, request) as paths:
         if request.explain:
@@ -107,7 +108,7 @@ def _say_done(context: ExecContext, paths: RunDirectory) -> None:
 
 
 def _present(names: Iterable[str]) -> dict[str, str]:
-    """What is set of these variables; the session under the warden takes them away."""
+    """Return the values of these variables; the session under the warden removes them."""
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
@@ -137,7 +138,7 @@ def resume(ready: Ready, post: WardenLink, cell: ForkedCell) -> int:
 def _held(
     context: ExecContext, request: Request, post: WardenLink | None = None, seen: int = 0
 ) -> Iterator[RunDirectory]:
-    """Give the root run's directory while nobody else can change the run.
+    """Return the root run's directory while nobody else can change the run.
 
     With `post` it is ours, if its journal still has the bytes that were `seen` of it.
     """
@@ -193,7 +194,7 @@ def _examination(again: ResumeContext, read: Read, *, whole: bool) -> ResumeExpl
 
 
 def _answer(request: Request, findings: list[ResumeVerdict]) -> str:
-    """Whether steps run again that may have taken effect and say `rerun: never`; asks on a terminal."""
+    """Return the answer for steps with `rerun: never` that may have taken effect; asks on a terminal."""
     never = [finding for finding in findings if finding.forbidden]
     if not never or request.rerun != ASK:
         return request.rerun if request.rerun != ASK else NO

@@ -39,7 +39,7 @@ _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 
 def find_source(request: Request, cache: LazyCache) -> RootSource:
-    """What the root run is made from: `--repo` from the cache, else the user's checkout."""
+    """Return the source of the root run: `--repo` from the cache, else the user's checkout."""
     return _from_cache(request, cache) if request.repository else _from_checkout(request)
 
 
@@ -107,7 +107,7 @@ def _plain(name: str) -> str:
 
 
 def make_run(home: Home, spec: RunSpec, run_ids: RunIds, temporary: str) -> tuple[RunSpec, int]:
-    """Make the root run's directory under an id nobody has; gives the lock that says that its root lives.
+    """Make the root run's directory under a free id; return the lock that shows that its root lives.
 
     `temporary` is the private directory of this `tako exec`. Raises `MachineError` when it cannot be made.
     """

@@ -40,7 +40,9 @@ _SIGNALS = (*STOPPING, signal.SIGTSTP, signal.SIGCONT)
 
 
 def execute(request: Request, post: WardenLink, cell: ForkedCell) -> int:
-    """Run what was asked for, report it, and give the exit code; raises `TakoError` before anything started.
+    """Run the request, report the result, and return the exit code.
+
+    Raises `TakoError` before anything started.
 
     `cell` is the worker for the root run's first segment.
     """

@@ -1,6 +1,6 @@
 """Reads a configuration file from disk: only a regular file, of bounded size, that is text.
 
-A path or bytes flow in, text flows out; everything else is a `ConfigError`.
+In: a path or bytes. Out: text; everything else is a `ConfigError`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _UTF8_MARK = b"\xef\xbb\xbf"
 
 
 def read_regular(path: Path, problems: Problems, *, inside: bool) -> bytes | None:
-    """Give the bytes of a file, None if it does not exist.
+    """Return the bytes of a file, None if it does not exist.
 
     Raises `ConfigError` if it is a directory, a device, a FIFO, unreadable or too large, and, with
     `inside`, if it is a link that leads out of its directory. Raises `MachineError` for what may not be read,
@@ -53,7 +53,7 @@ def _content(descriptor: int, problems: Problems) -> bytes:
 
 
 def text_of(data: bytes, problems: Problems) -> str:
-    """Give the text of a file in UTF-8, without byte order mark.
+    """Return the text of a file in UTF-8, without byte order mark.
 
     Raises `ConfigError` if it is too large, empty, or not text.
     """

@@ -1,4 +1,4 @@
-"""Collects the mistakes of one file, so that they are told all at once, in the file's order."""
+"""Collects the mistakes of one file, so that all are reported at once, in the file's order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TEXT_MAX = 400
 
 
 class Problems:
-    """What is wrong with one file so far; `marks` finds the place of a key path."""
+    """The mistakes found so far in one file; `marks` finds the place of a key path."""
 
     def __init__(self, file: str, hint_if_empty: str = "") -> None:
         self.file = file
@@ -50,7 +50,7 @@ class Problems:
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Sort problems as they stand in the file."""
+    """Sort problems by their place in the file."""
     return tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
 
 
@@ -62,7 +62,7 @@ def mark_of(marks: Mapping[str, Mark], key: str, file: str) -> Mark:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Give `; did you mean 'x'?` for the nearest of `known`, else what is known, else nothing."""
+    """Return `; did you mean 'x'?` for the nearest of `known`, else what is known, else nothing."""
     import difflib
 
     names = list(known)

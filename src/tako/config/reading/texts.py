@@ -18,7 +18,10 @@ def unprintable(text: str) -> re.Match[str] | None:
 
 
 def text_problem(text: str) -> str:
-    """Say what a text holds that CEL, a journal or a process could not be given whole; empty if nothing."""
+    """Return what a text holds that CEL, a journal or a process could not be given whole.
+
+    Empty if nothing.
+    """
     found = unprintable(text)
     if found is None:
         return ""

@@ -1,7 +1,7 @@
 """Typed reading of a tree of nodes: what a schema asks for, or a noted problem and a default.
 
 A reader never raises for a mistake of the file: it notes it in `Problems` and goes on, so
-that all mistakes of a file are told at once.
+that all mistakes of a file are reported at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Value:
 
     @property
     def kind(self) -> str:
-        """What this is, for messages: `a list`, `a boolean`, `nothing`."""
+        """The kind of this value, for messages: `a list`, `a boolean`, `nothing`."""
         return kind(self.node)
 
     @property
@@ -60,21 +60,21 @@ class Value:
         self.fail(f"expected {what}, got {self.kind}{then}")
 
     def text(self) -> str:
-        """Give a string; a number keeps the text it was written as, `1.10` stays `1.10`."""
+        """Return a string; a number keeps the text it was written as, `1.10` stays `1.10`."""
         if self.is_text and isinstance(self.node, Scalar):
             return self.node.text
         self.expected("a string", "; quote it" if self.kind == "a boolean" else "")
         return ""
 
     def filled_text(self) -> str:
-        """Give a string that is not blank."""
+        """Return a string that is not blank."""
         text = self.text()
         if self.kind == "a string" and not text.strip():
             self.fail("expected a text, it is empty")
         return text
 
     def boolean(self) -> bool:
-        """Give `true` or `false`."""
+        """Return `true` or `false`."""
         value = self.data() if self.kind == "a boolean" else None
         if not isinstance(value, bool):
             then = "; unquote it" if isinstance(self.node, Scalar) and self.node.quoted else ""
@@ -83,7 +83,7 @@ class Value:
         return value
 
     def integer(self, minimum: int | None = None, maximum: int | None = None) -> int:
-        """Give an integer in a range, both ends included."""
+        """Return an integer in a range, both ends included."""
         if self.kind != "an integer":
             self.expected("an integer")
             return minimum or 0
@@ -97,7 +97,7 @@ class Value:
         return value
 
     def number(self) -> float:
-        """Give an integer or a float."""
+        """Return an integer or a float."""
         if self.kind not in {"an integer", "a number"}:
             self.expected("a number")
             return 0
@@ -105,21 +105,21 @@ class Value:
         return value if isinstance(value, int | float) else 0
 
     def choice(self, known: Collection[str]) -> str:
-        """Give one of `known`."""
+        """Return one of `known`."""
         text = self.text()
         if self.is_text and text not in known:
             self.fail(f"expected one of {', '.join(known)}, got {text!r}")
         return text
 
     def name(self, what: str) -> str:
-        """Give a name that follows the grammar of `layout.checked_name`."""
+        """Return a name that follows the grammar of `layout.checked_name`."""
         text = self.text()
         if self.is_text:
             check_name(self, text, what)
         return text
 
     def converted(self, convert: Callable[[str], T], default: T) -> T:
-        """Give what `convert` makes of the text; its `ValueError` is a mistake here."""
+        """Return what `convert` makes of the text; its `ValueError` is a mistake here."""
         text = self.text()
         if not self.is_text:
             return default
@@ -130,7 +130,7 @@ class Value:
             return default
 
     def items(self) -> tuple[Value, ...]:
-        """Give the items of a list."""
+        """Return the items of a list."""
         if not isinstance(self.node, ListNode):
             self.expected("a list")
             return ()
@@ -140,13 +140,13 @@ class Value:
         )
 
     def filled_items(self) -> tuple[Value, ...]:
-        """Give the items of a list that is not empty."""
+        """Return the items of a list that is not empty."""
         if isinstance(self.node, ListNode) and not self.node.items:
             self.fail("expected at least one item, the list is empty")
         return self.items()
 
     def entries(self) -> dict[str, Value]:
-        """Give the entries of a mapping with free keys; of a duplicate key, the first."""
+        """Return the entries of a mapping with free keys; of a duplicate key, the first."""
         if not isinstance(self.node, MapNode):
             self.expected("a mapping")
             return {}
@@ -156,7 +156,7 @@ class Value:
         return found
 
     def table(self, known: Iterable[str]) -> Table:
-        """Give the entries of a mapping whose keys must be among `known`."""
+        """Return the entries of a mapping whose keys must be among `known`."""
         known = tuple(known)
         found = self.entries()
         for name, child in found.items():
@@ -165,7 +165,7 @@ class Value:
         return Table(self, found)
 
     def data(self) -> object:
-        """Give plain data: dict, list, str, int, float, bool, None."""
+        """Return plain data: dict, list, str, int, float, bool, None."""
         if isinstance(self.node, MapNode):
             return {name: child.data() for name, child in self.entries().items()}
         if isinstance(self.node, ListNode):
@@ -185,7 +185,7 @@ class Table:
     entries: Mapping[str, Value]
 
     def get(self, name: str, read: Callable[[Value], T], default: T) -> T:
-        """Give what `read` makes of the entry, `default` if it is not there."""
+        """Return what `read` makes of the entry, `default` if it is not there."""
         found = self.entries.get(name)
         return default if found is None else read(found)
 
@@ -197,7 +197,7 @@ class Table:
 
 
 def check_name(at: Value, text: str, what: str) -> bool:
-    """Note a mistake at `at` unless `text` is a plain name; say whether it is one."""
+    """Note a mistake at `at` unless `text` is a plain name; return whether it is one."""
     try:
         checked_name(text, what)
     except ReferenceInvalidError as error:

@@ -68,7 +68,7 @@ Node = Scalar | ListNode | MapNode
 
 
 def resolved(node: Scalar) -> str | int | float | bool | None:
-    """Give the value of a scalar.
+    """Return the value of a scalar.
 
     Raises `ValueError` for a number that JSON and CEL cannot hold.
     """

@@ -1,8 +1,8 @@
 """From the text of a YAML file to a tree of nodes with places.
 
 The tree is built from the parser's events, in a loop that counts depth and nodes: neither deep
-nesting nor aliases that multiply get further than a clear error. Text flows in; a `Node`, and the
-place of every key path, flow out. What cannot be read at all raises `ConfigError`; what is only
+nesting nor aliases that multiply get further than a clear error. In: text. Out: a `Node`, and the
+place of every key path. Text that cannot be read at all raises `ConfigError`; what is only
 wrong in one place is noted in `Problems`.
 """
 
@@ -146,7 +146,7 @@ class _Tree:
 
 
 def read_tree(text: str, problems: Problems) -> Node:
-    """Give the tree of the only document in `text` and fill `problems.marks`.
+    """Return the tree of the only document in `text` and fill `problems.marks`.
 
     Raises `ConfigError` if it is not YAML, or more than the limits of this module allow.
     """
@@ -166,14 +166,14 @@ def read_tree(text: str, problems: Problems) -> Node:
 
 
 def child_key(key: str, name: str) -> str:
-    """Give the key path of `name` in the mapping at `key`; odd names are quoted: `payload["a.b"]`."""
+    """Return the key path of `name` in the mapping at `key`; odd names are quoted: `payload["a.b"]`."""
     if not _PLAIN_KEY.fullmatch(name):
         return f'{key}["{name}"]'
     return f"{key}.{name}" if key else name
 
 
 def _index(node: Node, key: str, marks: dict[str, Mark], problems: Problems, written: int = 0) -> int:
-    """Fill `marks`; give the characters of key paths written so far."""
+    """Fill `marks`; return the number of characters in key paths so far."""
     for path, mark, child in _children(node, key, problems):
         marks[path] = mark
         written += len(path)

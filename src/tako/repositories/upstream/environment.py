@@ -1,4 +1,4 @@
-"""What git is started with: a fixed list in repositories that tako made, the user's own for the network.
+"""The environment of git: a fixed list in repositories that tako made, the user's own for the network.
 
     closed_environment ──▶ no config but the repository's, nothing of the user's but PATH and the like
     network_environment ─▶ what the user set for it: config, proxies, authorities, ssh, who asks for passwords
@@ -70,7 +70,7 @@ def network_environment() -> dict[str, str]:
 
 
 def _allowed(environment: Mapping[str, str]) -> str:
-    """The transports that tako takes, and the user too, who may take fewer (git(1), GIT_ALLOW_PROTOCOL)."""
+    """The transports that both tako and the user allow (git(1), GIT_ALLOW_PROTOCOL)."""
     own = environment.get(_ALLOWED)
     taken = SCHEMES if own is None else [scheme for scheme in SCHEMES if scheme in own.split(":")]
     return ":".join(taken)

@@ -1,7 +1,7 @@
-"""Whose fault an exception is that came up while tako looked at one repository.
+"""Turns exceptions about one repository into failures of that repository.
 
-In flows whatever was raised; out flows the failure of that repository alone. What the machine did (no room,
-no descriptors, a journal that cannot be written) is raised again: it concerns every repository.
+In: an exception. Out: the failure of that repository alone. Raises errors of the machine again (no room,
+no descriptors, a journal that cannot be written), because they concern every repository.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, err
 
 
 def own_failure(error: Exception) -> TakoError:
-    """Give the failure of one repository that `error` is.
+    """Return the failure of one repository that `error` is.
 
     Raises `WriteFailedError` or `MachineError` if the machine is at fault.
     """

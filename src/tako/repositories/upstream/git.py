@@ -109,7 +109,7 @@ def run_git(
     """Run git in a repository that tako made, with no config but its own.
 
     Raises `MachineError` if it fails and `check` is true, is missing, or takes more than ten minutes. The
-    exit code `absent` is no failure: it says that there is nothing.
+    exit code `absent` is no failure: it means that there is nothing.
     """
     environment = closed_environment()
     for name, path in (("GIT_DIR", git_dir), ("GIT_WORK_TREE", work_tree), ("GIT_INDEX_FILE", index)):
@@ -149,7 +149,7 @@ def _own_checkout(path: Path, *arguments: str) -> Ended:
 
 @value
 class CheckoutState:
-    """The user's checkout as it stands; empty texts for what there is not."""
+    """Return the state of the user's checkout, with empty texts for missing parts."""
 
     commit: str = ""
     branch: str = ""
@@ -180,9 +180,9 @@ def checkout_state(path: Path) -> CheckoutState:
 
 
 def _said(path: Path, *arguments: str, absent: int = 0) -> str:
-    """What git says in the user's checkout; empty outside a repository, and for the exit code `absent`.
+    """Return git's output in the user's checkout; empty outside a repository, and for the exit code `absent`.
 
-    Raises `MachineError` for every other failure: a git that fails does not say that there is nothing.
+    Raises `MachineError` for every other failure: a failure of git does not mean that there is nothing.
     """
     ended = _own_checkout(path, *arguments)
     if ended.returncode == 0:

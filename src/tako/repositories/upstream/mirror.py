@@ -1,6 +1,6 @@
 """Bare mirrors of registered repositories, and what is known of each without asking git.
 
-In flow repositories and URLs; out flow registrations: URL, default branch and the commit of every branch as
+In: repositories and URLs. Out: registrations: URL, default branch and the commit of every branch as
 it was fetched last. The registration is written whole after a fetch, so that a fetch that was
 killed leaves the former state. Only the holder of the exclusive lock fetches.
 """
@@ -165,7 +165,7 @@ def _branches(mirror: Path) -> dict[str, str]:
 
 
 def likely_default(branches: Mapping[str, object]) -> str:
-    """The default branch where nothing says which it is: main, else master, else the first by name."""
+    """Guess the default branch of a mirror without one: main, else master, else the first by name."""
     return next((name for name in ("main", "master") if name in branches), min(branches, default=""))
 
 
@@ -246,7 +246,7 @@ def _no_branch(
 
 
 def read_blob(mirror: Path, commit: str, name: str) -> tuple[str, bytes] | None:
-    """Give mode (`100644`, `120000` for a link, ...) and bytes of a file at the top of a commit, or None.
+    """Return mode (`100644`, `120000` for a link, ...) and bytes of a file at the top of a commit, or None.
 
     A directory or submodule has no bytes. Raises `MachineError` if the commit is not in the mirror.
     """
@@ -260,12 +260,12 @@ def read_blob(mirror: Path, commit: str, name: str) -> tuple[str, bytes] | None:
 
 
 def has_commit(mirror: Path, commit: str) -> bool:
-    """Whether a commit is in the mirror; raises `MachineError` if git cannot tell."""
+    """Return whether a commit is in the mirror; raises `MachineError` if git cannot tell."""
     arguments = ["rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"]
     return run_git(arguments, git_dir=mirror, absent=1).returncode == 0
 
 
 def check_objects(mirror: Path) -> str:
-    """Run git fsck; give what it complains about, empty if all is well."""
+    """Run git fsck; return its complaints, or an empty text."""
     ended = run_git(["fsck", "--full", "--no-dangling", "--no-progress"], git_dir=mirror, check=False)
     return (ended.stdout + ended.stderr).decode(errors="replace").strip() if ended.returncode else ""

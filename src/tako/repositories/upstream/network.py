@@ -1,7 +1,7 @@
-"""Fetching over a network that fails for a moment: tried again a few times, each failure told.
+"""Retries of fetches over a network that fails for a moment; each failure is reported.
 
-In: what git said, or an action that may raise `NetworkError`. Out: whether it may go away by itself, or what
-the action gives. What will not go away (no such repository, no permission) is not tried again.
+In: git's message, or an action that may raise `NetworkError`. Out: whether the failure may go away by itself,
+or the action's result. Permanent failures (no such repository, no permission) are not tried again.
 """
 
 from __future__ import annotations
@@ -41,14 +41,17 @@ class NetworkError(MachineError):
 
 
 def is_passing(said: bytes) -> bool:
-    """Whether git's own words are of a network that is not there right now."""
+    """Return whether git's own words are of a network that is not there right now."""
     return bool(_PASSING.search(said)) and not _LASTING.search(said)
 
 
 def told_if_slow(
     action: Callable[[], _T], what: str, on_note: Callable[[str], None], *, after_s: float = SLOW_S
 ) -> _T:
-    """Give what `action` gives; while it takes longer than `after_s`, `on_note` hears once what goes on."""
+    """Return the result of `action`.
+
+    If it takes longer than `after_s`, call `on_note` once with the reason.
+    """
     from threading import Timer
 
     timer = Timer(after_s, on_note, [f"still {what}"])
@@ -61,7 +64,10 @@ def told_if_slow(
 
 
 def persistently(action: Callable[[], _T], what: str, on_note: Callable[[str], None]) -> _T:
-    """Give what `action` gives, after up to two further attempts; the last `NetworkError` says how many."""
+    """Return the result of `action`, after up to two further attempts.
+
+    The last `NetworkError` counts them.
+    """
     from tenacity import (
         RetryCallState,
         Retrying,

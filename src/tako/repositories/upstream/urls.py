@@ -1,6 +1,6 @@
 """Where repositories are fetched from: which URLs are taken, and how they are shown.
 
-In flow URLs or paths from the command line and the template of config.yml; out flow URLs that git
+In: URLs or paths from the command line and the template of config.yml. Out: URLs that git
 fetches over a known transport. A URL that could make git run a program (`ext::`, a leading `-`)
 is a `UsageError`.
 """
@@ -24,7 +24,7 @@ _PLACEHOLDERS = ("{host}", "{owner}", "{name}")
 
 
 def without_credentials(text: str) -> str:
-    """Give a text in which no URL names a user or password."""
+    """Return a text in which no URL names a user or password."""
     return _CREDENTIALS.sub("", text)
 
 
@@ -36,12 +36,12 @@ def _refuse(url: str, why: str) -> UsageError:
 
 
 def is_local(url: str) -> bool:
-    """Whether fetching from a URL needs no network."""
+    """Return whether fetching from a URL needs no network."""
     return url.startswith("file://")
 
 
 def checked_url(text: str) -> str:
-    """Give a URL that git may fetch from; a path becomes an absolute `file://` URL.
+    """Return a URL that git may fetch from; a path becomes an absolute `file://` URL.
 
     Raises `UsageError` for an empty text, a control character, an unknown or unsafe transport.
     """

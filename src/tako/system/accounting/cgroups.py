@@ -120,7 +120,7 @@ def memory_kills(groups: Groups) -> int:
 
 
 def cpu_s(groups: Groups) -> float | None:
-    """CPU seconds of all that was ever in the group, whoever has collected it; None where nobody counts."""
+    """CPU seconds of all processes that were ever in the group; None if nothing counts them."""
     if not groups.cpu:
         return None
     nanoseconds = _number(groups.cpu, "cpuacct.usage")
@@ -210,7 +210,7 @@ def _check_kind(group: Path) -> None:
 
 
 def _bounds(group: Path, controller: str, bound: int) -> Iterator[tuple[str, int, bool]]:
-    """What to write into which file, in order, and whether it must be possible; swap may not be counted."""
+    """Yield the text for each file, in order, and whether writing must succeed; swap may not be counted."""
     if controller == "pids":
         yield "pids.max", bound, True
     elif controller == "cpuacct":

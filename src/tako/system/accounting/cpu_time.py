@@ -26,7 +26,7 @@ _TRIES, _LASTS = 3, 3
 
 @value
 class Sample:
-    """What is known at one moment: the sum of all, and what each process that runs has used itself."""
+    """CPU times at one moment: the sum of all, and the own time of each running process."""
 
     whole: float
     own: Mapping[tuple[int, bytes], float]

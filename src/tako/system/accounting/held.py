@@ -1,4 +1,4 @@
-"""What open descriptors keep alive that lies in no directory any more.
+"""Files that are in no directory any more, but that open descriptors keep alive.
 
 In: pids, the devices that count. Out: bytes. A file that was unlinked while it was open, or was made by
 O_TMPFILE, takes its blocks until the last descriptor and mapping of it is gone (unlink(2)). Processes whose
@@ -25,7 +25,7 @@ def nameless_files(
     """Bytes of files without a name on these devices that the processes have open, each file once.
 
     With `blocks` those also count that lie on another device of so many blocks: an overlay, whose device is
-    known only where it is mounted, tells the numbers of its upper file system (statvfs(3)).
+    known only where it is mounted, reports the numbers of its upper file system (statvfs(3)).
     """
     found: dict[tuple[int, int], int] = {}
     for path in _descriptors(pids, most):

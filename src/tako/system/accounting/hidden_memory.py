@@ -1,7 +1,7 @@
 """Memory that the kernel holds for processes and that none of their sizes shows, as far as it can be asked.
 
-In: pids. Out: bytes. Page tables are in /proc; files in memory (memfd) tell their blocks; a pipe that is
-opened by way of /proc tells its capacity; of sockets the kernel tells by sock_diag(7), for the network
+In: pids. Out: bytes. Page tables are in /proc; files in memory (memfd) report their blocks; a pipe that is
+opened by way of /proc reports its capacity; for sockets the kernel answers by sock_diag(7), for the network
 namespace of the calling process. A socket of another one counts with what it may hold at first.
 """
 
@@ -39,7 +39,7 @@ _WITHIN_S = 1.0
 
 
 def page_tables(pids: Collection[int]) -> int:
-    """Bytes of the tables that say where memory lies (VmPTE of proc_pid_status(5))."""
+    """Bytes of page tables (VmPTE of proc_pid_status(5))."""
     whole = 0
     for pid in pids:
         with suppress(OSError), open(f"/proc/{pid}/status", "rb") as file:

@@ -1,4 +1,4 @@
-"""What the processes below the calling one use: memory, tasks; and what lies below directories.
+"""Measures the processes below the calling one (memory, tasks), and the bytes below directories.
 
 Everything is read from /proc and the file system at one moment, so that a process that ends meanwhile counts
 as nothing. Sizes are bytes. Whoever calls this is the subreaper of what it measures (prctl(2)).
@@ -65,7 +65,7 @@ def _children(pid: int) -> list[int]:
 
 
 def processes(*, most: int = 1 << 20, but_not: Collection[int] = ()) -> Processes:
-    """What runs below this process now, but for those in `but_not`."""
+    """Return the processes below this one, except those in `but_not`."""
     pids = descendants(most=most, but_not=but_not)
     tasks = resident = 0
     for pid in pids:
@@ -80,7 +80,7 @@ def processes(*, most: int = 1 << 20, but_not: Collection[int] = ()) -> Processe
 
 @cache
 def _has_huge_pages() -> bool:
-    """Whether the machine has pages set aside that no other count sees (hugetlbpage in the kernel's docs)."""
+    """Return whether the machine has reserved huge pages, which no other count sees (hugetlbpage)."""
     with suppress(OSError, ValueError):
         return any(_number(f"{_HUGE}/{size}/{name}") for size in os.listdir(_HUGE) for name in _POOLS)
     return False
@@ -135,13 +135,13 @@ def disk_size(place: Path) -> int:
 
 
 def free_on_disk(place: Path) -> int:
-    """What an ordinary user may still write to a file system: statvfs(3)."""
+    """Return the bytes that an ordinary user may still write to a file system: statvfs(3)."""
     found = os.statvfs(place)
     return found.f_bavail * found.f_frsize
 
 
 def size_on_disk(status: os.stat_result) -> int:
-    """What a file takes: its blocks, and something for itself (stat(2))."""
+    """Return the size of a file: its blocks, and a minimum for the file itself (stat(2))."""
     return status.st_blocks * _BLOCK + _INODE
 
 
@@ -149,7 +149,7 @@ def disk_use(directories: Iterable[Path]) -> int:
     """Blocks below directories: hard links once, no link followed, other file systems left out.
 
     An empty file counts too: a file system has so many inodes and no more. A directory that may not be read
-    counts as empty: who closed it can also not fill it.
+    counts as empty: its owner, who closed it, cannot fill it either.
     """
     total = 0
     seen: set[int] = set()

@@ -29,7 +29,7 @@ class Background(Generic[T]):
             self._error = error
 
     def result(self) -> T:
-        """Wait for the end; gives what `work` gave, or raises what it raised."""
+        """Wait for the end; returns what `work` gave, or raises what it raised."""
         self._thread.join()
         if self._error is not None:
             raise self._error

@@ -59,7 +59,7 @@ class Companion:
             os.set_blocking(_descriptor(stream), False)
 
     def ask(self, question: bytes, timeout_s: float) -> bytes:
-        """Give its answer to one line, both without newline.
+        """Return its answer to one line, both without newline.
 
         Raises `CompanionGoneError`, also when no answer came in time: it is ended then.
         """
@@ -94,7 +94,7 @@ class Companion:
         return CompanionGoneError(f"it ended by {name_of(number)}" if number else "it ended", number)
 
     def end(self) -> None:
-        """Kill it; whoever waits for an answer hears that it is gone."""
+        """Kill it; callers that wait for an answer get the error that it is gone."""
         with self._lock:
             if not self._collected:
                 signal_group(self._process.pid, signal.SIGKILL)

@@ -64,15 +64,15 @@ def collect_orphans(but_not: int) -> None:
 
 
 def end_descendants(*, spare: Collection[int] = (), timeout_s: float = 10.0) -> list[int]:
-    """SIGKILL and reap all descendants; give the pids of children left when the time is over.
+    """SIGKILL and reap all descendants; return the pids of children left when the time is over.
 
-    Children in `spare` are neither killed nor reaped. Whoever calls this must be a subreaper.
+    Children in `spare` are neither killed nor reaped. The caller must be a subreaper.
     """
     return _end_all(lambda: [pid for pid in children() if pid not in spare], timeout_s)
 
 
 def _end_all(find: Callable[[], list[int]], timeout_s: float) -> list[int]:
-    """SIGKILL and reap until `find` gives nothing; gives what is left when the time is over."""
+    """SIGKILL and reap until `find` returns nothing; returns the pids left when the time is over."""
     deadline = time.monotonic() + timeout_s
     while found := find():
         # What is collected here may have left children to us after they were looked for: look again.
@@ -142,8 +142,8 @@ def end_orphans(*, spare: Callable[[], Collection[int]], timeout_s: float = 10.0
     """Kill and reap what a dead worker left: own children of another session, but helpers and `spare`.
 
     The orphans of a worker become children of the root, which is a subreaper. A step has a session of its
-    own. `spare` is asked whenever some were found, and must know all that had been started until then. Gives
-    the pids left when the time is over.
+    own. `spare` is asked whenever some were found, and must know all that had been started until then.
+    Returns the pids left when the time is over.
     """
 
     def find() -> list[int]:

@@ -1,4 +1,4 @@
-"""Who a process is: machine, boot, pid namespace, pid and start time, never the pid alone.
+"""The identity of a process: machine, boot, pid namespace, pid and start time, never the pid alone.
 
 A pid is used again after its process ended (pid_max is 32,768 on many machines), so that a
 signal may only go to a process whose start time is still the recorded one, through a pidfd.
@@ -70,7 +70,7 @@ def own_identity() -> Identity:
 
 
 def whereabouts(identity: Identity) -> str:
-    """Where a process of this identity lives that cannot be told from here: empty if it can.
+    """Return the place of a process that cannot be judged from here, or an empty text if it can.
 
     After another boot of the same machine all its processes are gone, whatever their namespace was.
     """

@@ -1,4 +1,4 @@
-"""What is left running of runs whose tako is dead: found by what only their processes have, ended by pidfd.
+"""Finds and ends processes of runs whose tako is dead: by marks that only they have, and by pidfd.
 
 A step's processes carry their tree's id and their workspace in their environment (proc_pid_environ(5)). Both
 must fit: ids alone are the same in a copy of TAKO_HOME, whose runs may live in the original. Where steps
@@ -46,7 +46,7 @@ def tree_of(pid: int | str) -> tuple[str, str]:
 
 
 def belongs(pid: int | str, run_id: str, directory: Path) -> bool:
-    """Whether a process was started by a step of this very run, whose directory that is.
+    """Return whether a process was started by a step of this very run, whose directory that is.
 
     At level `namespace` a step knows its workspace under another name; there the kernel ends all with tako.
     """
@@ -75,7 +75,7 @@ def _carrying(runs: Mapping[str, Path], uid: int) -> Iterator[Remnant]:
 
 
 def grouped(identity: Identity, directory: Path) -> list[Remnant]:
-    """What is in the control group that this worker had made for its steps; nothing while it lives."""
+    """Return the processes in the control group of a dead worker's steps; none while the worker lives."""
     if identity.boot != boot_id() or lives(identity):
         return []
     pids = members(identity.pid, identity.start_time)
@@ -83,7 +83,7 @@ def grouped(identity: Identity, directory: Path) -> list[Remnant]:
 
 
 def lives(identity: Identity) -> bool:
-    """Whether exactly this process, of this machine, boot and pid namespace, still runs."""
+    """Return whether exactly this process, of this machine, boot and pid namespace, still runs."""
     pidfd = open_pidfd(identity)
     if pidfd is None:
         return False
@@ -113,7 +113,10 @@ def _name_of(pid: int) -> str:
 def end_all(
     find: Callable[[], list[Remnant]], *, timeout_s: float = GONE_WITHIN_S
 ) -> tuple[list[Remnant], list[Remnant]]:
-    """SIGKILL what `find` gives until it gives nothing; gives all that have ended, and what does not end."""
+    """SIGKILL what `find` gives until it gives nothing.
+
+    Returns all that have ended, and what does not end.
+    """
     deadline = time.monotonic() + timeout_s
     ended: dict[tuple[int, int], Remnant] = {}
     while found := find():
@@ -128,7 +131,7 @@ def end_all(
 
 
 def _killed(remnant: Remnant) -> int | None:
-    """Kill one, and give its pidfd; None if it was gone or was another process by now."""
+    """Kill one and return its pidfd; None if it was gone or is another process by now."""
     try:
         pidfd = os.pidfd_open(remnant.pid)
     except ProcessLookupError:

@@ -28,7 +28,7 @@ def waiting(descriptor: int) -> int:
 
 
 class Pipes:
-    """Those of one program; every function returns at its time, whoever holds the other ends."""
+    """The pipes of one program; every function returns in time, even if others hold the other ends."""
 
     def __init__(self, process: subprocess.Popen[bytes], stdin: bytes) -> None:
         self._poll = select.poll()
@@ -47,7 +47,7 @@ class Pipes:
 
     @property
     def said(self) -> tuple[bytes, bytes]:
-        """What the program has written so far, to stdout and stderr."""
+        """The output of the program so far, of stdout and stderr."""
         out, errors = self._outputs
         return bytes(self._read[out]), bytes(self._read[errors])
 
@@ -77,7 +77,7 @@ class Pipes:
         self._poll.unregister(pidfd)
 
     def _turn(self, deadline: float | None) -> set[int]:
-        """Wait for something to do, and do it; gives what was ready."""
+        """Wait for something to do, and do it; returns what was ready."""
         wait_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
         ready = {descriptor for descriptor, _ in self._poll.poll(wait_ms)}
         for descriptor in ready & self._open:
@@ -87,7 +87,7 @@ class Pipes:
         return ready
 
     def _take(self, descriptor: int) -> int:
-        """Read once; gives the number of bytes."""
+        """Read once; returns the number of bytes."""
         try:
             data = os.read(descriptor, _PIECE)
         except BlockingIOError:

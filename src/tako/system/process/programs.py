@@ -1,6 +1,6 @@
 """Runs a helper program to its end: own session, bounded time, nothing of it left behind.
 
-In flow arguments, a complete environment and bytes for stdin; out flow exit code and output.
+In: arguments, a complete environment and bytes for stdin. Out: exit code and output.
 The program has no terminal (setsid(2)), so that nothing it starts can ask a question there. It is over when
 the program has ended and what was written so far is read: what it leaves in a session of its own, as ssh
 and credential helpers do for the next call, is not waited for. When its time is over its whole process

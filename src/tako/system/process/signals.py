@@ -36,7 +36,7 @@ class SignalPipe:
             return
 
     def read(self) -> list[int]:
-        """Give the numbers of all signals that came since the last call, in order."""
+        """Return the numbers of all signals that came since the last call, in order."""
         try:
             return [number for number in os.read(self.descriptor, 4096) if number]
         except BlockingIOError:

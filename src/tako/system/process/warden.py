@@ -37,7 +37,7 @@ _BASE_MAX = 48
 
 @value
 class WardenLink:
-    """What the root process holds: a short path for a private directory, the warden's pidfd, a line to it."""
+    """The root's side: a short path for a private directory, the warden's pidfd, a line to the warden."""
 
     temporary: str
     warden_pidfd: int
@@ -46,7 +46,7 @@ class WardenLink:
     _helpers: set[int] = field(factory=set)
 
     def make_temporary(self) -> None:
-        """Make the private directory, which is removed by whoever of the two outlives the other.
+        """Make the private directory; the process that outlives the other one removes it.
 
         Raises `MachineError`.
         """
@@ -97,7 +97,7 @@ def _hold(_number: int, _frame: object) -> None:
 
 
 def under_warden(work: Callable[[WardenLink], int], *, foreground: bool = False) -> int:
-    """Run `work` in a child process and give its exit code, forwarding signals to it.
+    """Run `work` in a child process, forward signals to it, and return its exit code.
 
     With `foreground` it may use the terminal as the caller may: signals from there can reach it twice.
     Must be called while the process has one thread (fork).

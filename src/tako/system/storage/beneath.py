@@ -1,6 +1,6 @@
 """Reads files below a directory that hostile programs could write, without being led out of it.
 
-In flow a root directory and a relative name; out flow bytes, or a copy with its hash. Links are
+In: a root directory and a relative name. Out: bytes, or a copy with its hash. Links are
 followed only while they stay below the root. Only regular files are read: opening is non-blocking,
 so that a FIFO cannot hang it, and nothing read is larger than the caller allows. Every refusal is a
 `BeneathError` whose reason completes the sentence "NAME ...".
@@ -47,7 +47,7 @@ _REASONS = {
 
 
 class BeneathError(TakoError):
-    """A file that may not or cannot be read; `reason` says why, `relative` which."""
+    """The file `relative` may not or cannot be read, for the given `reason`."""
 
     def __init__(self, relative: str, reason: str) -> None:
         super().__init__(f"{relative} {reason}")
@@ -61,7 +61,7 @@ class BeneathError(TakoError):
 
 
 def refusal(relative: str, error: OSError) -> BeneathError:
-    """What to raise for an error of the kernel's."""
+    """Return the exception for an error of the kernel."""
     code = error.errno or 0
     return BeneathError(relative, _REASONS.get(code, f"cannot be read ({error.strerror})"))
 
@@ -78,7 +78,7 @@ def _open_by_kernel(root: int, relative: str, *, links: bool) -> int:
 
 @contextmanager
 def opened_directory(root: Path | int) -> Iterator[int]:
-    """Give a descriptor of the directory; closed at the end if it was opened here."""
+    """Return a descriptor of the directory; closed at the end if it was opened here."""
     if isinstance(root, int):
         yield root
         return
@@ -111,7 +111,7 @@ def _checked(descriptor: int, relative: str, max_bytes: int | None) -> int:
 
 
 def open_beneath(root: Path | int, relative: str, *, max_bytes: int | None = None, links: bool = True) -> int:
-    """Open a regular file below `root` for reading and give its descriptor, which the caller closes.
+    """Open a regular file below `root` for reading and return its descriptor; the caller closes it.
 
     With `links` false no link at all is followed. Raises `BeneathError` if it leads outside, is no
     regular file, is missing or larger than `max_bytes`. See openat2(2), RESOLVE_BENEATH.
@@ -128,7 +128,7 @@ def open_beneath(root: Path | int, relative: str, *, max_bytes: int | None = Non
 
 
 def read_beneath(root: Path | int, relative: str, max_bytes: int, *, links: bool = True) -> bytes:
-    """Give the bytes of a regular file below `root`, at most `max_bytes`; raises `BeneathError`."""
+    """Return the bytes of a regular file below `root`, at most `max_bytes`; raises `BeneathError`."""
     descriptor = open_beneath(root, relative, max_bytes=max_bytes, links=links)
     with os.fdopen(descriptor, "rb") as file:
         # One more than allowed shows a file that grew since its size was read, or lies about it (/proc).
@@ -147,7 +147,7 @@ def copy_beneath(
     on_source: Callable[[os.stat_result], None] = lambda _status: None,
     on_chunk: Callable[[], None] = lambda: None,
 ) -> tuple[str, int]:
-    """Copy a regular file below `root` to the new file `target`; give its SHA-256 (hex) and size in bytes.
+    """Copy a regular file below `root` to the new file `target`; return its SHA-256 (hex) and size in bytes.
 
     Missing directories above `target` are made. Shares blocks where the file system can (FICLONE), and keeps
     holes. The copy is on the disk when this returns, its name once its directory is synced. `on_source` and,

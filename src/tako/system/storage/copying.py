@@ -52,7 +52,7 @@ class Copier:
         self._by_hand(source, target, None)
 
     def copy_and_hash(self, source: int, target: int) -> tuple[str, int]:
-        """Copy an open file into an empty one and give what was copied: SHA-256 (hex) and size in bytes.
+        """Copy an open file into an empty one; return SHA-256 (hex) and size of the copy in bytes.
 
         The hash is that of the copy: of a clone, and of a file with holes, which stay holes, it is read from
         there. Raises `OSError`.
@@ -87,7 +87,7 @@ class Copier:
 
 
 def can_share_blocks(source: Path, directory: Path) -> bool:
-    """Whether copies of what lies in `source` into `directory` can share its blocks (ioctl_ficlone(2))."""
+    """Return whether copies from `source` into `directory` can share blocks (ioctl_ficlone(2))."""
     if os.stat(source).st_dev != os.stat(directory).st_dev:
         return False
     import tempfile
@@ -108,7 +108,7 @@ def _has_holes(source: int) -> bool:
 
 
 def _copy_data(source: int, target: int) -> None:
-    """Copy what is no hole; both files stand at the end of it then (lseek(2), SEEK_DATA)."""
+    """Copy the next data after a hole; both files are then at its end (lseek(2), SEEK_DATA)."""
     size = os.fstat(source).st_size
     at = 0
     while at < size:

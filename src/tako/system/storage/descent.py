@@ -16,7 +16,7 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Descent:
-    """The place in a tree: `fd` is the directory one stands in; owned, and closed at the end."""
+    """A position in a tree: `fd` is the current directory; owned, and closed at the end."""
 
     def __init__(self, root: int) -> None:
         self.fd = root
@@ -32,7 +32,7 @@ class Descent:
 
     @property
     def depth(self) -> int:
-        """How many directories below the root one stands."""
+        """The number of directories between the root and this position."""
         return len(self._above)
 
     def enter(self, name: str) -> None:
@@ -44,7 +44,7 @@ class Descent:
         self.fd = below
 
     def leave(self) -> int:
-        """Go up and give the descriptor of the directory left, which the caller closes.
+        """Go up and return the descriptor of the directory left; the caller closes it.
 
         Raises `OSError` ESTALE if the directory was moved since it was entered.
         """

@@ -1,6 +1,6 @@
 """Copies, fingerprints and removes directory trees that anybody may have filled.
 
-In flow directories; out flow copies and hashes. Trees may be deep, hold links to anywhere, FIFOs,
+In: directories. Out: copies and hashes. Trees may be deep, hold links to anywhere, FIFOs,
 sockets, devices and what changes meanwhile: nothing is followed or opened that is no regular
 file. What cannot be read, written or removed is a `MachineError` that names it.
 """
@@ -50,7 +50,7 @@ class TreeChangedError(MachineError):
 
 @value
 class TreeSignature:
-    """What tells without reading any file whether a tree changed.
+    """Shows whether a tree changed, without reading any file.
 
     `newest_ns` is the latest change (ctime, ns since the epoch) of any entry: a change within the same
     tick of the file system's clock as the signature may leave no trace in `hex`.
@@ -162,7 +162,7 @@ class _Copy:
             os.close(read)
 
     def _is_linked(self, target: int, name: str, status: os.stat_result) -> bool:
-        """Give a file that was copied already under another name this one too."""
+        """Return a file that was copied already under another name this one too."""
         if self.linked is None or status.st_nlink == 1:
             return False
         first = self.linked.setdefault((status.st_dev, status.st_ino), self.at)
@@ -220,7 +220,7 @@ def _copy(
 
 
 def _not_told(_relative: str, _kind: str) -> None:
-    """What is left out interests nobody."""
+    """Ignore a path that is left out."""
 
 
 def copy_tree(
@@ -247,7 +247,7 @@ def copy_tree_hashed(
     on_skipped: Callable[[str, str], None],
     left_out: frozenset[str] = frozenset(),
 ) -> str:
-    """Copy as `copy_tree` does and give the SHA-256 (hex) of what the copy holds: names, modes, contents.
+    """Copy like `copy_tree` and return the SHA-256 (hex) of the copy's names, modes and contents.
 
     Times do not count, so that the same content always has the same hash. Directories whose paths are in
     `left_out` are not copied.

@@ -1,7 +1,7 @@
-"""What the machine refuses, in words: where, why, and the command that mends it.
+"""Messages for refusals of the machine: where, why, and the command that mends it.
 
-In: an error that nobody expected. Out: the `MachineError` to raise instead; None for one that only a mistake
-of tako's own explains (a bad descriptor, a wrong argument).
+In: an unexpected error. Out: the `MachineError` to raise instead; None for an error that only a mistake
+of tako explains (a bad descriptor, a wrong argument).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def too_many_files(error: OSError) -> MachineError:
 
 
 def hint_of(error: TakoError) -> str:
-    """What to do about a failure: its own hint, or that of the error of the machine's behind it."""
+    """Return the advice for a failure: its own hint, or that of the machine's error behind it."""
     behind = error.__cause__
     if isinstance(behind, OSError) and behind.errno in _TOO_MANY_FILES:
         return f"{too_many_files(behind).message}: {too_many_files(behind).hint}"

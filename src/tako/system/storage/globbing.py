@@ -27,7 +27,7 @@ _ANYTHING = re.compile(".*", re.DOTALL)
 
 @value
 class Found:
-    """What a pattern matches, as sorted relative paths."""
+    """The matches of a pattern, as sorted relative paths."""
 
     files: tuple[str, ...] = ()
     #: What each link points to.
@@ -39,9 +39,9 @@ class Found:
 
 
 def link_problem(path: str, target: str) -> str:
-    """Why a link at a relative path may lead out of the tree; empty for one that cannot, whatever lies there.
+    """Return why a link at a relative path may lead out of the tree, or an empty text if it cannot.
 
-    `..` counts only in front: behind a name, which may be a link itself, nobody knows where it leads.
+    `..` is safe only in front: behind a name, which may be a link itself, its target is unknown.
     """
     parts = [part for part in target.split("/") if part not in {"", "."}]
     up = next((place for place, part in enumerate(parts) if part != ".."), len(parts))
@@ -130,7 +130,7 @@ class _Search:
     def _look(
         self, descent: Descent, prefix: str, states: frozenset[int]
     ) -> list[tuple[str, frozenset[int]]]:
-        """Take what matches of one directory; give the directories below it that may hold more."""
+        """Take the matches of one directory; return the directories below it that may hold more."""
         directories = []
         kept = False
         with os.scandir(descent.fd) as entries:

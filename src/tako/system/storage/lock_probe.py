@@ -1,7 +1,7 @@
 """Finds out whether record locks between processes work on a file system.
 
 Some network and FUSE file systems grant every lock to everybody, or refuse them all; on these a
-shared cache would be damaged in silence. In flows a directory; what fails is a `MachineError`.
+shared cache would be damaged in silence. In: a directory. Raises `MachineError` if locks do not work.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _place(directory: Path) -> str:
 
 
 def _ask_other_process(path: Path) -> tuple[str, str]:
-    """Give what another process gets while this one holds the lock, and after it let go."""
+    """Return what another process gets while this one holds the lock, and after it let go."""
     with path.open("a+") as file:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         crash_points.before("start", "lock probe")
@@ -69,8 +69,7 @@ def _descriptor(pipe: IO[bytes] | None) -> int:
 def probe_locks(directory: Path, *, remember: Path | None = None) -> None:
     """Raise `MachineError` if locks do not work in `directory`, which is made if missing.
 
-    Once seen to work it is not tried again in the same boot and on the same device, if `remember`
-    names a file to say so.
+    With a file `remember`, a success is not tried again in the same boot and on the same device.
     """
     make_private(directory)
     place = _place(directory)

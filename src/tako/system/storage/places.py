@@ -1,7 +1,7 @@
-"""Where something is to be mounted in a directory that hostile programs could write.
+"""Mount points in directories that hostile programs could write.
 
-In: that directory and a path below it. Out: the place, made if it is missing. Whoever mounts by a path, as
-bubblewrap does, follows links: one in there could name any directory of the machine. So no link is followed
+In: that directory and a path below it. Out: the place, made if it is missing. A mount by a path, as of
+bubblewrap, follows links: one in there could name any directory of the machine. So no link is followed
 here, and none is on the way afterwards, until somebody writes there again. Raises `OSError`.
 """
 
@@ -22,7 +22,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextmanager
 def opened_place(top: Path, relative: str) -> Iterator[Path]:
-    """Give a name for the directory that leads to it whatever its path becomes meanwhile."""
+    """Return a name for the directory that leads to it whatever its path becomes meanwhile."""
     with _below(top, relative.split("/")) as descent:
         yield Path(f"/proc/self/fd/{descent.fd}")
 

@@ -1,7 +1,7 @@
-"""Removes directory trees, whatever is in them.
+"""Removes directory trees with any content.
 
 Already gone is success, also when another process removes the same tree at the same time. No link
-is followed. What cannot be removed is a `MachineError` that names it.
+is followed. Raises a `MachineError` that names a path that cannot be removed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BUSY_OR_FULL = {errno.ENOTEMPTY, errno.EEXIST}
 
 
 def open_up(name: str | Path, directory: int | None) -> None:
-    """Let the owner into a directory of whatever mode, without following a link swapped in meanwhile.
+    """Let the owner into a directory of any mode, without following a link swapped in meanwhile.
 
     An O_PATH descriptor needs no permission; fchmod(2) refuses it, its name in /proc does not (open(2)).
     """

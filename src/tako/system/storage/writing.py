@@ -23,7 +23,7 @@ _POLL_S = 0.001
 
 
 def is_full(error: OSError) -> bool:
-    """Whether an error says that the disk or quota is used up."""
+    """Return whether an error means that the disk or quota is used up."""
     return error.errno in _NO_ROOM
 
 
@@ -46,7 +46,7 @@ def write_failed(error: OSError, path: Path | str) -> WriteFailedError:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file for this open file description: flock(2), exclusive, not waiting for who has it so.
+    """Lock an open file for this open file description: flock(2), exclusive, without waiting.
 
     Unlike fcntl(2) record locks it is not dropped when another descriptor of the same file is
     closed in the same process. It ends with the last holder of the description.
@@ -80,7 +80,7 @@ def _take(descriptor: int, kind: int) -> bool:
 
 
 def holder_of(descriptor: int) -> str:
-    """Who holds `try_lock` on an open file, in words, as far as the kernel tells us (proc_locks(5))."""
+    """Describe the holder of `try_lock` on an open file, as far as the kernel shows it (proc_locks(5))."""
     status = os.fstat(descriptor)
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with open("/proc/locks") as locks:
@@ -137,7 +137,7 @@ def write_all_at(descriptor: int, data: bytes, offset: int) -> None:
 
 
 def memory_file(name: str, data: bytes) -> int:
-    """Give an open file in memory that holds `data`, to be read from its start (memfd_create(2))."""
+    """Return an open file in memory that holds `data`, to be read from its start (memfd_create(2))."""
     descriptor = os.memfd_create(name)
     write_all(descriptor, data)
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -145,9 +145,9 @@ def memory_file(name: str, data: bytes) -> int:
 
 
 def make_private(path: Path) -> None:
-    """Make a directory and what is missing above it, each for the owner alone (0700).
+    """Make a directory and all missing ones above it, each for the owner alone (0700).
 
-    `Path.mkdir(parents=True)` gives its mode to the last one only.
+    `Path.mkdir(parents=True)` sets its mode on the last one only.
     """
     missing = list(takewhile(lambda directory: not directory.exists(), (path, *path.parents)))
     for directory in reversed(missing):
@@ -200,7 +200,10 @@ def cut_file(path: Path, size: int, end: bytes) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether another open file description holds `try_lock` on the file; a missing file is not locked."""
+    """Return whether another open file description holds `try_lock` on the file.
+
+    A missing file is not locked.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

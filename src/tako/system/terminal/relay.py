@@ -1,6 +1,6 @@
 """Copies from one open file to another in a thread of its own, until there is nothing more to copy.
 
-Blocking calls, so that whoever reads slowly slows down only his own direction.
+Its calls block, so a slow reader slows down only its own direction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Relay:
     """One direction; starts at once. `over` hangs up (poll(2)) when it has ended."""
 
     def __init__(self, source: int, target: int, *, close_target: bool = False) -> None:
-        """`close_target`: at the end, which tells a program that reads it that nothing more comes."""
+        """`close_target` closes the target at the end, so that its reader sees the end of file."""
         self.over, self._open = os.pipe2(os.O_CLOEXEC)
         self._ends = (source, target)
         self._close_target = close_target

@@ -1,6 +1,6 @@
 """The standard streams: always there, and no reason for a run to fail.
 
-Whoever reads what tako says may leave, fill its disk, or never have been there (`2>&-`). What cannot
+The reader of tako's output may leave, fill its disk, or never have been there (`2>&-`). Output that cannot
 be written is then dropped: a stream that failed once is connected to nothing, so that what is left in
 its buffer does not fail again in every later flush, multiprocessing's before it starts a worker among them.
 """

@@ -21,13 +21,13 @@ _STDIN = 0
 
 
 def is_interactive() -> bool:
-    """Whether a person types to this process and sees what it writes."""
+    """Return whether a person types to this process and sees what it writes."""
     return os.isatty(0) and os.isatty(1)
 
 
 @contextmanager
 def kept() -> Iterator[Callable[[], None]]:
-    """Leave the user's terminal as it was, whatever another process made of it; gives what does so at once.
+    """Restore the user's terminal at the end; yield a function that does so at once.
 
     No error without a terminal.
     """
@@ -72,7 +72,7 @@ class PseudoTerminal:
         self.resize()
 
     def resize(self) -> None:
-        """Take over the size of the user's terminal; the program in front is told (SIGWINCH)."""
+        """Take over the size of the user's terminal; the program in front gets SIGWINCH."""
         with suppress(termios.error):
             termios.tcsetwinsize(self.master, termios.tcgetwinsize(_STDIN))
 
@@ -81,7 +81,7 @@ class PseudoTerminal:
         os.close(self._slave)
 
     def hang_up(self) -> None:
-        """Send SIGHUP to the process group in front, once to each that comes to stand there."""
+        """Send SIGHUP to the process group in front, once to each group that comes to the front."""
         with suppress(OSError):
             group = os.tcgetpgrp(self.master)
             if group > 0 and group not in self._hung_up:

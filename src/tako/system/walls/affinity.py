@@ -1,4 +1,4 @@
-"""Keeps processes on the CPUs that they were given, whatever they ask for (sched_setaffinity(2))."""
+"""Keeps processes on their CPUs, even if they ask for others (sched_setaffinity(2))."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ _PROC = "/proc"
 
 
 def closed_tables(top: str = _PROC) -> tuple[str, ...]:
-    """Those that only root may read, sorted.
+    """Return the tables that only root may read, sorted.
 
-    Where the others have no rights, root needs no capability for most of them: whoever has uid 0 owns them,
+    Where the others have no rights, root needs no capability for most of them: uid 0 owns them,
     also in a user namespace.
     """
     with os.scandir(top) as entries:

@@ -55,7 +55,7 @@ def enter_own_namespaces() -> None:
     """Move the calling process into new namespaces; ends not dumpable.
 
     The map files belong to root while a process is not dumpable (proc(5)), so that it is for these few
-    instructions: whoever calls this holds no secret yet.
+    instructions: the caller holds no secret yet.
     """
     uid, gid = os.geteuid(), os.getegid()
     check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWIPC))
@@ -95,8 +95,8 @@ def _hold_read_only(device: str) -> None:
 def hold_read_only(path: str) -> None:
     """Lay a file over itself, read-only for the calling process and what it starts.
 
-    Whoever finds it by a process that runs or has it open, not by its path, cannot change its mode, owner,
-    times and attributes either.
+    A process that finds it by a running process or an open descriptor, not by its path, cannot change its
+    mode, owner, times and attributes either.
     """
     _mount(path, path, None, _MS_BIND, None)
     has = os.statvfs(path).f_flag

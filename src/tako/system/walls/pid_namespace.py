@@ -48,7 +48,7 @@ def enter(tell: int) -> None:  # pragma: no cover - between fork and exec nothin
 
 
 def read_pids(hear: int) -> tuple[int, ...]:
-    """What `enter` has told: init and step, as far as it came."""
+    """The report of `enter`: init and step, as far as it came."""
     with os.fdopen(hear, "rb", closefd=False) as file:
         return tuple(map(int, file.read().split()))
 
@@ -75,7 +75,7 @@ def _sibling() -> int:  # pragma: no cover - as above
 
 
 def _forget_signals() -> None:  # pragma: no cover - as above
-    """A handler would write into a pipe of the worker's: whoever is in there could give the worker orders."""
+    """Reset handlers, which write into a pipe of the worker: a step could give it orders."""
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):

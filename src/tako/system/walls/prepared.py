@@ -39,7 +39,7 @@ class Prepared:
         join_namespaces(self.user, self.mounts)
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Return the descriptors back."""
         os.close(self.user)
         os.close(self.mounts)
 

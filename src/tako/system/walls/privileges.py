@@ -41,7 +41,7 @@ def forbid_new_privileges() -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up all capabilities, also those that executing a program as root would bring back.
+    """Return up all capabilities, also those that executing a program as root would bring back.
 
     Where the bounding set may not be lowered, `forbid_new_privileges` keeps them from coming back
     (capabilities(7)).

@@ -1,4 +1,4 @@
-"""Directories of the machine behind overlays of the calling process's own: files, and nobody who answers.
+"""Overlays over directories of the machine: the same files, but no sockets or pipes of programs outside.
 
 In: directories that others are shown read-only, and an empty one to hang their overlays up in. Out: where
 each hangs. A socket or a FIFO in an overlay is another one than that below it, and so is a lock on a file:
@@ -133,7 +133,7 @@ def _veil(path: Path, empty: Path, target: Path, *, strange: bool) -> None:
 
 @contextmanager
 def _as_stranger() -> Iterator[None]:
-    """Use files as somebody who owns none: setfsuid(2). Raises `PermissionError` where root may not."""
+    """Use files as a user who owns none: setfsuid(2). Raises `PermissionError` where root may not."""
     groups = os.getgroups()
     os.setgroups([])
     try:
