@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,7 @@ HEAVY = {
     "concurrent.futures",
 }
 
+LINES_MAX, MODULES_MAX = 350, 15
 MODULES = all_modules()
 NAMES = frozenset(module.name for module in MODULES)
 
@@ -137,6 +139,16 @@ def test_nobody_imports_the_package_as_a_whole_or_by_dots() -> None:
         ]
 
     assert _offences(whole) == []
+
+
+def test_no_file_is_too_long_to_be_read_at_once() -> None:
+    long = {module.name: len(module.path.read_text(encoding="utf-8").splitlines()) for module in MODULES}
+    assert {name: lines for name, lines in long.items() if lines > LINES_MAX} == {}
+
+
+def test_no_package_has_more_modules_than_one_remembers() -> None:
+    rooms = Counter(module.path.parent for module in MODULES if module.path.name != "__init__.py")
+    assert {str(room): modules for room, modules in rooms.items() if modules > MODULES_MAX} == {}
 
 
 def test_every_init_file_is_empty() -> None:

@@ -9,23 +9,24 @@ from them is ended before the future says `WorkerLostError`.
 from __future__ import annotations
 
 import signal
-import sys
 import threading
-import types
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tako.engine.run.spec import Segment, SegmentEnd
 from tako.engine.steps.orders import ORDER_CANCELLED, ORDER_MAKE_ROOM, ORDER_TIMED_OUT
 from tako.engine.workers.forked_cell import ForkedCell
 from tako.engine.workers.workflow_runner import WorkerLostError
-from tako.layout.machine import semaphore_prefix
-from tako.system import crash_points
 from tako.system.process.descendants import end_orphans
-from tako.system.process.signals import hangup_blocked
+from tako.system.process.forkserver import (
+    forkserver_context,
+    forkserver_pid,
+    start_tracker,
+    unlink_semaphores,
+)
 
 if TYPE_CHECKING:
     # A run without fan-out never needs a pool, whose import takes longer than its step.
@@ -180,10 +181,7 @@ class ChildWorkflowExecutor:
         for slot in list(self._slots):
             slot.close()
         if self._context:
-            # Named semaphores are unlinked by finalizers, which os._exit would skip.
-            from multiprocessing import util
-
-            util._run_finalizers()  # type: ignore[attr-defined]  # noqa: SLF001
+            unlink_semaphores()
 
     def _helper(self) -> ThreadPoolExecutor:
         if self._helpers is None:
@@ -217,27 +215,10 @@ class ChildWorkflowExecutor:
             return retrying(Slot, context)
 
     def _make_context(self) -> BaseContext:
-        import multiprocessing
-        from multiprocessing import process, resource_tracker
-
         with self._lock:
             if self._context is None:
-                # Workers would otherwise import the program that the user started as __mp_main__, and change
-                # to the directory that this process started in, which may be gone.
-                sys.modules["__main__"] = types.ModuleType("__main__")
-                process.ORIGINAL_DIR = "/"  # type: ignore[attr-defined]
-                if self._temporary:
-                    own = process.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
-                    own["tempdir"] = self._temporary
-                    # By their names they are found if even the resource tracker was killed.
-                    own["semprefix"] = semaphore_prefix(self._temporary)
-                context = multiprocessing.get_context("forkserver")
-                context.set_forkserver_preload(_PRELOAD)
-                crash_points.before("start", "tracker")
-                with hangup_blocked():
-                    resource_tracker.ensure_running()
-                crash_points.after("start", "tracker")
-                self._on_tracker(resource_tracker._resource_tracker._pid)  # type: ignore[attr-defined]  # noqa: SLF001
+                context = forkserver_context(_PRELOAD, self._temporary)
+                self._on_tracker(start_tracker())
                 self._context = context
             return self._context
 
@@ -343,12 +324,7 @@ class ChildWorkflowExecutor:
             idle = [slot.process.identity.pid for slot in self._slots if slot.process is not None]
         pids = [*idle, *(pid for one in running for pid in one.pids())]
         if self._context:
-            from multiprocessing import forkserver
-
-            server: Any = forkserver._forkserver  # noqa: SLF001
-            # Held from before it is started until its pid is known.
-            with server._lock:  # noqa: SLF001
-                pids.append(server._forkserver_pid or 0)  # noqa: SLF001
+            pids.append(forkserver_pid())
         return pids
 
     def _forget(self, segment: Segment, slot: Slot | None = None) -> None:
