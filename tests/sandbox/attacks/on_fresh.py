@@ -37,6 +37,19 @@ for family in range(3, 64):
             except OSError:
                 pass
 """
+#: The step itself is bounded by its number of open files.
+_INOTIFY = f"""
+import ctypes
+libc = ctypes.CDLL(None)
+with open("/proc/sys/fs/inotify/max_user_instances") as file:
+    most = int(file.read())
+count = 0
+while count < most and libc.inotify_init() >= 0:
+    count += 1
+print(count, "of", most)
+if count > most // 4:
+    print("{SUCCESS}")
+"""
 
 
 def _made_outside(scene: Range, _: Shot) -> bool:
@@ -61,5 +74,11 @@ ATTACKS = (
         python(_FAMILIES),
         said_so,
         network="none",
+    ),
+    Attack(
+        "use up what the kernel lets the user have (inotify)",
+        python(_INOTIFY),
+        said_so,
+        by_namespaces=(LANDLOCK,),
     ),
 )

@@ -33,6 +33,16 @@ _FLAGS = (
     (os.ST_NODIRATIME, 2048), (os.ST_RELATIME, 1 << 21),
 )  # fmt: skip
 
+#: What a user has at most of it (inotify(7), fanotify(7)), and the bound of a namespace (namespaces(7)).
+_COUNTED_BY_USER = (
+    ("inotify/max_user_instances", "max_inotify_instances"),
+    ("inotify/max_user_watches", "max_inotify_watches"),
+    ("fanotify/max_user_groups", "max_fanotify_groups"),
+    ("fanotify/max_user_marks", "max_fanotify_marks"),
+)
+#: One worker gets so much of that.
+_SHARE = 8
+
 #: What forbids user namespaces: a file, whether it must be above 0, and what to do.
 _SWITCHES = (
     ("/proc/sys/user/max_user_namespaces", True, "set the sysctl user.max_user_namespaces above 0"),
@@ -70,6 +80,15 @@ def enter_own_namespaces() -> None:
     _mount(None, "/", None, _MS_REC | _MS_SLAVE, None)
     for name in _DEVICES:
         _hold_read_only(f"/dev/{name}")
+    for counted, bound in _COUNTED_BY_USER:
+        _leave_to_others(counted, bound)
+
+
+def _leave_to_others(counted: str, bound: str) -> None:
+    """Bound in the own user namespace what the kernel counts by user, whoever of that user takes it."""
+    # Kernels differ in what they count, and where settings cannot be written nothing is bounded.
+    with suppress(OSError, ValueError):
+        _write(f"/proc/sys/user/{bound}", str(int(Path(f"/proc/sys/fs/{counted}").read_text()) // _SHARE))
 
 
 def join_namespaces(user: int, mounts: int) -> None:
