@@ -415,7 +415,7 @@ def test_who_comes_second_with_the_same_content_takes_the_first_ones_tree(
     place = opened.layout.snapshots_of("acme", "dep")
     real = copy_tree_hashed
 
-    def overtaken(source: Path, target: Path, *, on_skipped: object, left_out: object) -> str:
+    def overtaken(source: Path, target: Path, **_: object) -> str:
         digest = real(source, target, on_skipped=lambda *_: None)
         monkeypatch.setattr(snapshots, "copy_tree_hashed", real)
         write_files(place / f"content-{digest}", {"first": ""})
@@ -564,3 +564,16 @@ def test_everything_in_the_cache_is_for_its_owner_alone(
 def test_a_reference_of_the_settings_that_breaks_the_grammar_is_refused(open_cache: OpenCache) -> None:
     with pytest.raises(ReferenceInvalidError):
         open_cache(repositories=("../x",)).cache.known()
+
+
+def test_what_ends_the_copying_of_a_checkout_leaves_nothing_of_the_copy(open_cache: OpenCache) -> None:
+    _put(open_cache, "hand/made")
+    opened = open_cache()
+
+    def check() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        opened.cache.resolve(parse_reference("hand/made"), check=check)
+    assert list(opened.layout.snapshots_of("hand", "made").iterdir()) == []
+    assert opened.cache.resolve(parse_reference("hand/made")).kind == "content"

@@ -37,8 +37,9 @@ class FakeRepositories:
         self.asked.append((source, artifact, event_type))
         yield from self.candidates
 
-    def resolve(self, reference: Reference) -> Resolved:
+    def resolve(self, reference: Reference, *, check: Callable[[], None]) -> Resolved:
         """Pin a repository to `NOW`."""
+        check()
         if reference.repository.text in self.vanished:
             raise self.vanished[reference.repository.text]
         return Resolved(reference.repository, reference.branch or "main", NOW, "commit")

@@ -73,7 +73,7 @@ class Shelf:
     ) -> list[Candidate]:
         return list(discover(self, source, artifact, event_type, check=check))
 
-    def resolve(self, reference: Reference) -> Resolved:
+    def resolve(self, reference: Reference, *, check: Callable[[], None]) -> Resolved:  # noqa: ARG002
         return Resolved(reference.repository, "main", "beef", "commit")
 
     def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:

@@ -200,15 +200,16 @@ class Cache:
             return error
         return None
 
-    def resolve(self, reference: Reference) -> Resolved:
+    def resolve(self, reference: Reference, *, check: Callable[[], None] = lambda: None) -> Resolved:
         """Pin what a reference means now. A checkout put there by hand is copied if it changed.
 
+        `check` is called before each file that is copied, and ends that by raising.
         Raises `NotFoundError` if the repository or branch is unknown or has vanished.
         """
         known = self._find(reference)
         branch = reference.branch or known.default_branch
         if branch in known.checkouts:
-            return self._pin_content(known.repository, branch, known.checkouts[branch])
+            return self._pin_content(known.repository, branch, known.checkouts[branch], check)
         return commit_pin(known, branch)
 
     def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
@@ -236,7 +237,9 @@ class Cache:
         repository = resolved.repository
         return self._layout.snapshot_used(repository.owner_part, repository.name_part, resolved.key)
 
-    def _pin_content(self, repository: Repository, branch: str, checkout: Path) -> Resolved:
+    def _pin_content(
+        self, repository: Repository, branch: str, checkout: Path, check: Callable[[], None]
+    ) -> Resolved:
         owner, name = repository.owner_part, repository.name_part
         file = self._layout.remembered_content(owner, name, encoded(branch))
         taken_ns = snapshots.now_ns()
@@ -248,7 +251,10 @@ class Cache:
         if path is None or not path.is_dir():
             with self._locks.shared(repository):
                 key, signature = snapshots.make_content_snapshot(
-                    checkout, lambda key: self._layout.snapshot(owner, name, key), self._skipped(repository)
+                    checkout,
+                    lambda key: self._layout.snapshot(owner, name, key),
+                    self._skipped(repository),
+                    check=check,
                 )
             snapshots.remember_key(file, signature, key, taken_ns)
             path = self._layout.snapshot(owner, name, key)

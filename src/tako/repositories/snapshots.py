@@ -108,17 +108,21 @@ def make_commit_snapshot(
 
 
 def make_content_snapshot(
-    checkout: Path, place: Callable[[str], Path], on_skipped: Callable[[str, str], None]
+    checkout: Path,
+    place: Callable[[str], Path],
+    on_skipped: Callable[[str, str], None],
+    *,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[str, TreeSignature]:
     """Copy a checkout, without running git in it; return its key and the signature it had.
 
     `place` returns the path for the snapshot of a key. A checkout that changes while it is copied is
     copied again, up to three times. Raises `NotFoundError` if it vanished, `NotSelfContainedError` if a copy
-    would be a part of another repository, else `MachineError`.
+    would be a part of another repository, else `MachineError`. `check` ends the copy by raising.
     """
     for _ in range(_TRIES):
         with suppress(TreeChangedError):
-            made = _attempt(checkout, place)
+            made = _attempt(checkout, place, check)
             if made:
                 for relative, kind in made.skipped:
                     on_skipped(relative, kind)
@@ -137,7 +141,7 @@ class _Made:
     skipped: list[tuple[str, str]]
 
 
-def _attempt(checkout: Path, place: Callable[[str], Path]) -> _Made | None:
+def _attempt(checkout: Path, place: Callable[[str], Path], check: Callable[[], None]) -> _Made | None:
     """Copy once; None if the checkout was another one afterwards."""
     skipped: list[tuple[str, str]] = []
     with _built(place(CONTENT_PREFIX)) as temporary:
@@ -148,6 +152,7 @@ def _attempt(checkout: Path, place: Callable[[str], Path]) -> _Made | None:
             temporary,
             on_skipped=lambda *what: skipped.append(what),
             left_out=frozenset((LINKED_WORKTREES,)),
+            check=check,
         )
         if tree_signature(checkout) != before:
             return None

@@ -329,3 +329,19 @@ def test_an_error_other_than_not_supported_is_passed_on(
     (tmp_path / "s" / "f").write_bytes(b"x" * 2_000_000)
     with pytest.raises(MachineError, match="f cannot be copied: Input/output error"):
         copy_tree(tmp_path / "s", tmp_path / "t")
+
+
+def test_a_copy_can_be_ended_between_two_files(tmp_path: Path) -> None:
+    source, asked = tmp_path / "source", list[str]()
+    (source / "d").mkdir(parents=True)
+    for name in ("1", "2", "d/3"):
+        (source / name).write_text(name)
+
+    def check() -> None:
+        asked.append("?")
+        if len(asked) == 3:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        copy_tree_hashed(source, tmp_path / "target", on_skipped=lambda *_: None, check=check)
+    assert sorted(path.name for path in (tmp_path / "target").iterdir()) == ["1", "2"]

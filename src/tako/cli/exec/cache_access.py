@@ -60,9 +60,9 @@ class LazyCache:
         """All subscriptions to the event; `check` may raise what ends the search."""
         return self._opened().discover(source, artifact, event_type, check=check)
 
-    def resolve(self, reference: Reference) -> Resolved:
-        """Pin what will run."""
-        return self._opened().resolve(reference)
+    def resolve(self, reference: Reference, *, check: Callable[[], None]) -> Resolved:
+        """Pin what will run; `check` may raise what ends that."""
+        return self._opened().resolve(reference, check=check)
 
     def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
         """Return a repository that an earlier session pinned."""

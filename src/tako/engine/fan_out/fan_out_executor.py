@@ -55,8 +55,8 @@ class Repositories(Protocol):
     ) -> Iterable[Candidate]:
         """All subscriptions to that event of that artifact, in a fixed order; `check` may end the search."""
 
-    def resolve(self, reference: Reference) -> Resolved:
-        """Pin what will run."""
+    def resolve(self, reference: Reference, *, check: Callable[[], None]) -> Resolved:
+        """Pin what will run; `check` may end that."""
 
     def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
         """What was pinned when the run was planned."""
@@ -300,7 +300,8 @@ class FanOutExecutor:
         inputs = heard.values.keep(heard.judge.inputs(record.repository, workflow, subscription.inputs))
         mounts = self._mounts(candidate.repository, workflow)
         self._require_secrets(workflow, candidate.repository)
-        resolved = self._repositories.resolve(Reference(candidate.repository, candidate.branch))
+        reference = Reference(candidate.repository, candidate.branch)
+        resolved = self._repositories.resolve(reference, check=heard.judge.check)
         source = self._repositories.snapshot(resolved)
         pinned = evolve(record, commit=resolved.commit, branch=resolved.branch, inputs=inputs)
         return ready_child(pinned, workflow, source, config, mounts)

@@ -79,8 +79,10 @@ class _Copy:
         digest: hashlib._Hash | None,
         linked: dict[tuple[int, int], str] | None,
         left_out: frozenset[str],
+        check: Callable[[], None],
     ) -> None:
         self.on_skipped = on_skipped
+        self.check = check
         self.digest = digest
         #: The first copy of each file that has several names, if they are to be one file again.
         self.linked = linked
@@ -118,6 +120,7 @@ class _Copy:
         with os.scandir(source.fd) as scan:
             entries = sorted(scan, key=lambda entry: entry.name) if self.digest else scan
             for entry in entries:
+                self.check()
                 self.at = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     directories += [entry.name] if self.at not in self.left_out else []
@@ -195,6 +198,10 @@ def _finish_directory(source: int, target: int) -> None:
         os.close(target)
 
 
+def _go_on() -> None:
+    """Nothing ends the copy early."""
+
+
 def _copy(
     source: Path,
     target: Path,
@@ -203,8 +210,9 @@ def _copy(
     *,
     linked: dict[tuple[int, int], str] | None = None,
     left_out: frozenset[str] = frozenset(),
+    check: Callable[[], None] = _go_on,
 ) -> None:
-    copy = _Copy(on_skipped, digest, linked, left_out)
+    copy = _Copy(on_skipped, digest, linked, left_out, check)
     try:
         with Descent(os.open(source, _DIRECTORY)) as below:
             os.makedirs(target, 0o700, exist_ok=True)
@@ -246,14 +254,15 @@ def copy_tree_hashed(
     *,
     on_skipped: Callable[[str, str], None],
     left_out: frozenset[str] = frozenset(),
+    check: Callable[[], None] = _go_on,
 ) -> str:
     """Copy like `copy_tree` and return the SHA-256 (hex) of the copy's names, modes and contents.
 
     Times do not count, so that the same content always has the same hash. Directories whose paths are in
-    `left_out` are not copied.
+    `left_out` are not copied. `check` is called before each file, and ends the copy by raising.
     """
     digest = hashlib.sha256()
-    _copy(source, target, on_skipped, digest, left_out=left_out)
+    _copy(source, target, on_skipped, digest, left_out=left_out, check=check)
     return digest.hexdigest()
 
 
