@@ -11,14 +11,17 @@ import pytest
 from tako.engine.root.results import fan_out_result
 from tako.journal.fold import fold
 from tako.journal.records import (
+    WORKSPACE_CHANGED,
     ChildFinished,
     ChildPlanned,
     EventEmitted,
     FanOutPlanned,
+    Record,
     RunFinished,
     RunResumed,
     StepFinished,
     StepStarted,
+    Warned,
 )
 from tests.support.records import T0, event, run_id, run_started
 from tests.support.segments import run, run_spec
@@ -50,6 +53,15 @@ def test_what_a_run_took_is_the_sum_over_its_lives(moved: float) -> None:
     )
     assert state.duration_s(later + 4) == 14.0
     assert state.active_s(state.since, later + 4) == 14.0
+
+
+def test_the_time_until_a_shell_changed_the_workspace_counts_for_no_duration() -> None:
+    change = Warned(T0 + 40, WORKSPACE_CHANGED, "changed")
+    ended: list[Record] = [run_started(), RunFinished(T0 + 10, "failed"), change]
+    seen = fold(ended)
+    assert seen.last_at == T0 + 10
+    resumed = fold([*ended, RunResumed(T0 + 50, seen.last_at)])
+    assert resumed.duration_s(T0 + 54) == 14.0
 
 
 @pytest.mark.parametrize("moved", [0.0, -7200.0, 7200.0])

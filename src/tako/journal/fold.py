@@ -53,7 +53,9 @@ def apply(state: RunState, record: Record) -> None:
     if getattr(record, "status", "") == INTERRUPTED and state.interrupted_at is None:
         # Its own time is the tree's last sign of life.
         state.interrupted_at = max(state.last_at, record.at)
-    state.last_at = record.at
+    if not (isinstance(record, Warned) and record.about == WORKSPACE_CHANGED):
+        # `tako shell` writes this one after the run's end: the time until then is not the run's.
+        state.last_at = record.at
     _APPLIERS[type(record)](state, record)
 
 
