@@ -54,6 +54,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "cel_expr_python": ("tako.expressions.",),
     "jinja2": ("tako.expressions.", "tako.report."),
     "click": ("tako.cli.",),
+    "psutil": ("tako.system.",),
 }
 
 # Start-up time is budgeted (README, "Speed"): none of these may be loaded before it is used.

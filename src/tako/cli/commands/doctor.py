@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -19,6 +19,8 @@ from tako.errors import MachineError
 from tako.layout.home import Home
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, PROCESS
 from tako.system.terminal.text import shown
+from tako.units import format_bytes
+from tako.values import asdict
 from tako.version import VERSION
 
 _LEVELS = {
@@ -51,6 +53,7 @@ def command(output: str) -> int:
 
 def _found(home: Home, environment: Mapping[str, str], isolation: str) -> dict[str, Any]:
     from tako.sandbox import bubblewrap, levels
+    from tako.system.accounting.machine import machine_of
 
     program = bubblewrap.find(environment)
     findings = levels.probed(home, program, environment)
@@ -59,6 +62,7 @@ def _found(home: Home, environment: Mapping[str, str], isolation: str) -> dict[s
         "python": platform.python_version(),
         "kernel": f"{platform.system()} {platform.release()}",
         "home": str(home.path),
+        "machine": asdict(machine_of(home.path)),
         "git": shutil.which("git") or "",
         "bubblewrap": program,
         "levels": {level: findings.reason(level) for level in _LEVELS},
@@ -70,9 +74,19 @@ def _found(home: Home, environment: Mapping[str, str], isolation: str) -> dict[s
     }
 
 
+def _machine_lines(found: dict[str, Any]) -> Iterator[str]:
+    has = found["machine"]
+    memory, available = format_bytes(has["memory"]), format_bytes(has["memory_available"])
+    yield f"{has['cpus']} CPUs, {memory} of memory, {available} of it available"
+    free, size = format_bytes(has["disk_free"]), format_bytes(has["disk"])
+    kind = has["file_system"] or "an unknown file system"
+    yield f"TAKO_HOME {found['home']} on {kind}, {free} of {size} free\n"
+
+
 def _print(found: dict[str, Any]) -> None:
     click.echo(shown(f"tako {found['version']}, Python {found['python']}, {found['kernel']}"))
-    click.echo(shown(f"TAKO_HOME {found['home']}\n"))
+    for line in _machine_lines(found):
+        click.echo(shown(line))
     click.echo("isolation levels of children, strongest first:")
     for level, meaning in _LEVELS.items():
         reason = found["levels"][level]
