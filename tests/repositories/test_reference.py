@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tako.errors import ReferenceInvalidError
+from tako.layout.repository_names import branch_problem
 from tako.repositories.reference import (
     Reference,
     Repository,
-    branch_problem,
     parse_reference,
     parse_repository,
     repository_from_url,
@@ -45,14 +45,14 @@ def test_a_reference_is_read_into_its_parts(
     ("text", "why"),
     [
         ("", "it is empty"),
-        ("lib", "no owner"),
+        ("lib", "an owner and a name are needed"),
         ("/etc/passwd", "absolute"),
         ("~/lib", "starts with '~'"),
         ("-o/lib", "starts with '-'"),
         ("acme/-lib", "starts with '-'"),
         ("acme/~lib", "starts with '~'"),
-        ("../lib", "'..' is not a name"),
-        ("acme/..", "'..' is not a name"),
+        ("../lib", "it leads out with '..'"),
+        ("acme/..", "it leads out with '..'"),
         ("acme/./lib", "'.' is not a name"),
         ("acme//lib", "empty part"),
         ("acme/", "empty part"),
@@ -64,9 +64,9 @@ def test_a_reference_is_read_into_its_parts(
         ("acme/a%2Fb", "holds more than"),
         ("acme/lib.git", "'.git'"),
         ("a:b/lib", "holds more than"),
-        ("bad_host.x/acme/lib", "not a host name"),
-        ("..a/acme/lib", "not a host name"),
-        ("host:port/acme/lib", "not a host name"),
+        ("bad_host.x/acme/lib", "is not a host"),
+        ("..a/acme/lib", "is not a host"),
+        ("host:port/acme/lib", "is not a host"),
         ("a/" + "b" * 101, "longer than 100"),
         ("a/" + "b" * 300, "longer than 200"),
         ("/".join(["a" * 40] * 5), "longer than 200"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tako.config.grammar import env_name_problem, reference_problem, secret_name_problem
+from tako.config.grammar import env_name_problem, secret_name_problem
 from tako.config.reading.problems import did_you_mean
 from tako.config.reading.values import Value, check_name
 from tako.layout.names import path_problem
+from tako.layout.repository_names import reference_problem, repository_problem
 from tako.units import parse_duration
 
 DEFAULT_ARTIFACT = "default"
@@ -134,7 +135,7 @@ def source_artifact(value: Value) -> str:
             " use ':default' for a repository that declares no artifact"
         )
         return text
-    problem = reference_problem(reference)
+    problem = repository_problem(reference)
     if problem:
         value.fail(f"expected owner/name:artifact, got {text!r}: {problem}")
     check_name(value, artifact, "artifact")
@@ -144,10 +145,7 @@ def source_artifact(value: Value) -> str:
 def repository(value: Value) -> str:
     """Return `[host/]owner[/group...]/name[:branch]`."""
     text = value.text()
-    # A colon before the first slash belongs to the host: `localhost:3000/owner/name`.
-    colon = text.find(":", text.find("/") + 1)
-    problem = reference_problem(text[:colon] if colon >= 0 else text)
-    problem = problem or (path_problem(text[colon + 1 :]) if colon >= 0 else "")
+    problem = reference_problem(text)
     if value.is_text and problem:
         value.fail(f"expected owner/name[:branch], got {text!r}: {problem}")
     return text

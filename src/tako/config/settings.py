@@ -11,7 +11,7 @@ import string
 from pathlib import Path
 
 from tako.config.declarations import outer_paths, read_resources, read_sandbox
-from tako.config.grammar import env_name_problem, reference_problem, secret_name_problem
+from tako.config.grammar import env_name_problem, secret_name_problem
 from tako.config.names import duration, env_names, outer_path, repository, timeout
 from tako.config.reading.files import read_regular, text_of
 from tako.config.reading.problems import Problems, did_you_mean
@@ -26,6 +26,7 @@ from tako.config.schema import (
     SandboxSettings,
     Settings,
 )
+from tako.layout.repository_names import repository_problem
 from tako.units import parse_quantity
 
 ISOLATION = ("auto", "process", "landlock", "namespace")
@@ -129,7 +130,7 @@ def _sandbox(value: Value) -> SandboxSettings:
 def _of_repositories(value: Value) -> dict[str, Sandbox]:
     granted = {}
     for name, item in value.entries().items():
-        problem = reference_problem(name)
+        problem = repository_problem(name)
         if problem:
             item.note(problem)
         granted[name] = read_sandbox(item)
@@ -139,7 +140,7 @@ def _of_repositories(value: Value) -> dict[str, Sandbox]:
 def _quotas(value: Value) -> dict[str, Resources]:
     quotas = {}
     for name, item in value.entries().items():
-        problem = "" if name == DEFAULT_QUOTA else reference_problem(name)
+        problem = "" if name == DEFAULT_QUOTA else repository_problem(name)
         if problem:
             item.note(problem)
         quotas[name] = read_resources(item, QUOTA_KEYS)
@@ -158,7 +159,7 @@ def _grants(value: Value) -> dict[str, tuple[str, ...]]:
 
 def _plain_repository(value: Value) -> str:
     text = value.text()
-    problem = reference_problem(text) if value.is_text else ""
+    problem = repository_problem(text) if value.is_text else ""
     if problem:
         value.fail(f"expected owner/name, got {text!r}: {problem}")
     return text

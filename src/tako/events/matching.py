@@ -7,7 +7,6 @@ what stands in the subscription: one repository's mistake must not stop the fan-
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 from tako.config.schema import Subscription
@@ -17,10 +16,8 @@ from tako.events.ranges import parse_range
 from tako.events.scope import event_scope
 from tako.expressions.errors import FieldMissingError
 from tako.layout.names import checked_name
+from tako.layout.repository_names import repository_problem, split_host, split_suffix
 from tako.values import value
-
-_PART = r"(?!\.\.?(?:[/:]|$))[A-Za-z0-9_.][A-Za-z0-9_.+@%-]*"
-_ARTIFACT = re.compile(rf"((?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})+)(?::(.*))?")
 
 # Takes a filter and the scope; raises `FieldMissingError` or another `UsageError`.
 ConditionEvaluator = Callable[[str, Mapping[str, object]], bool]
@@ -49,11 +46,10 @@ class ArtifactReference:
 
 def parse_artifact(text: str) -> ArtifactReference:
     """Read `[host/]owner[/group...]/name[:artifact]`. Raises `UsageError`."""
-    found = _ARTIFACT.fullmatch(text)
-    if found is None:
-        message = f"{text!r} is not an artifact: expected owner/name:artifact"
-        raise UsageError(message)
-    repository, artifact = found.groups()
+    repository, artifact = split_suffix(text)
+    if problem := repository_problem(repository):
+        message = f"{text!r} is not an artifact: {problem}"
+        raise UsageError(message, hint="expected owner/name:artifact")
     return ArtifactReference(
         repository, DEFAULT_ARTIFACT if artifact is None else checked_name(artifact, "artifact")
     )
@@ -61,7 +57,8 @@ def parse_artifact(text: str) -> ArtifactReference:
 
 def same_repository(left: str, right: str) -> bool:
     """Say whether two names mean one repository: no regard to case, nor to a host only one has."""
-    (left_host, left_path), (right_host, right_path) = _split_host(left), _split_host(right)
+    left_host, left_path = split_host(left.lower())
+    right_host, right_path = split_host(right.lower())
     if left_host and right_host and left_host != right_host:
         return False
     return left_path == right_path
@@ -116,9 +113,3 @@ def _filter_reason(text: str, scope: Mapping[str, object], evaluate: ConditionEv
     except UsageError as error:
         return Filtered(f"filter `{text}` failed: {error.message}", failed=True)
     return None if holds else Filtered(f"filter `{text}` is false")
-
-
-def _split_host(repository: str) -> tuple[str, str]:
-    first, _, rest = repository.lower().partition("/")
-    is_host = ("." in first or ":" in first) and "/" in rest
-    return (first, rest) if is_host else ("", repository.lower())

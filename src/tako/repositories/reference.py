@@ -12,16 +12,16 @@ from urllib.parse import unquote, urlsplit
 
 from tako.errors import ReferenceInvalidError
 from tako.layout.names import encoded
+from tako.layout.repository_names import (
+    LENGTH_MAX,
+    named_branch_problem,
+    repository_problem,
+    split_host,
+    split_suffix,
+)
 from tako.values import value
 
-_LENGTH_MAX = 200
-_PART_MAX = 100
-# A directory name holds 255 bytes (NAME_MAX); what tako adds to it needs some.
-_DIRECTORY_MAX = 220
-_PART = re.compile(r"[A-Za-z0-9_.+@-]+")
-_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 _GRAMMAR = "expected [host/]owner[/group...]/name[:branch]"
-_BRANCH_FORBIDDEN = "~^:?*[\\"
 _SCP_URL = re.compile(r"(?:[^@/:]+@)?[^/:]+:(?!//)(?P<path>.+)")
 
 
@@ -73,131 +73,34 @@ class Reference:
         return f"{self.repository.text}:{self.branch}" if self.branch else self.repository.text
 
 
-def _refuse(text: str, why: str) -> ReferenceInvalidError:
-    shown = text if len(text) <= _LENGTH_MAX else text[:40] + "..."
-    return ReferenceInvalidError(f"{shown!r} is not a repository: {why}", hint=_GRAMMAR)
-
-
-def _text_problem(text: str) -> str:
-    if not text:
-        return "it is empty"
-    if len(text) > _LENGTH_MAX:
-        return f"it is longer than {_LENGTH_MAX} characters"
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        return "it holds a control character"
-    if text.startswith("/"):
-        return "it is an absolute path"
-    if text[0] in "~-":
-        return f"it starts with {text[0]!r}"
-    return ""
-
-
-def _part_problem(part: str) -> str:
-    if not part:
-        return "it has an empty part"
-    if part in {".", ".."}:
-        return f"{part!r} is not a name but a path through directories"
-    if part[0] in "~-":
-        return f"part {part!r} starts with {part[0]!r}"
-    if len(part) > _PART_MAX:
-        return f"part {part[:20]!r}... is longer than {_PART_MAX} characters"
-    if not _PART.fullmatch(part):
-        return f"part {part!r} holds more than letters, digits, '.', '_', '-', '+' and '@'"
-    return ""
-
-
-def _name_problem(name: str) -> str:
-    if name.lower().endswith(".git"):
-        return f"name {name!r} ends with '.git' (leave that off)"
-    return ""
-
-
-def _split_host(parts: list[str]) -> tuple[str, list[str]]:
-    if len(parts) >= 3 and ("." in parts[0] or ":" in parts[0]):
-        return parts[0], parts[1:]
-    return "", parts
-
-
-def _host_problem(host: str) -> str:
-    if host and (not _HOST.fullmatch(host) or host[0] in "-." or ".." in host):
-        return f"host {host!r} is not a host name"
-    return ""
-
-
 def parse_repository(text: str) -> Repository:
-    """Read `[host/]owner[/group...]/name`.
-
-    The first part is a host when it holds a dot or a colon and two more parts follow.
-    Raises `ReferenceInvalidError`.
-    """
-    problem = _text_problem(text)
+    """Read `[host/]owner[/group...]/name` (layout.repository_names); raises `ReferenceInvalidError`."""
+    problem = repository_problem(text)
     if problem:
-        raise _refuse(text, problem)
-    host, parts = _split_host(text.split("/"))
-    if len(parts) < 2:
-        raise _refuse(text, "it has no owner before its name")
-    problems = [_host_problem(host), *map(_part_problem, parts), _name_problem(parts[-1])]
-    repository = Repository(host, "/".join(parts[:-1]), parts[-1])
-    if len(repository.owner_part) > _DIRECTORY_MAX:
-        problems.append("its host and owner are too long for a directory name")
-    for problem in filter(None, problems):
-        raise _refuse(text, problem)
-    return repository
-
-
-def _component_problem(component: str) -> str:
-    if not component:
-        return "it has an empty part"
-    if component.startswith("."):
-        return "a part starts with '.'"
-    if component.endswith(".lock"):
-        return "a part ends with '.lock'"
-    return ""
-
-
-def branch_problem(branch: str) -> str:
-    """Return why `branch` is no branch name for git (git-check-ref-format(1)), or an empty text."""
-    if not branch:
-        return "it is empty"
-    if any(ord(character) <= 32 or ord(character) == 127 for character in branch):
-        return "it holds a space or control character"
-    for character in _BRANCH_FORBIDDEN:
-        if character in branch:
-            return f"it holds {character!r}"
-    for sequence in ("..", "@{"):
-        if sequence in branch:
-            return f"it holds {sequence!r}"
-    if branch.startswith("-") or branch.endswith(".") or branch in {"@", "HEAD"}:
-        return "git does not allow it"
-    if not branch.isprintable() or len(encoded(branch)) > _DIRECTORY_MAX:
-        return "it is too long for a directory name or not printable"
-    return next(filter(None, map(_component_problem, branch.split("/"))), "")
+        shown = text if len(text) <= LENGTH_MAX else text[:40] + "..."
+        message = f"{shown!r} is not a repository: {problem}"
+        raise ReferenceInvalidError(message, hint=_GRAMMAR)
+    host, rest = split_host(text)
+    owner, _, name = rest.rpartition("/")
+    return Repository(host, owner, name)
 
 
 def checked_branch(branch: str) -> str:
-    """Return `branch` back if it is a valid branch name, else raise `ReferenceInvalidError`."""
-    if len(branch) > _LENGTH_MAX:
-        why = f"it is longer than {_LENGTH_MAX} characters"
-    else:
-        why = branch_problem(branch)
-    if why:
-        message = f"{branch[:_LENGTH_MAX]!r} is not a branch name: {why}"
+    """Give `branch` back if it is a valid branch name, else raise `ReferenceInvalidError`."""
+    problem = named_branch_problem(branch)
+    if problem:
+        message = f"{branch[:LENGTH_MAX]!r} is not a branch name: {problem}"
         raise ReferenceInvalidError(message, hint=_GRAMMAR)
     return branch
 
 
 def parse_reference(text: str) -> Reference:
-    """Read `[host/]owner[/group...]/name[:branch]`; raises `ReferenceInvalidError`.
-
-    A colon before the first slash belongs to the host (`localhost:3000/owner/name`).
-    """
-    problem = _text_problem(text)
-    if problem:
-        raise _refuse(text, problem)
-    colon = text.find(":", text.find("/") + 1)
-    if colon < 0:
-        return Reference(parse_repository(text))
-    return Reference(parse_repository(text[:colon]), checked_branch(text[colon + 1 :]))
+    """Read `[host/]owner[/group...]/name[:branch]`; raises `ReferenceInvalidError`."""
+    if len(text) > LENGTH_MAX:
+        # Of the whole, whatever its parts are.
+        parse_repository(text)
+    repository, branch = split_suffix(text)
+    return Reference(parse_repository(repository), None if branch is None else checked_branch(branch))
 
 
 def repository_from_url(url: str) -> Repository | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from tako.config.grammar import env_name_problem, reference_problem, secret_name_problem
+from tako.config.grammar import env_name_problem, secret_name_problem
 from tako.config.schema import Settings, Workflow, all_steps
 from tako.engine.run.spec import RunSpec, Secrets, secrets_of
 from tako.errors import InputsInvalidError, UsageError
+from tako.layout.repository_names import repository_problem
 from tako.repositories.reference import Repository, parse_repository
 
 
@@ -42,7 +43,7 @@ def read_grants(settings: Settings, given: Iterable[str]) -> dict[str, frozenset
 def _grant(text: str) -> tuple[str, str]:
     name, equals, repository = text.partition("=")
     problem = env_name_problem(name) or secret_name_problem(name)
-    problem = problem or (reference_problem(repository) if equals else "it names no repository")
+    problem = problem or (repository_problem(repository) if equals else "it names no repository")
     if problem:
         message = f"--grant: expected NAME=owner/name, got {text!r}: {problem}"
         raise UsageError(message, hint="the value itself comes from the environment tako is started with")

@@ -18,7 +18,8 @@ from typing import Any
 from tako.errors import MachineError, NotFoundError, TakoError
 from tako.layout.cache import CacheLayout
 from tako.layout.names import PACKS, TEMPORARY_PREFIX
-from tako.repositories.reference import Repository, branch_problem, parse_repository
+from tako.layout.repository_names import branch_problem
+from tako.repositories.reference import Repository, parse_repository
 from tako.repositories.upstream.git import fetch_git, run_git
 from tako.repositories.upstream.network import persistently, told_if_slow
 from tako.repositories.upstream.urls import without_credentials
