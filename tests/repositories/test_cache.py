@@ -395,7 +395,7 @@ def test_a_checkout_that_changes_all_the_time_is_given_up(
     real = copy_tree_hashed
     copies = []
 
-    def change_and_copy(source: Path, target: Path, *, on_skipped: object, left_out: object) -> str:
+    def change_and_copy(source: Path, target: Path, **_: object) -> str:
         copies.append(target)
         (path / "src" / "code.txt").write_text(str(len(copies)))
         return real(source, target, on_skipped=lambda *_: None)
