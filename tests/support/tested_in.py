@@ -67,7 +67,6 @@ TESTED_IN = {
     "expressions/syntax.py": "expressions/test_templates.py",
     "expressions/syntax_tree.py": "expressions/test_templates.py",
     "expressions/text.py": "expressions/test_templates.py",
-    "journal/codec.py": "journal/test_records.py",
     "journal/outcomes.py": "engine/root/test_results.py",
     "journal/parts.py": "journal/test_records.py",
     "journal/plain.py": "journal/test_log.py",
