@@ -1,8 +1,7 @@
 """The event: what a fan-out emits and every subscription is measured against.
 
-Flows in: names, a schema version and a payload of plain JSON values. Flows out: a frozen
-value with a fingerprint and a JSON form. May fail: `UsageError` that says which part is wrong
-and what was expected.
+In: names, a schema version and a payload of plain JSON values. Out: a frozen value with a
+fingerprint. Raises `UsageError` that says which part is wrong and what was expected.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ DEFAULT_ARTIFACT = "default"
 class Event:
     """Something that happened in a repository.
 
-    `source` is the repository as `[host/]owner[/group...]/name`, `run_id` the run that
-    emitted it. Making one raises `UsageError`: the type and artifact must be plain names,
-    the schema version a semantic version, the payload JSON of at most 1 MiB.
+    `source` is the repository as `[host/]owner[/group...]/name`, `run_id` the run that emitted it.
+    Making one raises `UsageError`: the type and artifact must be plain names, the schema version a semantic
+    version. `checked_event` looks at the payload, which may be large, before the event is emitted.
     """
 
     type: str
@@ -41,34 +40,18 @@ class Event:
         checked_name(self.type, "event type")
         checked_name(self.artifact, "artifact")
         _checked_schema(self.schema_version)
-        length = len(_checked_payload(self.payload))
-        if length > PAYLOAD_MAX:
-            message = f"the payload of event {self.type!r} has {length} characters, at most {PAYLOAD_MAX}"
-            raise UsageError(message)
 
-    def to_json(self) -> dict[str, object]:
-        """Give the event as plain JSON values."""
-        return {
-            "type": self.type,
-            "schema_version": self.schema_version,
-            "payload": dict(self.payload),
-            "source": self.source,
-            "artifact": self.artifact,
-            "run_id": self.run_id,
-        }
 
-    @classmethod
-    def from_json(cls, value: object) -> Event:
-        """Read what `to_json` gave; unknown keys are tolerated. Raises `UsageError`."""
-        if not isinstance(value, Mapping):
-            message = "an event must be a JSON object"
-            raise UsageError(message)
-        payload = value.get("payload")
-        if not isinstance(payload, Mapping):
-            message = "the payload of an event must be a JSON object"
-            raise UsageError(message)
-        names = ("type", "schema_version", "source", "artifact", "run_id")
-        return cls(payload=payload, **{name: _text(value, name) for name in names})
+def checked_event(event: Event) -> Event:
+    """Give an event back that is about to be emitted; whoever reads it later need not check its payload.
+
+    Raises `UsageError` for a payload that is not JSON of at most 1 MiB.
+    """
+    length = len(_checked_payload(event.payload))
+    if length > PAYLOAD_MAX:
+        message = f"the payload of event {event.type!r} has {length} characters, at most {PAYLOAD_MAX}"
+        raise UsageError(message)
+    return event
 
 
 def fingerprint(event: Event) -> str:
@@ -98,11 +81,3 @@ def _checked_payload(payload: object) -> str:
     except UsageError as error:
         message = f"payload: {error.message}"
         raise UsageError(message) from error
-
-
-def _text(value: Mapping[str, object], key: str) -> str:
-    text = value.get(key)
-    if not isinstance(text, str):
-        message = f"the {key} of an event must be a text"
-        raise UsageError(message)
-    return text

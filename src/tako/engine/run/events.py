@@ -22,7 +22,8 @@ def to_value(event: Event) -> EventValue:
 def from_value(value: EventValue, values: Values) -> Event:
     """Undo `to_value`, with the payload from the tree's `values` if it is stored.
 
-    Raises `UsageError` for a value that is no event, `StoredValueError`.
+    Its payload was checked before it was emitted. Raises `UsageError` for a value that is no event,
+    `StoredValueError`.
     """
     return Event(
         type=value.type,

@@ -15,7 +15,7 @@ from tako.config.schema import EventSpec, Step, Workflow
 from tako.engine.run.events import to_value
 from tako.engine.run.spec import RunSpec
 from tako.errors import UsageError
-from tako.events.event import DEFAULT_ARTIFACT, Event
+from tako.events.event import DEFAULT_ARTIFACT, Event, checked_event
 from tako.expressions.templates import render, render_value
 from tako.journal.records import EventEmitted
 from tako.journal.run_state import RunState
@@ -54,7 +54,7 @@ def build_event(
     return EventEmitted(
         at=clock(),
         step=step.id,
-        event=to_value(event),
+        event=to_value(checked_event(event)),
         wait_for_children=bool(options.get("wait_for_children", True)),
         timeout_s=_timeout_s(step, options),
         concurrency_limit=options.get("concurrency_limit"),
