@@ -31,7 +31,8 @@ def _burner(*, ignoring: bool) -> Iterator[tuple[int, int]]:
                 pass
             os.write(ready[1], b"x")
             os.read(done[0], 1)
-            os._exit(0)
+            # Where this is measured, os._exit would first use time to write down what was run.
+            os.kill(os.getpid(), signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(child, 0)
         signal.pause()
