@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -140,6 +141,13 @@ class Bench:
             raise subprocess.CalledProcessError(done.returncode, command)
         return time.perf_counter() - start
 
+    def cpu(self, command: list[str], home: str = "home", cwd: Path | None = None) -> float:
+        """Run a command; gives the CPU seconds of it and of all that it has waited for (getrusage(2))."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.run(command, home, cwd)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
 
 def side_by_side(
     rounds: int, measured: Callable[[], float], reference: Callable[[], float]
@@ -259,6 +267,29 @@ def children(bench: Bench) -> Row:
     )
     note = f"{measured * 10:.1f} ms a child, {other * 10:.1f} ms a job"
     return Row("children", what, ratio, 4, 2, measured, other, note=note)
+
+
+def child_cpu(bench: Bench) -> Row:
+    """CPU time that one more child of one `true` step costs over that of `python -c pass`."""
+    checkout = bench.repository("cpu", PARENT)
+    subprocess.run(
+        ["git", "remote", "set-url", "origin", "https://example.invalid/bench/parent.git"],
+        cwd=checkout,
+        check=True,
+    )
+    for count in (10, 100):
+        bench.known_children(f"cpu-{count}", count)
+
+    def one_more() -> float:
+        command = [bench.tako, "exec", "release", "--jobs", "2"]
+        few, many = (bench.cpu(command, f"cpu-{count}", checkout) for count in (10, 100))
+        return (many - few) / 90
+
+    ratio, measured, reference = side_by_side(
+        max(3, bench.rounds // 4), one_more, lambda: bench.cpu([sys.executable, "-c", "pass"])
+    )
+    what = "CPU time of one more child (100 - 10 children, / 90) / of python -c pass"
+    return Row("child-cpu", what, ratio, 4, 2, measured, reference)
 
 
 def root_memory(bench: Bench) -> Row:
@@ -512,6 +543,7 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "start": start_up,
     "step": one_step,
     "children": children,
+    "child-cpu": child_cpu,
     "memory": root_memory,
     "event": event_memory,
     "output": loud_step,

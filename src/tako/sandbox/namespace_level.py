@@ -35,11 +35,6 @@ _WALLS = (
     "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
     "--die-with-parent", "--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev",
 )  # fmt: skip
-#: What of /proc root may write without any capability, and changes the whole machine, some of it so that a
-#: program runs outside of every sandbox. bubblewrap passes over /proc/sys, whose mode is 555.
-_OF_THE_MACHINE = tuple(
-    f"/proc/{name}" for name in ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
-)
 _SAYS_ITS_PID_WITHIN_MS = 2000
 #: bubblewrap takes no more words, those in the file of arguments included (its source: MAX_ARGS).
 _WORDS_MAX = 9000
@@ -106,8 +101,6 @@ def _set(name: str, value: str) -> tuple[str, ...]:
 
 def _without_variables(policy: Policy) -> Iterator[tuple[str, ...]]:
     yield _WALLS
-    for path in _OF_THE_MACHINE:
-        yield ("--ro-bind-try", path, path)
     if not policy.terminal:
         # A session without a terminal; one that tako has made for the step alone is left to it.
         yield ("--new-session",)
@@ -117,9 +110,10 @@ def _without_variables(policy: Policy) -> Iterator[tuple[str, ...]]:
         yield ("--bind" if mount.writable else "--ro-bind", mount.source, mount.target)
     for path, target in policy.links:
         yield ("--symlink", target, path)
-    # The skeleton of the sandbox's root is memory of the machine that no limit would see.
-    for skeleton in ("/dev", "/"):
-        yield ("--remount-ro", skeleton)
+    # Some of /proc root may write without any capability, and it changes the whole machine. The skeletons are
+    # memory of the machine that no limit would see.
+    for read_only in ("/proc", "/dev", "/"):
+        yield ("--remount-ro", read_only)
     yield ("--chdir", policy.directory)
 
 
