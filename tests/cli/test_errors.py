@@ -19,7 +19,7 @@ def _raising(error: BaseException) -> Callable[[], int]:
     return work
 
 
-def test_the_code_of_what_succeeds_is_passed_on() -> None:
+def test_the_exit_code_of_the_work_is_passed_on() -> None:
     assert guarded(lambda: 7) == 7
 
 
@@ -47,7 +47,7 @@ def test_more_lines_of_a_message_are_indented(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("error", [BugError("lost count"), RuntimeError("lost count")])
-def test_a_bug_is_told_with_its_traceback_and_what_to_report(
+def test_a_bug_is_reported_with_its_traceback_and_a_request_to_report_it(
     capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     assert guarded(_raising(error)) == 3
@@ -76,7 +76,7 @@ def test_clicks_own_ends_keep_their_codes(error: Exception, code: int) -> None:
     assert guarded(_raising(error)) == code
 
 
-def test_a_reader_that_has_enough_is_no_failure_to_tell(
+def test_a_reader_that_leaves_early_is_no_failure_to_report(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thrown_away: list[object] = []

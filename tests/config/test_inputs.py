@@ -44,7 +44,7 @@ def _told(workflow: Workflow, given_values: dict[str, object]) -> str:
         ("boolean", True, True),
     ],
 )
-def test_what_is_given_comes_out_in_the_declared_type(kind: str, given_value: object, value: object) -> None:
+def test_given_values_come_out_in_the_declared_type(kind: str, given_value: object, value: object) -> None:
     found = _resolved(Input("i", type=kind), given_value)
     assert (found, type(found)) == (value, type(value))
 
@@ -75,7 +75,7 @@ def test_what_is_given_comes_out_in_the_declared_type(kind: str, given_value: ob
         ("boolean", 1, "must be true or false, got 1"),
     ],
 )
-def test_a_wrong_type_is_told_with_what_came(kind: str, given_value: object, told: str) -> None:
+def test_a_wrong_type_is_reported_with_the_given_value(kind: str, given_value: object, told: str) -> None:
     message = _told(_workflow(Input("i", type=kind)), {"i": given_value})
     assert message.startswith(f"input 'i' of workflow 'release' {told}")
     assert len(message) < 200
@@ -94,7 +94,7 @@ def test_a_wrong_type_is_told_with_what_came(kind: str, given_value: object, tol
         ("string", Validation(max_length=2), "abc", "must have at most 2 characters, got 3"),
     ],
 )
-def test_a_broken_rule_is_told(kind: str, rules: Validation, given_value: object, told: str) -> None:
+def test_a_broken_rule_is_reported(kind: str, rules: Validation, given_value: object, told: str) -> None:
     assert told in _told(_workflow(Input("i", type=kind, validation=rules)), {"i": given_value})
 
 
@@ -117,7 +117,7 @@ def test_a_number_is_not_a_boolean_in_an_enumeration() -> None:
     )
 
 
-def test_defaults_and_empty_values_stand_for_what_is_not_given() -> None:
+def test_missing_inputs_get_their_default_or_an_empty_value() -> None:
     workflow = _workflow(
         Input("a", default="x", has_default=True),
         Input("b"),
@@ -127,7 +127,7 @@ def test_defaults_and_empty_values_stand_for_what_is_not_given() -> None:
     assert resolve_inputs(workflow, {}) == {"a": "x", "b": "", "c": None, "d": None}
 
 
-def test_a_missing_required_input_says_what_is_expected() -> None:
+def test_a_missing_required_input_is_reported_with_the_expected_form() -> None:
     workflow = _workflow(
         Input("kind", required=True, validation=Validation(enum=("major", "minor"))),
         Input("count", type="integer", required=True),
@@ -138,7 +138,7 @@ def test_a_missing_required_input_says_what_is_expected() -> None:
     ]
 
 
-def test_all_problems_are_told_one_a_line() -> None:
+def test_all_problems_are_reported_one_a_line() -> None:
     workflow = _workflow(Input("version", required=True), Input("count", type="integer"))
     assert _told(workflow, {"verson": "1", "count": "many"}).splitlines() == [
         "unknown input 'verson' of workflow 'release'; did you mean 'version'?",

@@ -141,7 +141,7 @@ def test_every_key_of_a_step_is_read() -> None:
     assert build.on_failure[1].key == "workflows.release.steps[0].on_failure[1]"
 
 
-def test_what_a_step_produces_is_read() -> None:
+def test_the_products_of_a_step_are_read() -> None:
     assert load(WHOLE).workflows["release"].steps[0].produces == Produces(
         artifact="go-lib",
         artifacts={"go-lib": ("dist/*.whl",)},
@@ -262,7 +262,7 @@ def test_several_problems_come_at_once_in_the_order_of_lines() -> None:
     ]
 
 
-def test_only_so_many_problems_are_told() -> None:
+def test_only_so_many_problems_are_reported() -> None:
     with pytest.raises(ConfigError) as caught:
         load("version: 1.0\n" + "".join(f"k{number}: 1\n" for number in range(1000)))
     assert len(caught.value.problems) == PROBLEMS_MAX
@@ -304,7 +304,7 @@ def test_a_huge_value_is_not_quoted_whole() -> None:
         ),
     ],
 )
-def test_mistakes_at_the_top_are_told(text: str, message: str) -> None:
+def test_mistakes_at_the_top_are_reported(text: str, message: str) -> None:
     assert message in told(text)
 
 
@@ -359,7 +359,7 @@ def test_mistakes_at_the_top_are_told(text: str, message: str) -> None:
         ("inputs: {a.b: {}}", "input 'a.b' is not a valid name"),
     ],
 )
-def test_mistakes_of_a_workflow_are_told(written: str, message: str) -> None:
+def test_mistakes_of_a_workflow_are_reported(written: str, message: str) -> None:
     assert message in told(with_workflow(written))
 
 
@@ -432,7 +432,7 @@ def test_the_whole_file_system_may_be_named_in_a_sandbox() -> None:
         ),
     ],
 )
-def test_mistakes_of_a_step_are_told(written: str, message: str) -> None:
+def test_mistakes_of_a_step_are_reported(written: str, message: str) -> None:
     assert message in told(with_step(written))
 
 
@@ -461,7 +461,7 @@ def test_mistakes_of_a_step_are_told(written: str, message: str) -> None:
         ("with: {event_type: a}, produces: {}", "'produces' belongs to 'run'"),
     ],
 )
-def test_mistakes_of_a_fan_out_are_told(written: str, message: str) -> None:
+def test_mistakes_of_a_fan_out_are_reported(written: str, message: str) -> None:
     assert message in told(with_step(f"uses: tako/fan-out@v1, {written}"))
 
 
@@ -497,7 +497,7 @@ def test_mistakes_of_a_fan_out_are_told(written: str, message: str) -> None:
         ("validation: {regex: a}", "unknown key 'regex'"),
     ],
 )
-def test_mistakes_of_an_input_are_told(written: str, message: str) -> None:
+def test_mistakes_of_an_input_are_reported(written: str, message: str) -> None:
     assert message in told(with_input(written))
 
 
@@ -533,7 +533,7 @@ def test_mistakes_of_an_input_are_told(written: str, message: str) -> None:
         ("artifact: 'a/b:c', events: [a], workflow: w, schema: 1", "did you mean 'schema_version'?"),
     ],
 )
-def test_mistakes_of_a_subscription_are_told(written: str, message: str) -> None:
+def test_mistakes_of_a_subscription_are_reported(written: str, message: str) -> None:
     if message:
         assert message in told(with_subscription(written))
     else:

@@ -19,7 +19,7 @@ def test_a_pattern_is_looked_for_anywhere_unless_anchored() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(a", "(?=a)", r"\1", "a{1001}", "(é"])
-def test_what_re2_does_not_take_is_a_problem_not_a_crash(pattern: str) -> None:
+def test_a_pattern_that_re2_refuses_is_a_problem_not_a_crash(pattern: str) -> None:
     assert "not a regular expression of RE2" in pattern_problem(pattern)
 
 

@@ -81,7 +81,7 @@ def test_a_wrong_reserve_is_named(tmp_path: Path, text: str) -> None:
         _load(tmp_path, f"min_free: {text}")
 
 
-def test_what_is_not_said_of_kept_workspaces_has_its_default(tmp_path: Path) -> None:
+def test_missing_keys_of_keep_workspaces_have_their_defaults(tmp_path: Path) -> None:
     kept = _load(tmp_path, "keep_workspaces: {bytes: 1Gi}").keep_workspaces
     assert kept == KeptWorkspaces(runs=20, age_s=7 * 24 * 3600.0, size=1024**3)
 
@@ -144,7 +144,7 @@ def test_settings_may_be_a_link_to_where_the_user_keeps_them(tmp_path: Path) -> 
         ("a: ]", "not valid YAML"),
     ],
 )
-def test_mistakes_are_told_with_file_and_place(tmp_path: Path, text: str, told: str) -> None:
+def test_mistakes_are_reported_with_file_and_place(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         _load(tmp_path, text)
     assert told in caught.value.message

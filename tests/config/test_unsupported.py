@@ -35,6 +35,6 @@ def test_a_fan_out_may_not_be_idempotent_yet() -> None:
     assert _keys(fan_out.format("false")) == []
 
 
-def test_what_is_written_but_asks_for_nothing_is_no_problem() -> None:
+def test_keys_with_their_default_value_are_no_problem() -> None:
     steps = "steps: [{run: x, network: default, rerun: allowed}]"
     assert _keys(f"workspace: copy, sandbox: {{}}, resources: {{}}, secrets: [], {steps}") == []

@@ -67,7 +67,7 @@ def test_whole_numbers_stay_exact_and_equal_numbers_are_written_alike() -> None:
         (1 << 2000, "1024 bits"),
     ],
 )
-def test_what_json_does_not_have_is_refused(value: object, reason: str) -> None:
+def test_values_outside_of_json_are_refused(value: object, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         canonical_json(value)
 
@@ -81,7 +81,7 @@ def test_deep_nesting_is_refused_before_the_stack_ends() -> None:
 
 
 @given(JSON)
-def test_what_is_written_reads_back_equal(value: object) -> None:
+def test_written_values_read_back_equal(value: object) -> None:
     # As RFC 8785 has it, every number is a double.
     assert json.loads(canonical_json(value), parse_int=float) == value
 

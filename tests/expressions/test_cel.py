@@ -194,7 +194,7 @@ def test_every_other_plain_value_can_be_compared(value: object) -> None:
     assert evaluate_condition("event.x == event.x || event.x != event.x", {"event": {"x": value}})
 
 
-def test_what_a_condition_does_not_read_is_not_looked_at() -> None:
+def test_values_that_a_condition_does_not_read_are_not_copied() -> None:
     assert evaluate_condition("event.x == 1", {"event": {"x": 1}, "steps": object()})
 
 
@@ -206,7 +206,7 @@ def test_equal_conditions_are_compiled_once() -> None:
     assert compile_condition("event.x == 1", ["event"]) is compile_condition("event.x == 1", ("event",))
 
 
-def test_what_one_evaluation_made_is_not_charged_to_the_next() -> None:
+def test_text_made_by_one_evaluation_is_not_charged_to_the_next() -> None:
     condition = compile_condition("event.s.upper().lower().trim() == event.s", ("event",))
     scope = {"event": {"s": "a" * 1_000_000}}
     assert all(condition.evaluate(scope) for _ in range(5))
@@ -296,7 +296,7 @@ def test_the_order_is_the_same_in_every_process() -> None:
     assert said == ["True\n"] * 4
 
 
-def test_a_place_behind_a_macro_is_told_as_it_was_written() -> None:
+def test_a_place_behind_a_macro_is_reported_as_it_was_written() -> None:
     with pytest.raises(ExpressionError) as caught:
         compile_condition("event.tags.exists(t, t == 1) && event.tags.all(t, nope)", ("event",))
     assert (caught.value.line, caught.value.column) == (1, 51)
@@ -314,7 +314,7 @@ def test_a_place_behind_a_macro_is_told_as_it_was_written() -> None:
         '"a\\x00b".substring(0, 2)',
     ],
 )
-def test_no_function_gives_what_cel_would_cut(made: str) -> None:
+def test_no_function_returns_a_text_that_cel_would_cut(made: str) -> None:
     with pytest.raises(ExpressionError, match="a NUL character"):
         evaluate_condition(f"{made} == 'a'", {})
 

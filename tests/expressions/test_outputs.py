@@ -46,7 +46,7 @@ def test_each_form_is_known_by_its_beginning(spec: str, expected: OutputSource) 
         ("(a)" + "b" * 1000, 1, "longer than 1000"),
     ],
 )
-def test_what_is_no_output_is_refused_with_its_place(spec: str, column: int, reason: str) -> None:
+def test_a_text_that_is_no_output_is_refused_with_its_place(spec: str, column: int, reason: str) -> None:
     with pytest.raises(ExpressionError, match=reason) as caught:
         parse_output(spec)
     assert caught.value.column == column

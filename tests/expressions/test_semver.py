@@ -67,7 +67,7 @@ def test_build_metadata_has_no_part_in_precedence() -> None:
         *(" 1.2.3", "1.2.3\n", "-1.2.3", "1.2.3-é", "1.2.x", "1" * 300 + ".0.0", "\u0661.2.3"),
     ],
 )
-def test_what_is_no_semantic_version_is_refused(text: str) -> None:
+def test_a_text_that_is_no_semantic_version_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"MAJOR\.MINOR\.PATCH"):
         parse_version(text)
 

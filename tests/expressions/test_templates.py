@@ -88,7 +88,7 @@ def test_each_filter_does_what_its_name_says(expression: str, expected: str) -> 
     "text",
     ["${#a[@]}", "{% if x %}", "{# no comment #}", "$((1 + {1..3}))", "# line", "## {", "\u20ac\x00 {"],
 )
-def test_what_a_shell_writes_passes_unchanged_beside_an_expression(text: str) -> None:
+def test_shell_syntax_passes_unchanged_beside_an_expression(text: str) -> None:
     assert render(text, SCOPE) == text
     assert render(text + "{{ .env.X }}" + text, SCOPE) == text + "é" + text
 
@@ -131,7 +131,7 @@ def test_what_a_shell_writes_passes_unchanged_beside_an_expression(text: str) ->
         ("{{ " + "a" * 5000 + " }}", 1, 3, "longer than 4096"),
     ],
 )
-def test_what_is_not_in_the_language_is_refused_with_its_place(
+def test_syntax_outside_of_the_language_is_refused_with_its_place(
     text: str, line: int, column: int, reason: str
 ) -> None:
     with pytest.raises(ExpressionError, match=reason.replace("(", r"\(").replace("+", r"\+")) as caught:
@@ -172,7 +172,7 @@ def test_a_value_that_is_not_there_or_does_not_fit_is_named_with_its_place(
     assert (caught.value.line, caught.value.column) == place
 
 
-def test_an_unknown_root_says_how_to_write_two_braces() -> None:
+def test_an_unknown_name_is_answered_with_the_way_to_write_two_braces() -> None:
     with pytest.raises(ExpressionError) as caught:
         render("docker inspect -f '{{.State}}'", SCOPE)
     assert '{{ "{{" }}' in caught.value.hint

@@ -77,7 +77,7 @@ def test_an_unknown_run_is_an_error_with_a_hint(
     assert "`tako runs` lists them" in done.stderr
 
 
-def test_without_any_run_status_says_so(tako: Tako, home: Home) -> None:
+def test_status_without_any_run_is_an_error(tako: Tako, home: Home) -> None:
     done = tako("status")
     assert (done.code, done.stdout) == (2, "")
     assert "there are no runs" in done.stderr
@@ -131,7 +131,7 @@ def test_a_run_that_was_stopped_before_it_began_is_to_be_started_anew(tako: Tako
     assert "to start it anew: tako exec WORKFLOW" in tako("status").stdout
 
 
-def test_no_runs_is_an_empty_list_and_a_word_to_people(tako: Tako, home: Home) -> None:
+def test_runs_without_any_run_prints_an_empty_list_and_a_message(tako: Tako, home: Home) -> None:
     done = tako("runs")
     assert (done.code, done.stdout) == (0, "")
     assert "there are no runs" in done.stderr
@@ -141,7 +141,7 @@ def test_no_runs_is_an_empty_list_and_a_word_to_people(tako: Tako, home: Home) -
 # --- logs ---
 
 
-def test_logs_are_given_as_they_were_written(tako: Tako, logged: RunDirectory, tmp_path: Path) -> None:
+def test_logs_are_printed_as_they_were_written(tako: Tako, logged: RunDirectory, tmp_path: Path) -> None:
     done = subprocess.run(
         [*command(), "logs"], env=tako.environment, cwd=tmp_path, capture_output=True, check=True
     )
@@ -197,7 +197,7 @@ def _quoted(word: str) -> str:
 # --- the end of `tako exec` ---
 
 
-def test_the_end_as_text_is_the_tree_and_what_failed(
+def test_the_summary_as_text_is_the_tree_and_the_failures(
     told: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report(told, TreeResult("failed", 1), output="text", quiet=False)
@@ -207,7 +207,7 @@ def test_the_end_as_text_is_the_tree_and_what_failed(
     assert "FAILED redover" in err
 
 
-def test_quiet_says_only_what_failed(told: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_only_failures(told: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     report(told, TreeResult("failed", 1), output="text", quiet=True)
     out, err = capsys.readouterr()
     assert out == ""

@@ -29,7 +29,7 @@ def _told(home: Home, number: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize("reaped", [False, True])
-def test_an_interrupted_tree_tells_what_was_running_what_is_done_and_how_to_go_on(
+def test_an_interrupted_tree_shows_running_and_finished_steps_and_the_command_that_continues_it(
     home: Home, *, reaped: bool
 ) -> None:
     root = write_killed_tree(home)
@@ -92,7 +92,7 @@ def test_a_run_that_wrote_nothing_ended_before_it_began(home: Home, *, journal: 
     assert (result["status"], result["interrupted_at"], result["started"]) == ("interrupted", None, None)
 
 
-def test_what_was_interrupted_is_counted_and_is_no_failure(home: Home) -> None:
+def test_interrupted_children_are_counted_and_are_no_failures(home: Home) -> None:
     root = write_killed_tree(home)
     try_reap(home, root)
     view = read_run(root)
@@ -101,7 +101,7 @@ def test_what_was_interrupted_is_counted_and_is_no_failure(home: Home) -> None:
     assert fan.endswith("1 succeeded, 1 failed, 2 interrupted, 1 open")
 
 
-def test_json_tells_when_and_what(home: Home) -> None:
+def test_json_holds_the_time_and_the_steps_of_the_interruption(home: Home) -> None:
     root = write_killed_tree(home)
     try_reap(home, root)
     stream = io.StringIO()

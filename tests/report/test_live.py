@@ -136,7 +136,9 @@ def test_nothing_printed_takes_over_the_terminal(live: LiveText, spec: RunSpec, 
     assert screen.new()[1:] == ["[acme/app build] redover", "[acme/app build] caf\ufffd"]
 
 
-def test_a_view_far_behind_skips_and_says_how_much(live: LiveText, spec: RunSpec, screen: _Screen) -> None:
+def test_a_view_far_behind_skips_output_and_prints_the_amount(
+    live: LiveText, spec: RunSpec, screen: _Screen
+) -> None:
     _tell(spec, *BUILD)
     _print(spec, "partial")
     live.turn()
@@ -191,7 +193,7 @@ def test_a_segment_that_is_not_followed_may_end(live: LiveText, spec: RunSpec, s
     assert screen.new() == []
 
 
-def test_a_plan_says_whom_the_event_reaches(live: LiveText, spec: RunSpec, screen: _Screen) -> None:
+def test_a_plan_prints_the_subscribers_of_the_event(live: LiveText, spec: RunSpec, screen: _Screen) -> None:
     record = ChildPlanned(T0, "fan", run_id(2), "acme/dep", "main", "c", "check", {})
     broken = PlannedChild(record, error=evolve(WHY, message=f"bad {HOSTILE}"))
     live.warned(spec, "fan", Caveat(STALE, "acme/dep", f"acme/dep is {HOSTILE}"))
@@ -203,7 +205,9 @@ def test_a_plan_says_whom_the_event_reaches(live: LiveText, spec: RunSpec, scree
     ]
 
 
-def test_a_lost_worker_and_the_wish_to_stop_are_told(live: LiveText, spec: RunSpec, screen: _Screen) -> None:
+def test_a_lost_worker_and_the_wish_to_stop_are_reported(
+    live: LiveText, spec: RunSpec, screen: _Screen
+) -> None:
     live.worker_lost(spec, "it was killed")
     live.stopping("SIGINT")
     assert screen.new() == [

@@ -12,7 +12,7 @@ from tests.support.segments import run_spec
 from tests.support.told_runs import HOSTILE
 
 
-def test_only_warnings_are_said(tmp_path: Path) -> None:
+def test_only_warnings_are_printed(tmp_path: Path) -> None:
     spec, stream = run_spec(tmp_path, "true"), io.StringIO()
     view = OnlyWarnings(stream)
     view.segment_started(spec)

@@ -101,7 +101,7 @@ def test_runs_of_one_second_are_listed_as_they_began(home: Home) -> None:
     assert root_runs(home) == runs[::-1]
 
 
-def test_what_is_no_run_is_not_listed(home: Home) -> None:
+def test_other_directories_are_not_listed_as_runs(home: Home) -> None:
     paths = _run(home, 1)
     (home.workspaces / "notes.txt").touch()
     (home.workspaces / ".tmp-exec-20231114-221320-00000001").mkdir()
@@ -115,7 +115,7 @@ def test_without_a_home_there_are_no_runs(tmp_path: Path) -> None:
         find_run(nowhere, "")
 
 
-def test_without_a_name_the_newest_run_is_meant(home: Home) -> None:
+def test_an_empty_name_means_the_newest_run(home: Home) -> None:
     _run(home, 1, 1)
     newest = _run(home, 2, 2)
     assert find_run(home, "") == newest
@@ -137,7 +137,7 @@ def test_a_run_is_found_by_its_id_or_the_end_of_it_however_deep(
         ("deadbeef", "no run 'deadbeef'"),
     ],
 )
-def test_what_names_no_run_or_more_than_one_is_an_error(
+def test_a_name_of_no_run_or_of_several_is_an_error(
     home: Home, told: RunDirectory, text: str, said: str
 ) -> None:
     if text == "0000":
@@ -197,7 +197,7 @@ def test_a_damaged_journal_does_not_keep_the_others_from_being_listed(home: Home
         read_run(paths)
 
 
-def test_a_moment_is_told_in_utc() -> None:
+def test_a_moment_is_reported_in_utc() -> None:
     assert moment(0.9) == "1970-01-01T00:00:00Z"
 
 

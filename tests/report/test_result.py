@@ -138,7 +138,7 @@ def test_the_children_are_results_again(told: RunDirectory) -> None:
     }
 
 
-def test_the_failures_say_what_where_why(told: RunDirectory) -> None:
+def test_failures_hold_their_kind_place_and_reason(told: RunDirectory) -> None:
     found = _result(read_run(told))["failures"]
     assert found[0] == _told(WHY)
     assert found[0]["started"] == "2023-11-14T22:13:22Z"

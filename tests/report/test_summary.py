@@ -45,7 +45,7 @@ def test_text_that_nobody_takes_is_dropped(
     left.flush()
 
 
-def test_a_result_that_cannot_be_written_is_an_error_that_says_how_to_get_it(
+def test_a_result_that_cannot_be_written_is_an_error_with_the_command_that_prints_it(
     told: RunDirectory, full: TextIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", full)
@@ -54,7 +54,7 @@ def test_a_result_that_cannot_be_written_is_an_error_that_says_how_to_get_it(
     assert f"tako status {run_id(0)} --output json" in refusal.value.hint
 
 
-def test_a_reader_of_the_result_that_has_left_is_told_apart(
+def test_a_reader_of_the_result_that_has_left_is_an_error_of_its_own(
     told: RunDirectory, left: TextIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", left)

@@ -122,7 +122,7 @@ def test_children_that_are_open_are_counted_and_shown(home: Home) -> None:
     ]
 
 
-def test_an_event_that_reached_nobody_says_so(home: Home) -> None:
+def test_the_tree_shows_an_event_that_reached_nobody(home: Home) -> None:
     view = _view(
         home,
         run_started(steps=("fan",)),
@@ -135,7 +135,7 @@ def test_an_event_that_reached_nobody_says_so(home: Home) -> None:
 # --- failures ---
 
 
-def test_failures_are_told_where_they_happened(told: RunDirectory) -> None:
+def test_failures_are_reported_where_they_happened(told: RunDirectory) -> None:
     found = list(failures(read_run(told)))
     assert [(error.repository, error.kind) for error in found] == [
         ("acme/app", "step_failed"),
@@ -190,11 +190,11 @@ def test_a_root_that_failed_without_a_failing_step_is_a_failure(
     "records",
     [(), (run_started(),), (run_started(), RunFinished(T0, "succeeded"))],
 )
-def test_what_did_not_fail_is_no_failure(home: Home, records: tuple[Record, ...]) -> None:
+def test_successes_are_no_failures(home: Home, records: tuple[Record, ...]) -> None:
     assert list(failures(_view(home, *records))) == []
 
 
-def test_of_a_child_that_failed_for_its_own_children_only_those_are_told(home: Home) -> None:
+def test_of_a_child_that_failed_for_its_own_children_only_those_are_reported(home: Home) -> None:
     def planned(step: str, number: int, name: str) -> ChildPlanned:
         return ChildPlanned(T0, step, run_id(number), name, "main", "c", "check", {})
 

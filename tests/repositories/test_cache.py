@@ -151,9 +151,7 @@ def test_an_empty_repository_is_refused_and_leaves_nothing(open_cache: OpenCache
     assert list((opened.layout.git / "acme").iterdir()) == []
 
 
-def test_a_source_that_cannot_be_fetched_says_gits_words_without_credentials(
-    open_cache: OpenCache, tmp_path: Path
-) -> None:
+def test_a_failed_fetch_prints_gits_words_without_credentials(open_cache: OpenCache, tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="does not appear to be a git repository"):
         open_cache().cache.add(DEP, str(tmp_path / "gone"))
     with pytest.raises(MachineError) as caught:
@@ -287,14 +285,16 @@ def test_a_host_may_be_left_out_while_only_one_fits(open_cache: OpenCache, git_r
         opened.cache.resolve(DEP)
 
 
-def test_an_unknown_repository_is_told_with_the_nearest_and_how_to_add_it(open_cache: OpenCache) -> None:
+def test_an_unknown_repository_is_reported_with_the_nearest_and_how_to_add_it(open_cache: OpenCache) -> None:
     _put(open_cache, "acme/dep")
     with pytest.raises(NotFoundError, match="acme/dap is not in the cache") as caught:
         open_cache().cache.resolve(parse_reference("acme/dap"))
     assert caught.value.hint == ("did you mean acme/dep? add it: tako cache add acme/dap --from URL-or-path")
 
 
-def test_what_vanishes_in_between_is_not_found(open_cache: OpenCache, git_repo: Repositories) -> None:
+def test_a_checkout_that_vanishes_in_between_is_not_found(
+    open_cache: OpenCache, git_repo: Repositories
+) -> None:
     path = _put(open_cache, "acme/dep")
     opened = open_cache()
     [known] = opened.cache.known()
@@ -376,7 +376,7 @@ def test_a_config_put_there_by_hand_must_be_a_regular_file(open_cache: OpenCache
     assert isinstance(caught.value, NotFoundError) == (kind == "none")
 
 
-def test_what_is_no_file_is_left_out_of_a_snapshot_with_a_note(open_cache: OpenCache) -> None:
+def test_special_files_are_left_out_of_a_snapshot_with_a_note(open_cache: OpenCache) -> None:
     path = _put(open_cache, "acme/dep")
     os.mkfifo(path / "pipe")
     (path / "dangling").symlink_to("nowhere")
@@ -407,7 +407,7 @@ def test_a_checkout_that_changes_all_the_time_is_given_up(
     assert not any(copy.exists() for copy in copies)
 
 
-def test_who_comes_second_with_the_same_content_takes_the_first_ones_tree(
+def test_the_second_copier_of_the_same_content_takes_the_tree_of_the_first(
     open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = _put(open_cache, "acme/dep")

@@ -103,7 +103,7 @@ def test_a_broken_file_that_does_not_name_the_source_harms_nobody(open_cache: Op
     ]
 
 
-def test_who_asks_may_end_the_search_at_any_repository(open_cache: OpenCache) -> None:
+def test_the_caller_may_end_the_search_at_any_repository(open_cache: OpenCache) -> None:
     for number in range(3):
         _put(open_cache, f"acme/other-{number}", CONFIG.replace("acme/lib", "acme/elsewhere"))
     looks: list[int] = []
@@ -123,7 +123,7 @@ def test_a_name_hidden_by_an_escape_is_found(open_cache: OpenCache) -> None:
     assert _names(open_cache()) == ["acme/dep"]
 
 
-def test_a_config_that_is_no_file_is_told_and_the_others_are_found(open_cache: OpenCache) -> None:
+def test_a_config_that_is_no_file_is_reported_and_the_others_are_found(open_cache: OpenCache) -> None:
     path = _put(open_cache, "acme/a", CONFIG)
     (path / "tako.yml").unlink()
     os.mkfifo(path / "tako.yml")
@@ -133,7 +133,7 @@ def test_a_config_that_is_no_file_is_told_and_the_others_are_found(open_cache: O
     assert "is a FIFO" in opened.notes[0]
 
 
-def test_directories_outside_the_grammar_are_told_and_left_alone(open_cache: OpenCache) -> None:
+def test_directories_outside_the_grammar_are_reported_and_left_alone(open_cache: OpenCache) -> None:
     _put(open_cache, "acme/dep", CONFIG)
     repos = open_cache().layout.repos
     write_files(repos, {"acme/flat/tako.yml": CONFIG, "acme/bad name/main/tako.yml": CONFIG, "a file": ""})
@@ -189,7 +189,7 @@ def test_a_bug_that_one_file_brings_out_is_that_repositorys_failure(
     assert opened.notes[0].startswith("acme/odd-too is left out: a bug in tako")
 
 
-def test_what_cannot_be_read_for_an_unforeseen_reason_is_told_and_left_out(
+def test_a_repository_that_fails_for_an_unforeseen_reason_is_reported_and_left_out(
     open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _put(open_cache, "acme/fine", CONFIG)

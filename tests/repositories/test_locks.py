@@ -104,7 +104,7 @@ def test_a_lock_held_elsewhere_is_waited_for_then_refused_naming_its_holder(
         assert len(told) == 1
 
 
-def test_who_waits_gets_in_as_soon_as_the_holder_leaves(cache: Path) -> None:
+def test_a_waiter_gets_the_lock_as_soon_as_the_holder_leaves(cache: Path) -> None:
     waits, entered = threading.Event(), threading.Event()
     locks = LockManager(CacheLayout(cache), 60, lambda _: waits.set())
     with other(cache, "exclusive") as holder:

@@ -140,7 +140,7 @@ def test_directory_parts_are_lower_case_and_single() -> None:
         ("", None),
     ],
 )
-def test_a_url_tells_owner_and_name_without_the_host(url: str, expected: str | None) -> None:
+def test_the_guess_from_a_url_is_owner_and_name_without_the_host(url: str, expected: str | None) -> None:
     guess = repository_from_url(url)
     assert (guess.text if guess else None) == expected
 

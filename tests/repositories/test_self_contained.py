@@ -118,7 +118,9 @@ LEADING: dict[str, tuple[Callable[[Path, Path], None], str]] = {
 
 
 @pytest.mark.parametrize("kind", LEADING)
-def test_what_is_a_part_of_another_repository_is_refused(own: Path, open_cache: OpenCache, kind: str) -> None:
+def test_a_checkout_that_is_part_of_another_repository_is_refused(
+    own: Path, open_cache: OpenCache, kind: str
+) -> None:
     make, said = LEADING[kind]
     opened = open_cache()
     place = opened.layout.repos / "acme" / "app" / "main"
@@ -132,7 +134,7 @@ def test_what_is_a_part_of_another_repository_is_refused(own: Path, open_cache: 
         assert "put a clone of its own there" in refused.value.hint
 
 
-def test_what_has_all_of_itself_is_taken(own: Path, open_cache: OpenCache, tmp_path: Path) -> None:
+def test_a_complete_checkout_is_taken(own: Path, open_cache: OpenCache, tmp_path: Path) -> None:
     opened = open_cache()
     place = opened.layout.repos / "acme" / "app" / "main"
     place.parent.mkdir(parents=True)
@@ -155,7 +157,7 @@ def test_what_has_all_of_itself_is_taken(own: Path, open_cache: OpenCache, tmp_p
     assert git(place, "rev-parse", "HEAD") == head
 
 
-def test_what_is_no_repository_has_nothing_that_leads_out(tmp_path: Path) -> None:
+def test_a_directory_without_git_has_nothing_that_leads_out(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "link").symlink_to("/etc")
     check_self_contained(tmp_path)

@@ -105,7 +105,7 @@ def test_a_damaged_snapshot_of_content_is_removed_and_made_again(filled: OpenedC
     assert (_tree(filled, "hand/made") / "tako.yml").read_text() == CONFIG
 
 
-def test_a_mirror_that_lost_an_object_is_told(filled: OpenedCache) -> None:
+def test_a_mirror_that_lost_an_object_is_reported(filled: OpenedCache) -> None:
     for pack in filled.layout.mirror("acme", "dep").rglob("*.pack"):
         pack.chmod(0o600)
         pack.write_bytes(pack.read_bytes()[:40])
@@ -149,7 +149,7 @@ def test_snapshots_of_what_is_no_longer_known_are_pruned(filled: OpenedCache) ->
     assert found.repository.text == "hand/made"
 
 
-def test_what_killed_makers_left_is_removed(filled: OpenedCache) -> None:
+def test_leftovers_of_killed_makers_are_removed(filled: OpenedCache) -> None:
     directory = filled.layout.snapshots_of("acme", "dep")
     (directory / ".tmp-1-dead" / "half").mkdir(parents=True)
     write_files(filled.layout.snapshots, {"-no-repository/x/y": ""})

@@ -144,7 +144,7 @@ def test_a_step_finds_no_credential_and_all_that_builds_need(
 
 
 @pytest.mark.parametrize("level", [LANDLOCK, NAMESPACE])
-def test_what_the_user_grants_is_shown_with_its_credentials(
+def test_granted_paths_are_shown_with_their_credentials(
     tmp_path: Path, planted: MachineView, level: str
 ) -> None:
     asked = tmp_path / "home" / ".nvm" / "versions" / "node" / "v18.0.0" / "etc" / "npmrc"
@@ -177,7 +177,7 @@ def test_settings_with_credentials_are_told_from_others(text: str, held: bool) -
     assert holds_credentials(text.encode()) is held
 
 
-def test_what_cannot_be_read_or_is_not_there_holds_nothing(tmp_path: Path) -> None:
+def test_unreadable_and_missing_files_hold_no_credentials(tmp_path: Path) -> None:
     assert credentials_below((str(tmp_path / "gone"),)) == ()
     (tmp_path / "pip.conf").symlink_to(tmp_path / "gone")
     assert credentials_below((str(tmp_path), str(tmp_path / "pip.conf"))) == ()

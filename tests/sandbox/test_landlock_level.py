@@ -90,7 +90,7 @@ def test_init_is_no_process_of_the_step(tmp_path: Path, apart: Isolation) -> Non
     assert usage.tasks == 2
 
 
-def test_what_is_the_steps_own_can_be_changed(tmp_path: Path, apart: Isolation) -> None:
+def test_a_step_can_change_its_own_files(tmp_path: Path, apart: Isolation) -> None:
     for name in ("source", "writable"):
         (tmp_path / name).mkdir()
     (tmp_path / "source" / "tracked-before").touch()
@@ -151,7 +151,7 @@ def test_where_proc_cannot_be_mounted_a_step_has_a_root_of_its_own_all_the_same(
     assert "pid namespace" not in ran.state.sandbox.enforced
 
 
-def test_without_namespaces_the_level_says_less_of_itself(tmp_path: Path) -> None:
+def test_the_level_without_namespaces_reports_fewer_measures(tmp_path: Path) -> None:
     bare = evolve(isolation(LANDLOCK), overlays=False, own_root=False, own_processes=False)
     ran = _ran(tmp_path, bare, "nice -n 1 true; ulimit -n 100; taskset 1 true || taskset 2 true")
     assert ran.end.status == "succeeded", ran.log()

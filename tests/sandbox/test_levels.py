@@ -101,7 +101,7 @@ def _pretend_to_be(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=machine))
 
 
-def test_a_machine_without_a_known_filter_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_known_filter_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     _pretend_to_be(monkeypatch, "riscv64")
     with pytest.raises(SandboxFailedError, match="riscv64"):
         seccomp.program()
@@ -151,7 +151,7 @@ def test_where_no_user_namespace_can_be_made_landlock_is_left(tmp_path: Path) ->
     assert found.overlay == found.namespace
 
 
-def test_why_landlock_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_landlock_does_not_work_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     _pretend_to_be(monkeypatch, "riscv64")
     assert "riscv64" in landlock_level.works()
     monkeypatch.setattr(landlock, "abi", lambda: 0)
@@ -187,7 +187,7 @@ def test_neither_the_home_nor_what_is_hidden_is_shown(tmp_path: Path) -> None:
     assert _view(f"{home}:{hidden}/bin:{hidden}:{tmp_path}", home, hidden) == ()
 
 
-def test_what_the_user_cannot_reach_is_passed_over(tmp_path: Path) -> None:
+def test_paths_that_the_user_cannot_reach_are_passed_over(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     (closed / "bin").mkdir(parents=True)
     closed.chmod(0)

@@ -49,7 +49,7 @@ def memory_groups() -> None:
 @every_level
 @pytest.mark.usefixtures("memory_groups")
 @pytest.mark.parametrize("then", ["", "|| true", "|| sleep 600"])
-def test_memory_taken_faster_than_anybody_looks_is_told_by_the_kernel(
+def test_memory_taken_faster_than_anybody_looks_is_reported_by_the_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str, then: str
 ) -> None:
     # The worker is forked from this process and finds it so.
@@ -133,7 +133,7 @@ def test_a_fork_bomb_is_killed(tmp_path: Path, level: str, bomb: str) -> None:
     assert (ended.limit, ended.limit_value) == ("processes", 60)
 
 
-def test_a_fork_bomb_of_roots_that_ends_at_the_wall_by_itself_is_told_so(tmp_path: Path) -> None:
+def test_a_fork_bomb_of_roots_that_ends_at_the_wall_by_itself_is_reported_so(tmp_path: Path) -> None:
     groups = make_groups(300, None)
     remove(groups)
     if not groups.pids:
@@ -181,7 +181,7 @@ def test_the_temporary_directory_counts_too(tmp_path: Path, level: str) -> None:
     assert _ended(tmp_path, level, script, disk_limit=20 * MIB).limit == "disk"
 
 
-def test_what_is_written_through_a_tool_cache_counts(tmp_path: Path) -> None:
+def test_files_written_through_a_tool_cache_count(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
     spec = isolation(NAMESPACE)
@@ -216,7 +216,7 @@ def test_what_tako_keeps_of_earlier_steps_counts_with_what_a_later_one_writes(tm
 
 
 @every_level
-def test_what_a_step_used_is_recorded(tmp_path: Path, level: str) -> None:
+def test_the_usage_of_a_step_is_recorded(tmp_path: Path, level: str) -> None:
     script = "python3 -c \"import time; x = b'x' * (50 << 20); sum(range(3 * 10**6)); time.sleep(1)\""
     ran = run(run_spec(tmp_path, script, isolation=isolation(level)))
     used = ran.step().usage
@@ -271,7 +271,7 @@ def test_the_cpu_time_of_a_step_is_counted_when_it_ended_before_anybody_looked(
 
 
 @every_level
-def test_a_signal_of_the_kernels_for_file_size_is_told_with_its_value(tmp_path: Path, level: str) -> None:
+def test_a_signal_of_the_kernels_for_file_size_is_reported_with_its_value(tmp_path: Path, level: str) -> None:
     ended = _ended(tmp_path, level, "kill -XFSZ $$", disk_limit=20 * MIB)
     assert (ended.limit, ended.limit_value) == ("file size", 20 * MIB)
     assert ended.message == "over its limit of file size, 20.0 MiB"

@@ -88,7 +88,7 @@ def test_the_program_outside_has_nothing_of_them(tmp_path: Path) -> None:
         ({"A": "x" * (1 << 22)}, r"variable A has 4\.0 MiB"),
     ],
 )
-def test_what_cannot_be_handed_over_is_refused_before_anything_starts(
+def test_arguments_that_cannot_be_passed_are_refused_before_anything_starts(
     tmp_path: Path, environment: Mapping[str, str], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = _policy(tmp_path, environment)

@@ -116,7 +116,7 @@ def test_limits_hold_for_all_that_is_started_after(tmp_path: Path) -> None:
     assert found["Max core file size"] == ["1", "1"]
 
 
-def test_what_is_not_limited_stays_as_it_was() -> None:
+def test_rlimits_without_a_limit_stay_as_they_were() -> None:
     assert _rlimits(Limits()) == ((resource.RLIMIT_CORE, 1, 1),)
 
 

@@ -28,11 +28,11 @@ _ALL = os.sysconf("SC_ARG_MAX")
         ({"A": "", "B": "", "C": ""}, "it would get 3 variables, and this isolation level takes 2"),
     ],
 )
-def test_what_cannot_be_given_is_named(environment: dict[str, str], said: str) -> None:
+def test_a_variable_that_no_program_can_get_is_named(environment: dict[str, str], said: str) -> None:
     with pytest.raises(UsageError, match=said) as raised:
         check_environment(environment, most=2 if len(environment) == 3 else None)
     assert not re.search("x{9}|after", raised.value.message)
 
 
-def test_what_can_be_given_passes() -> None:
+def test_variables_within_the_limits_pass() -> None:
     check_environment({"A": "x" * (_ONE - 3), "EMPTY": "", "BYTES": "\udcff"}, most=3)

@@ -25,7 +25,7 @@ def _write(home: Home, **changes: object) -> None:
     "changes",
     [{"landlock": 0}, {"namespace": None}, {"overlay": False}, {"landlock": []}, {"landlock": {"a": 1}}],
 )
-def test_what_is_no_reason_is_tried_anew(
+def test_a_damaged_memory_of_a_level_is_tried_anew(
     tako_home: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
     home = Home(tako_home)

@@ -20,7 +20,7 @@ def test_it_is_the_time_of_day_and_stays_where_that_is_moved(monkeypatch: pytest
         assert 0 <= clock.now() - before < 60
 
 
-def test_a_worker_tells_the_time_of_its_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_uses_the_time_of_its_root(monkeypatch: pytest.MonkeyPatch) -> None:
     of_the_root = clock.start_of_steady()
     monkeypatch.setattr(time, "time", lambda: 0.0)
     monkeypatch.setattr(clock, "_start_of_steady", None)

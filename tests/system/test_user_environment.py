@@ -5,7 +5,7 @@ import pytest
 from tako.system.user_environment import user_environment, withhold
 
 
-def test_what_is_withheld_is_given_once_and_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_withheld_variables_are_returned_once_and_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ONE", "TWO", "THREE"):
         monkeypatch.setenv(name, name.lower())
     assert withhold(["ONE", "TWO", "MISSING"], spare=("TWO",)) == {"ONE": "one", "TWO": "two"}

@@ -111,7 +111,7 @@ def test_a_right_file_has_no_problems() -> None:
         ),
     ],
 )
-def test_a_mistake_of_a_step_is_told_at_its_place(step: str, key: str, message: str) -> None:
+def test_a_mistake_of_a_step_is_reported_at_its_place(step: str, key: str, message: str) -> None:
     found = _of_step(step)
     assert found.startswith("tako.yml:2:")
     assert f" workflows.w.steps[0].{key}: " in found
@@ -160,7 +160,7 @@ def test_a_step_after_a_failure_may_read_the_one_that_failed() -> None:
         ("workflow: w, inputs: {nope: x}", "inputs.nope", "the workflow 'w' has no input 'nope'"),
     ],
 )
-def test_a_mistake_of_a_subscription_is_told_at_its_place(written: str, key: str, message: str) -> None:
+def test_a_mistake_of_a_subscription_is_reported_at_its_place(written: str, key: str, message: str) -> None:
     found = _of_subscription(written)
     assert len(found) == 1
     assert f" subscriptions[0].{key}: " in found[0]
@@ -221,7 +221,7 @@ def test_texts_of_others_are_quoted_for_the_shell_or_warned_of(step: str, count:
     assert all("add '| shell_quote'" in message for message in found)
 
 
-def test_what_is_not_supported_yet_is_warned_of() -> None:
+def test_keys_that_are_not_supported_yet_cause_a_warning() -> None:
     assert _warnings("run: x, image: y") == ["image is not supported yet"]
 
 
@@ -259,7 +259,7 @@ subscriptions:
 """
 
 
-def test_what_subscriptions_feed_is_foreign_wherever_it_goes() -> None:
+def test_inputs_that_subscriptions_feed_are_foreign_wherever_they_go() -> None:
     found = check_warnings(load_config(_FED.encode(), "tako.yml"))
     told = [(problem.key, problem.message.partition(" comes from elsewhere")) for problem in found]
     assert [(key, what, why.partition("; add")[0]) for key, (what, _, why) in told] == [

@@ -30,7 +30,7 @@ _NAMES = Names(
         ("outputs", "anything"),
     ],
 )
-def test_what_exists_may_be_named(path: tuple[str, ...]) -> None:
+def test_existing_names_may_be_used(path: tuple[str, ...]) -> None:
     assert name_problem(path, _NAMES) == ""
 
 
@@ -46,7 +46,7 @@ def test_what_exists_may_be_named(path: tuple[str, ...]) -> None:
         (("event", "paylod"), "there is no 'event.paylod'; did you mean 'payload'?"),
     ],
 )
-def test_what_does_not_exist_is_told_with_the_nearest_that_does(path: tuple[str, ...], told: str) -> None:
+def test_an_unknown_name_is_reported_with_the_nearest_known_one(path: tuple[str, ...], told: str) -> None:
     assert name_problem(path, _NAMES) == told
 
 

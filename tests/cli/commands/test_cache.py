@@ -54,14 +54,14 @@ def test_checkouts_put_there_by_hand_are_listed(tako_home: Path) -> None:
     assert (record["commit"], record["url"]) == (None, None)
 
 
-def test_an_empty_cache_says_how_to_fill_it() -> None:
+def test_an_empty_cache_prints_the_command_that_fills_it() -> None:
     listed = _run("list")
     assert listed.stdout == ""
     assert "tako cache add" in listed.stderr
     assert json.loads(_run("list", "--output", "json").stdout) == []
 
 
-def test_sync_tells_each_and_fails_if_one_does(git_repo: Repositories) -> None:
+def test_sync_prints_each_repository_and_fails_if_one_does(git_repo: Repositories) -> None:
     for name in ("acme/a", "acme/b"):
         _run("add", name, "--from", str(git_repo(name, {"x": "y"})))
     assert _run("sync").stdout == "acme/a fetched\nacme/b fetched\n"
@@ -73,14 +73,14 @@ def test_sync_tells_each_and_fails_if_one_does(git_repo: Repositories) -> None:
     assert isinstance(_run("sync", "acme/nix").exception, NotFoundError)
 
 
-def test_sync_of_a_checkout_says_that_it_is_never_fetched(tako_home: Path) -> None:
+def test_sync_refuses_a_checkout_because_it_is_never_fetched(tako_home: Path) -> None:
     write_files(tako_home / "cache" / "repos" / "acme" / "hand" / "main", {"tako.yml": ""})
     synced = _run("sync", "acme/hand")
     assert synced.exit_code == 1
     assert "never fetched\n  tako cache add" in synced.stderr
 
 
-def test_verify_tells_what_is_damaged(git_repo: Repositories, tako_home: Path) -> None:
+def test_verify_prints_damaged_mirrors_and_snapshots(git_repo: Repositories, tako_home: Path) -> None:
     source = git_repo("acme/dep", {"tako.yml": "x"})
     _run("add", "acme/dep", "--from", str(source))
     verified = _run("verify")
@@ -93,7 +93,7 @@ def test_verify_tells_what_is_damaged(git_repo: Repositories, tako_home: Path) -
     assert verified.stdout.startswith("acme/dep: its mirror is damaged")
 
 
-def test_prune_can_say_first_what_it_would_do(git_repo: Repositories, tako_home: Path) -> None:
+def test_prune_prints_its_plan_with_dry_run(git_repo: Repositories, tako_home: Path) -> None:
     tree = tako_home / "cache" / "snapshots" / "acme" / "gone" / ("0" * 40)
     tree.mkdir(parents=True)
     dry = _run("prune", "--dry-run", "--keep", "0")

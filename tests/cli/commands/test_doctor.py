@@ -5,7 +5,7 @@ from tests.support.isolations import need
 from tests.support.runner import Tako
 
 
-def test_doctor_says_what_works_here(tako: Tako) -> None:
+def test_doctor_prints_the_levels_that_work_here(tako: Tako) -> None:
     need("namespace")
     done = tako("doctor")
     assert done.code == 0, done.stderr

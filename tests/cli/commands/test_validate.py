@@ -62,7 +62,7 @@ def test_every_problem_is_a_line_and_the_exit_code_is_2(file: Path) -> None:
     assert [line.split(":")[1] for line in done.stdout.splitlines()] == ["1", "2"]
 
 
-def test_what_only_the_expressions_know_is_told_too(file: Path) -> None:
+def test_validate_reports_mistakes_inside_expressions_too(file: Path) -> None:
     file.write_text("version: 1.0\nworkflows: {a: {steps: [{run: '{{ .inputs.x }}'}]}}\n")
     done = _run(str(file))
     assert done.return_value == 2
@@ -70,7 +70,7 @@ def test_what_only_the_expressions_know_is_told_too(file: Path) -> None:
     assert "ok" not in done.stdout
 
 
-def test_an_empty_file_shows_what_a_minimal_one_looks_like(file: Path) -> None:
+def test_an_empty_file_is_answered_with_a_minimal_one(file: Path) -> None:
     file.write_text("")
     done = _run(str(file))
     assert done.return_value == 2

@@ -11,7 +11,7 @@ from tako.layout.home import Home
 from tako.repositories.caveats import Caveats
 
 
-def test_an_identity_that_git_cannot_read_is_told_once_and_stops_nobody(
+def test_an_identity_that_git_cannot_read_is_reported_once_and_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config").write_text("[user\n")

@@ -75,7 +75,7 @@ def test_windows_lines_in_a_script_become_plain_ones() -> None:
         (b"a: 1\n#" + b"x" * 1024 * 1024, "tako.yml:1:1: it is larger than 1024 KiB"),
     ],
 )
-def test_what_is_no_text_is_refused_with_the_place(data: bytes, told: str) -> None:
+def test_binary_data_are_refused_with_their_place(data: bytes, told: str) -> None:
     assert told in _refused(data)
 
 

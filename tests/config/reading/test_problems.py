@@ -33,7 +33,7 @@ def test_no_problem_is_no_error() -> None:
     Problems("f").check()
 
 
-def test_the_same_problem_is_told_once_and_all_in_the_order_of_the_file() -> None:
+def test_each_problem_is_reported_once_in_the_order_of_the_file() -> None:
     problems = Problems("f")
     problems.marks = _MARKS
     for key, message in (("a.b", "second"), ("a", "first"), ("a.b", "second")):

@@ -146,11 +146,11 @@ def test_a_long_key_over_many_values_needs_no_gigabytes() -> None:
         ("# only a comment", "the file is empty"),
     ],
 )
-def test_what_yaml_may_not_do_here_is_told_with_its_place(text: str, told: str) -> None:
+def test_forbidden_features_of_yaml_are_reported_with_their_place(text: str, told: str) -> None:
     assert told in _told(text)
 
 
-def test_problems_before_a_syntax_error_are_told_too() -> None:
+def test_problems_before_a_syntax_error_are_reported_too() -> None:
     told = _told("a: !x 1\nb: [\n").splitlines()
     assert len(told) == 2
     assert told[0].startswith("a.yml:1:4: YAML tags")

@@ -30,7 +30,7 @@ def _no_user_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
 
 
-def test_the_users_checkout_tells_commit_branch_and_origin(git_repo: Repositories) -> None:
+def test_the_state_of_a_checkout_has_commit_branch_and_origin(git_repo: Repositories) -> None:
     path = git_repo("acme/lib", {"a": "1"})
     assert head_commit(path) == git(path, "rev-parse", "HEAD")
     assert checkout_state(path).branch == "main"
@@ -48,9 +48,7 @@ def test_the_state_of_the_users_checkout_is_read_at_once(git_repo: Repositories,
     assert checkout_state(path).tracked_changes == tracked_changes_digest(path) != ""
 
 
-def test_where_there_is_no_repository_nothing_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_state_outside_of_a_repository_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Above the temporary directory there could be a repository of whoever runs the tests.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert (head_commit(tmp_path), origin_url(tmp_path)) == ("", "")
@@ -75,7 +73,7 @@ def _broken_link(path: Path) -> str:
 
 
 @pytest.mark.parametrize("damage", [_broken_config, _broken_index, _broken_link])
-def test_a_git_that_fails_is_told_in_its_own_words(
+def test_a_git_that_fails_is_reported_in_its_own_words(
     git_repo: Repositories, damage: Callable[[Path], str]
 ) -> None:
     """It does not count as one that says that there is no origin, no commit, or no repository at all."""
@@ -172,14 +170,14 @@ def test_the_users_checkout_may_belong_to_somebody_else(git_repo: Repositories) 
     assert head_commit(path) == expected
 
 
-def test_missing_git_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_git_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(os, "defpath", str(tmp_path))
     with pytest.raises(MachineError, match="git is not installed"):
         run_git(["version"])
 
 
-def test_a_git_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_git_that_cannot_be_started_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "git").write_text("no program")
     (tmp_path / "git").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -187,7 +185,7 @@ def test_a_git_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch, t
         run_git(["version"])
 
 
-def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_a_directory_that_is_gone_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="gone is gone"):
         run_git(["version"], git_dir=tmp_path / "gone")
 

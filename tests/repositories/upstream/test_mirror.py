@@ -17,7 +17,7 @@ BRANCHES = {"main": COMMIT, "f/x": COMMIT}
 WHOLE = Registration(parse_repository("acme/dep"), "file:///x", "main", BRANCHES, "main")
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_a_written_registration_is_read(tmp_path: Path) -> None:
     (tmp_path / "dep.json").write_bytes(WHOLE.to_json())
     assert read_registration(tmp_path / "dep.json") == WHOLE
     assert read_registration(tmp_path / "none.json") is None

@@ -88,7 +88,7 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(
     assert "503" in _of_attempts(notes)[0]
 
 
-def test_after_three_attempts_it_is_told_how_many_there_were(
+def test_after_three_attempts_it_is_reported_how_many_there_were(
     cache: Cache, server: Server, notes: list[str]
 ) -> None:
     server.failing = 1000
@@ -105,7 +105,7 @@ def test_a_server_that_is_not_there_is_network_trouble(cache: Cache, server: Ser
         cache.add(parse_reference("acme/app"), url)
 
 
-def test_what_does_not_exist_is_asked_for_once(cache: Cache, server: Server, notes: list[str]) -> None:
+def test_a_missing_repository_is_asked_for_once(cache: Cache, server: Server, notes: list[str]) -> None:
     server.failing, server.status = 1000, 404
     with pytest.raises(MachineError, match="not found") as raised:
         cache.add(parse_reference("acme/app"), _url(server))
@@ -126,5 +126,5 @@ def test_what_does_not_exist_is_asked_for_once(cache: Cache, server: Server, not
         (b"fatal: not a git repository", False),
     ],
 )
-def test_what_may_go_away_by_itself(said: bytes, passing: bool) -> None:
+def test_failures_that_may_go_away_by_themselves_are_recognised(said: bytes, passing: bool) -> None:
     assert is_passing(said) is passing

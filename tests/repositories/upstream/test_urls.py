@@ -30,7 +30,7 @@ def test_known_transports_are_taken_as_they_are(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["", "-x", "--upload-pack=touch x", "ext::sh -c x", "fd::3", "ftp://h/a", "a\nb", "rclone://x"]
 )
-def test_what_could_run_a_program_is_refused(url: str) -> None:
+def test_a_url_that_could_run_a_program_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="cannot be fetched"):
         checked_url(url)
 

@@ -46,7 +46,7 @@ def _find(run: Path) -> list[Remnant]:
     return carrying({run.name: run})
 
 
-def test_what_a_step_left_is_found_and_ended(run: Path) -> None:
+def test_leftovers_of_a_step_are_found_and_ended(run: Path) -> None:
     with _step(run) as process, _step(run / "children" / run_id(1), TAKO_ROOT_RUN_ID=run.name) as below:
         found = _find(run)
         assert {(remnant.pid, remnant.name) for remnant in found} == {
@@ -108,7 +108,7 @@ def test_a_process_that_has_gone_meanwhile_is_success(run: Path) -> None:
         assert end_all(lambda: next(answers)) == ([], [])
 
 
-def test_what_does_not_end_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_does_not_end_is_reported(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a process in uninterruptible sleep: the signal is sent and nothing happens."""
     with _step(run) as process:
         monkeypatch.setattr(remains, "send", lambda _pidfd, _number: None)

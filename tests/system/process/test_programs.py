@@ -29,13 +29,13 @@ def test_output_exit_code_and_environment_are_what_the_program_had(tmp_path: Pat
     assert ended.stderr == b"oops\n"
 
 
-def test_it_has_a_session_of_its_own_and_nothing_to_read() -> None:
+def test_a_program_has_a_session_of_its_own_and_nothing_to_read() -> None:
     code = "import os; print(os.getsid(0) == os.getpid(), repr(os.read(0, 9)))"
     ended = run_program(["python3", "-c", code], environment=ENVIRONMENT)
     assert ended.stdout == b"True b''\n"
 
 
-def test_after_its_time_it_is_killed_with_all_it_started(tmp_path: Path) -> None:
+def test_a_program_is_killed_after_its_time_with_all_it_started(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "alive")
     reader = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -101,7 +101,7 @@ def test_nor_is_one_that_never_stops_writing(tmp_path: Path) -> None:
         assert ended.returncode == 0
 
 
-def test_what_was_written_before_the_end_is_read_to_the_last_byte(tmp_path: Path) -> None:
+def test_output_before_the_end_is_read_to_the_last_byte(tmp_path: Path) -> None:
     with daemon(tmp_path) as left:
         script = f"{left.script}; head -c 300000 /dev/zero; head -c 65536 /dev/zero >&2"
         ended = in_time(lambda: run_program(["sh", "-c", script], environment=ENVIRONMENT))

@@ -121,14 +121,14 @@ def test_sockets_devices_and_directories_are_named(root: Path, monkeypatch: pyte
     assert _reason(Path("/dev"), "null") == "is a device"
 
 
-def test_what_is_missing_is_called_missing(root: Path) -> None:
+def test_a_missing_file_is_called_missing(root: Path) -> None:
     assert _reason(root, "nothing") == "is missing"
     assert _reason(root, "sub/file/below").startswith("is missing")
     assert _reason(root / "gone", "file") == "is missing"
     assert "too long" in _reason(root, "x" * 300)
 
 
-def test_what_is_too_large_is_refused_before_and_while_reading(root: Path) -> None:
+def test_a_large_file_is_refused_before_and_while_reading(root: Path) -> None:
     (root / "big").write_bytes(b"x" * (LIMIT + 1))
     assert "is larger than 1000 bytes (1001)" in _reason(root, "big")
 
@@ -177,7 +177,7 @@ def test_a_copy_can_be_bounded(root: Path, tmp_path: Path) -> None:
         copy_beneath(root, "sub/file", tmp_path / "copy", max_bytes=2)
 
 
-def test_opening_gives_a_descriptor_for_reading(root: Path) -> None:
+def test_opening_returns_a_descriptor_for_reading(root: Path) -> None:
     with os.fdopen(open_beneath(root, "sub/file"), "rb") as file:
         assert file.read() == b"inside"
 

@@ -172,7 +172,7 @@ def test_a_signature_knows_the_newest_change_and_the_number_of_entries(tmp_path:
     assert signature.newest_ns == (tmp_path / "t" / "d" / "f").stat().st_ctime_ns
 
 
-def test_what_is_no_file_is_left_out_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_special_files_are_left_out_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     (source / "d").mkdir(parents=True)
     os.mkfifo(source / "d" / "fifo")

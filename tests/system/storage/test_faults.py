@@ -56,7 +56,7 @@ def test_what_the_machine_refuses_is_no_bug(
         None,
     ],
 )
-def test_what_only_a_mistake_of_ours_explains_is_a_bug(error: BaseException | None) -> None:
+def test_an_error_that_only_our_mistake_explains_is_a_bug(error: BaseException | None) -> None:
     assert fault_of(error) is None
 
 
@@ -68,7 +68,7 @@ def test_the_limit_of_open_files_is_named() -> None:
     assert "ulimit -n" in fault.hint
 
 
-def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
+def test_the_obstacle_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     error = _error(errno.ENOTDIR, str(tmp_path / "file" / "below"))
     assert f"{tmp_path / 'file'} is in the way" in hint_of(fault_of(error) or MachineError(""))
@@ -81,7 +81,7 @@ def test_a_link_that_leads_nowhere_is_in_the_way(tmp_path: Path) -> None:
     assert "is in the way" in fault.hint
 
 
-def test_of_two_names_the_second_is_told() -> None:
+def test_of_two_names_the_second_is_reported() -> None:
     error = OSError(errno.EACCES, "no", "/from", None, "/to")
     assert "/to cannot be used" in words_of(error)
 

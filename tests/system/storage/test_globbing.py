@@ -105,7 +105,7 @@ def test_everything_is_everything_but_what_is_gits(tree: Path) -> None:
     assert dict(found.others)[".git"] == "is git's own, kept only if it is named"
 
 
-def test_links_match_as_files_do_and_what_is_neither_is_told(tree: Path) -> None:
+def test_links_match_as_files_do_and_what_is_neither_is_reported(tree: Path) -> None:
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(tree / "s.txt"))
         found = find_beneath(tree, "*.txt")

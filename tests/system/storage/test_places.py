@@ -10,7 +10,7 @@ import pytest
 from tako.system.storage.places import make_place, opened_place
 
 
-def test_what_is_missing_is_made_and_what_is_there_is_left(tmp_path: Path) -> None:
+def test_missing_directories_are_made_and_existing_ones_are_left(tmp_path: Path) -> None:
     make_place(tmp_path, "a/b/c", directory=True)
     (tmp_path / "a" / "b" / "c" / "kept").write_text("kept")
     make_place(tmp_path, "a/b/c", directory=True)
@@ -32,7 +32,7 @@ def test_no_link_is_followed(tmp_path: Path, link: str, directory: bool) -> None
     assert os.listdir(outside) == []
 
 
-def test_something_else_in_the_way_is_told(tmp_path: Path) -> None:
+def test_another_kind_of_file_in_the_way_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError):
         make_place(tmp_path, "file", directory=True)

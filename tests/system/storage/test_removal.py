@@ -19,7 +19,7 @@ from tests.support.users import as_ordinary_user
 _ROUNDS = 10
 
 
-def test_what_is_missing_is_removed_already(tmp_path: Path) -> None:
+def test_a_missing_tree_counts_as_removed(tmp_path: Path) -> None:
     remove_tree(tmp_path / "gone")
     remove_tree(tmp_path / "gone" / "below")
     assert list(tmp_path.iterdir()) == []
@@ -82,7 +82,7 @@ def test_several_may_remove_the_same_tree_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "tree").exists()
 
 
-def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "stuck").write_text("x")
 

@@ -21,7 +21,7 @@ from tako.system.storage.stamps import stamp_of
     ],
     ids=["made", "written", "removed", "mode", "renamed", "link"],
 )
-def test_whatever_changes_in_a_directory_changes_its_stamp(
+def test_every_change_in_a_directory_changes_its_stamp(
     tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
     (tmp_path / "below").mkdir()

@@ -65,7 +65,7 @@ def test_who_only_looks_keeps_nobody_from_having_a_lock(tmp_path: Path) -> None:
             os.close(lock)
 
 
-def test_who_holds_a_lock_is_told_by_pid_and_command(tmp_path: Path) -> None:
+def test_the_holder_of_a_lock_is_described_by_pid_and_command(tmp_path: Path) -> None:
     holder, asking = _opened(tmp_path / "lock"), _opened(tmp_path / "lock")
     assert holder_of(asking) == "another process"
     assert try_lock(holder)
@@ -76,7 +76,7 @@ def test_who_holds_a_lock_is_told_by_pid_and_command(tmp_path: Path) -> None:
     os.close(asking)
 
 
-def test_a_holder_that_has_ended_is_told_by_pid(tmp_path: Path) -> None:
+def test_a_holder_that_has_ended_is_reported_by_pid(tmp_path: Path) -> None:
     """The lock lives as long as somebody has the open file, the process that took it may be gone."""
     holder, asking = _opened(tmp_path / "lock"), _opened(tmp_path / "lock")
     taker = os.fork()

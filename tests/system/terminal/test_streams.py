@@ -24,7 +24,7 @@ def test_missing_streams_are_made_so_that_no_file_takes_their_place() -> None:
         assert done.returncode > 2, closed
 
 
-def test_what_can_be_written_is_written() -> None:
+def test_a_working_stream_is_written_to() -> None:
     stream = io.StringIO()
     assert streams.say(stream, "hello\n")
     assert stream.getvalue() == "hello\n"

@@ -167,7 +167,7 @@ def test_directories_that_lie_together_share_an_overlay_unless_something_is_moun
     assert in_process(look_beside_a_mount) == f"{shown}/one {shown}/two"
 
 
-def test_without_a_place_nothing_is_veiled(tmp_path: Path, shown: Path) -> None:
+def test_nothing_is_veiled_without_a_place(tmp_path: Path, shown: Path) -> None:
     need("namespace")
     assert _by_caller(tmp_path, lambda: str(enter_veiled(Veils("", (str(shown),))).machine)) == "{}"
     assert _by_caller(tmp_path, lambda: str(enter_veiled(Veils("none", (str(shown),))).machine)) == "{}"
