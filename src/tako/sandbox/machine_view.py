@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tako.layout.machine import ETC, RESOLV_CONF, VENV_CONFIG
 from tako.sandbox.credentials import credentials_below
+from tako.system.user_environment import AUTHORITIES
 from tako.system.walls.kernel_tables import closed_tables
 from tako.values import evolve, field, value
 
@@ -47,11 +48,6 @@ _VARIABLES = {
     ".pyenv": "PYENV_ROOT", ".rustup": "RUSTUP_HOME", ".nvm": "NVM_DIR", ".sdkman": "SDKMAN_DIR",
     ".volta": "VOLTA_HOME", ".asdf": "ASDF_DIR",
 }  # fmt: skip
-#: Variables that name files or directories with certificates of authorities.
-AUTHORITIES = (
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
-    "GIT_SSL_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE",
-)  # fmt: skip
 
 
 @value

@@ -16,13 +16,12 @@ from contextlib import suppress
 
 from tako.engine.run.spec import SSH_AGENT, RunSpec
 from tako.layout.run import RunDirectory
-from tako.system.user_environment import LOCATES_REPOSITORY
+from tako.system.user_environment import AUTHORITIES, LOCATES_REPOSITORY
 
 _PASSED = frozenset((
     "PATH", "LANG", "LANGUAGE", "TZ", "TERM", "NO_COLOR", "http_proxy", "https_proxy", "ftp_proxy",
     "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
-    "GIT_SSL_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE",
+    *AUTHORITIES,
 ))  # fmt: skip
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
