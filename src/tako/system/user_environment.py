@@ -32,12 +32,12 @@ _SAFE = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "ignore:resource_tracker"}
 #: tests of crashes use.
 _FOR_TESTS = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE", crash_points.VARIABLE)
 
-#: By these a git says to what it starts (hooks, aliases, ...) where its own repository lies: what
 #: Variables that name files or directories with certificates of authorities.
 AUTHORITIES = (
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
     "GIT_SSL_CAINFO", "PIP_CERT", "AWS_CA_BUNDLE",
 )  # fmt: skip
+#: By these a git tells what it starts (hooks, aliases, ...) where its own repository lies: what
 #: `git rev-parse --local-env-vars` names, and two more that hold for one repository alone.
 LOCATES_REPOSITORY = frozenset((
     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT",
