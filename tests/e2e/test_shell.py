@@ -194,8 +194,10 @@ def test_what_a_shell_changes_stays_and_is_all_that_is_recorded(scene: Scene, le
     after = scene.tako("status", run.name).stdout
     assert "its workspace was changed by `tako shell`" in after
     assert "its workspace was changed by `tako shell`" not in before
+    assert "its workspace was changed by `tako shell`" in scene.tako("status").stdout
     [warning] = scene.tako("status", run.name, "--output", "json").json["warnings"]
     assert (warning["kind"], warning["run_id"]) == ("workspace_changed", run.name)
+    assert warning["repository"]
 
 
 @pytest.mark.parametrize("level", isolations.LEVELS)

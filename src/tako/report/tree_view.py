@@ -6,7 +6,7 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tako.engine.root.results import fan_out_result
 from tako.journal.outcomes import attempts_before, blamed_step
@@ -40,11 +40,18 @@ def _run_line(view: RunView) -> str:
 
 def _below(view: RunView, style: Style, indent: str) -> Iterator[str]:
     steps = list(view.state.steps.values())
-    messages = [warned.reason for warned in view.state.warnings]
-    messages += [note.message for note in view.state.notes]
+    messages = [*_warnings(view), *(note.message for note in view.state.notes)]
     for position, step in enumerate(steps):
         last = position == len(steps) - 1 and not messages
         yield from _step_lines(view, step, style, indent, last=last)
+    yield from _message_lines(messages, style, indent)
+
+
+def _warnings(view: RunView) -> list[str]:
+    return [warned.reason for warned in view.state.warnings]
+
+
+def _message_lines(messages: Sequence[str], style: Style, indent: str) -> Iterator[str]:
     for position, message in enumerate(messages):
         yield f"{indent}{style.branch(last=position == len(messages) - 1)[0]}! {plain(message)}"
 
@@ -115,6 +122,8 @@ def _child_lines(view: RunView, child: ChildState, style: Style, indent: str, *,
     yield f"{indent}{before}{style.sign(status)} {'  '.join(parts)}"
     if own and own.state.fan_outs:
         yield from _below(own, style, indent + below)
+    elif own:
+        yield from _message_lines(_warnings(own), style, indent + below)
 
 
 def _why(error: ChildExecutionError) -> str:

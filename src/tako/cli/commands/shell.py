@@ -119,7 +119,8 @@ def _in_root(wish: Wish, post: WardenLink) -> int:
 def _mark(journal: Writer, state: RunState) -> None:
     """Record that the workspace is no longer as the run's steps have left it."""
     if not any(warned.about == WORKSPACE_CHANGED for warned in state.warnings):
-        journal.append(Warned(time.time(), WORKSPACE_CHANGED, _CHANGED))
+        repository = state.started.repository if state.started else ""
+        journal.append(Warned(time.time(), WORKSPACE_CHANGED, _CHANGED, repository=repository))
         if state.settled is not None:
             # The last record of a root run is the one that says that nothing is open.
             journal.append(state.settled, final=True)
