@@ -79,7 +79,7 @@ def _kills(places: list[str]) -> Iterator[dict[str, object]]:
     """
     for label in places:
         yield {"label": label, "root": False}
-        if label.startswith("worker") and " after " in label:
+        if label.startswith(("worker", "slot")) and " after " in label:
             yield {"label": label, "root": True}
 
 
@@ -92,6 +92,8 @@ def test_every_run_passes_the_same_places(template: Path, tmp_path: Path, forked
         "warden before start root",
         "root before lock run",
         "root before start worker",
+        "root before start slot",
+        "slot before start worker",
         "root after start tracker",
         "root before start git",
         "root after append ChildFinished dependents",
@@ -139,8 +141,8 @@ def _goes_on(
     place: Place, killed: Finished, order: Mapping[str, object], second: int, whole: Undisturbed
 ) -> None:
     label = str(order["label"])
-    if label.startswith("worker") and not order["root"]:
-        # The same session goes on with another worker.
+    if label.startswith(("worker", "slot")) and not order["root"]:
+        # The same session goes on with another worker, of another slot if that was killed.
         assert killed.code == 0
         assert plain(killed.json) == whole.result
     else:
