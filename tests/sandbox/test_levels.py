@@ -166,6 +166,26 @@ def _view(path: str, home: Path, *hidden: Path, **variables: str) -> tuple[str, 
     return (*view.tools, *view.authorities)
 
 
+def test_nothing_that_steps_may_write_names_more_that_is_shown(tmp_path: Path) -> None:
+    home, outside = tmp_path / "home", tmp_path / "home" / "outside"
+    for directory in (outside / "bin", home / ".cargo" / "old", home / "venv" / "bin"):
+        directory.mkdir(parents=True)
+    (home / ".cargo" / "bin").symlink_to("../outside")
+    (home / ".cargo" / "env").symlink_to("old")
+    (tmp_path / "ca.pem").write_text("")
+    (home / ".cargo" / "ca.pem").symlink_to("../../ca.pem")
+    (home / "venv" / "pyvenv.cfg").write_text(f"home = {outside}/bin\n")
+    environment = {"PATH": f"{home}/venv/bin", "SSL_CERT_FILE": f"{home}/.cargo/ca.pem"}
+    trusted, shown = (
+        machine_view(environment, (home,), (), written=written)
+        for written in ((), (str(home / ".cargo"), str(home / "venv")))
+    )
+    assert {str(home / ".cargo" / "bin"), str(outside)} <= set(trusted.tools)
+    assert trusted.authorities
+    assert set(shown.tools) == {str(home / ".cargo" / "env"), str(home / "venv")}
+    assert shown.authorities == ()
+
+
 def test_tools_of_the_path_and_of_the_home_are_shown(tmp_path: Path) -> None:
     home, own = tmp_path / "home", tmp_path / "own" / "bin"
     for directory in (home / ".pyenv" / "shims", own):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tako.sandbox.mount_places import placed
+from tako.sandbox.mount_places import check_led, placed
 from tako.sandbox.policy import Mount
 from tako.sandbox.started import SandboxFailedError
 
@@ -20,6 +20,15 @@ def _mounts(directory: Path) -> tuple[Mount, Mount, Mount]:
         Mount(str(directory / "tool"), "/home/me/.tool/bin"),
         Mount(str(directory / "file"), "/home/me/.tool/env"),
     )
+
+
+def test_what_tako_shows_by_itself_is_led_out_of_nothing_that_steps_may_write(tmp_path: Path) -> None:
+    (tmp_path / "written").mkdir()
+    (tmp_path / "written" / "tool").symlink_to("..")
+    tool, written = f"{tmp_path}/written/tool", (f"{tmp_path}/written",)
+    check_led(tool, ())
+    with pytest.raises(SandboxFailedError, match=f"a link leads it out of {written[0]}"):
+        check_led(tool, written)
 
 
 def test_places_in_a_writable_mount_are_made(tmp_path: Path) -> None:

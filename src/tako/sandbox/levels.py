@@ -54,13 +54,20 @@ class ProbeResults:
         return next((level for level in reversed(LEVELS[1:]) if not self.reason(level)), "")
 
 
-def choose(asked: str, home: Home, environment: Mapping[str, str]) -> Isolation:
-    """The isolation for children; raises `MachineError` if what was asked for does not work here."""
+def choose(
+    asked: str, home: Home, environment: Mapping[str, str], written: tuple[str, ...] = ()
+) -> Isolation:
+    """The isolation for children; raises `MachineError` if what was asked for does not work here.
+
+    `written` are directories of the user's that steps may write: no link in there leads to a tool.
+    """
     if asked == PROCESS:
         return Isolation()
     bubblewrap = find(environment)
     findings = remembered(home, bubblewrap, environment)
-    machine = machine_view(environment, user_homes(environment), (home.path, home.cache.path))
+    machine = machine_view(
+        environment, user_homes(environment), (home.path, home.cache.path), written=written
+    )
     home.veils.mkdir(mode=0o700, parents=True, exist_ok=True)
     return isolation_of(_level(asked, findings), findings, bubblewrap, machine, str(home.veils))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tako.layout.machine import ETC, RESOLV_CONF, VENV_CONFIG
 from tako.sandbox.credentials import credentials_below
+from tako.system.storage.links import led_out_of
 from tako.system.user_environment import AUTHORITIES
 from tako.system.walls.kernel_tables import closed_tables
 from tako.values import evolve, field, value
@@ -65,6 +66,8 @@ class MachineView:
     closed: tuple[str, ...] = ()
     #: Tables of the kernel in /proc that only root may read, if the user is root.
     tables: tuple[str, ...] = ()
+    #: Directories of the user's that steps may write: no link in there may lead to what is shown.
+    written: tuple[str, ...] = ()
     #: What tells tools where their roots are, when HOME is not what they lie below.
     variables: Mapping[str, str] = field(factory=dict)
 
@@ -90,13 +93,23 @@ def _apart(path: str, closed: tuple[str, ...]) -> Iterator[str]:
 
 
 def machine_view(
-    environment: Mapping[str, str], homes: tuple[Path, ...], hidden: tuple[Path, ...], etc: Path = ETC
+    environment: Mapping[str, str],
+    homes: tuple[Path, ...],
+    hidden: tuple[Path, ...],
+    etc: Path = ETC,
+    *,
+    written: tuple[str, ...] = (),
 ) -> MachineView:
-    """Return the shown paths: none is, holds or lies in one of `hidden`, and none holds a home."""
+    """Return the shown paths: none is, holds or lies in one of `hidden`, and none holds a home.
+
+    `written` are directories that steps may write: nothing in there names more that is shown.
+    """
     present = [Path(path) for path in _SYSTEM if Path(path).is_dir()]
     system = tuple(str(path) for path in present if not path.is_symlink())
-    kept_out = _Hidden(homes, hidden)
-    tools = _without_nested(path for path in _tools(environment, homes, system) if kept_out.allows(path))
+    kept_out = _Hidden(homes, hidden, written)
+    tools = _without_nested(
+        path for path in _tools(environment, homes, system, written) if kept_out.allows(path)
+    )
     settings = tuple(_etc(etc))
     shown = (*system, *settings, *tools)
     allowed = (path for path in _authorities(environment) if kept_out.allows(path))
@@ -112,6 +125,7 @@ def machine_view(
         resolv_conf=str(names.resolve()) if names.exists() else "",
         closed=credentials_below((*_OF_ADMINISTRATORS, *settings, *tools, *authorities)),
         tables=closed_tables() if os.geteuid() == 0 else (),
+        written=written,
         variables={name: path for name, path in roots if name},
     )
 
@@ -119,13 +133,16 @@ def machine_view(
 class _Hidden:
     """Decides what may be shown at all."""
 
-    def __init__(self, homes: tuple[Path, ...], hidden: tuple[Path, ...]) -> None:
+    def __init__(self, homes: tuple[Path, ...], hidden: tuple[Path, ...], written: tuple[str, ...]) -> None:
         self._homes = tuple(str(path.resolve()) for path in homes)
         self._hidden = tuple(str(path.resolve()) for path in hidden)
+        self._written = written
 
     def allows(self, path: str) -> bool:
         real = str(Path(path).resolve())
         if any(_below(home, (real,)) for home in self._homes):
+            return False
+        if led_out_of(path, self._written):
             return False
         return not any(_below(real, (one,)) or _below(one, (real,)) for one in self._hidden)
 
@@ -145,12 +162,19 @@ def _etc(top: Path) -> Iterator[str]:
     yield from sorted(str(path) for path in wanted if _exists(path))
 
 
-def _tools(environment: Mapping[str, str], homes: tuple[Path, ...], system: tuple[str, ...]) -> Iterator[str]:
+def _tools(
+    environment: Mapping[str, str],
+    homes: tuple[Path, ...],
+    system: tuple[str, ...],
+    written: tuple[str, ...],
+) -> Iterator[str]:
+    tops = tuple(map(os.path.realpath, written))
     yield from (str(home / name) for home in homes for name in _TOOLS if _exists(home / name))
     for directory in map(Path, environment.get("PATH", "").split(os.pathsep)):
         real = str(directory.resolve())
         if directory.is_absolute() and _exists(directory) and directory.is_dir() and not _below(real, system):
-            yield from (path for path in _needed_by(directory) if not _below(path, system))
+            found = _needed_by(directory, trusted=not _below(real, tops))
+            yield from (path for path in found if not _below(path, system))
 
 
 def _exists(path: Path) -> bool:
@@ -160,14 +184,19 @@ def _exists(path: Path) -> bool:
     return False
 
 
-def _needed_by(directory: Path) -> Iterator[str]:
-    """A directory of PATH, or the virtual environment it belongs to with its interpreter's prefix."""
+def _needed_by(directory: Path, *, trusted: bool) -> Iterator[str]:
+    """A directory of PATH, or the virtual environment it belongs to with its interpreter's prefix.
+
+    Where the environment is not `trusted`, as steps may write it, it names no prefix.
+    """
     real = directory.resolve()
     settings = real.parent / VENV_CONFIG
     if not settings.is_file():
         yield from dict.fromkeys((str(directory), str(real)))
         return
     yield str(directory.parent)
+    if not trusted:
+        return
     with suppress(OSError, UnicodeDecodeError):
         for line in settings.read_text().splitlines():
             name, _, value = line.partition("=")

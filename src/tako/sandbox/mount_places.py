@@ -1,4 +1,4 @@
-"""The places of mounts in directories that steps may write: made before the wall is built.
+"""The places of mounts in directories that steps may write: made and checked before the wall is built.
 
 In: mounts, in order. Out: those that are needed. What builds a wall finds places by their paths, outside of
 that wall: a link that a step left there would lead it anywhere, to make directories or to mount over them.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tako.sandbox.policy import Mount
 from tako.sandbox.started import SandboxFailedError
+from tako.system.storage.links import led_out_of
 from tako.system.storage.places import make_place
 
 
@@ -28,6 +29,13 @@ def placed(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
         if below is None or not below.writable or _make(below, mount):
             done.append((f"{target}/", mount))
     return tuple(mount for _, mount in done)
+
+
+def check_led(path: str, written: tuple[str, ...]) -> None:
+    """Raise `SandboxFailedError` if a step has put a link in the way of what tako shows by itself."""
+    if out := led_out_of(path, written):
+        message = f"{path} cannot be shown: a link leads it out of {out}, which steps may write"
+        raise SandboxFailedError(message, hint="remove that link, or the right to write there")
 
 
 def _make(below: Mount, mount: Mount) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tako.config.schema import Sandbox, SandboxSettings, Settings, Workflow
-from tako.engine.run.extra_mounts import extra_mounts
+from tako.engine.run.extra_mounts import extra_mounts, tool_caches
 from tako.errors import UsageError
 from tako.repositories.reference import parse_repository
 from tako.sandbox.policy import Mount
@@ -62,6 +62,15 @@ def test_what_everybody_may_read_leads_out_of_no_directory_that_steps_may_write(
         written = SandboxSettings(read=(f"{granted}/out",), repositories={name: Sandbox(write=(granted,))})
         with pytest.raises(UsageError, match=f"out leads out of {granted}, which steps may write"):
             _mounts(written)
+
+
+def test_no_link_that_a_step_may_make_leads_a_tool_cache_elsewhere(tmp_path: Path) -> None:
+    _grant_with_link(tmp_path)
+    notes: list[str] = []
+    wanted = SandboxSettings(write=("~/granted",), tool_caches=("granted/out", "granted/in", "missing"))
+    found = tool_caches(Settings(sandbox=wanted), {"HOME": str(tmp_path)}, notes.append)
+    assert found == ((tmp_path / "granted/in", "granted/in"),)
+    assert [note.partition(" leads out of ")[0] for note in notes] == ["the tool cache ~/granted/out"]
 
 
 def test_links_on_the_way_count_too(tmp_path: Path) -> None:

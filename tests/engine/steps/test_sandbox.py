@@ -211,6 +211,33 @@ def test_a_link_does_not_lead_a_tool_cache_elsewhere(tmp_path: Path, level: str,
 
 
 @hiding_level
+@pytest.mark.parametrize("what", ["tools", "authorities", "tool_caches"])
+def test_a_link_of_a_step_that_may_write_there_leads_no_tool_elsewhere(
+    tmp_path: Path, level: str, what: str
+) -> None:
+    written, outside = tmp_path / "written", tmp_path / "outside"
+    for directory in (written / "shown", outside):
+        directory.mkdir(parents=True)
+    (outside / "canary").write_text("")
+    found = isolation(level)
+    assert found.machine is not None
+    more = {} if what == "tool_caches" else {what: (str(written / "shown"),)}
+    found = evolve(found, machine=evolve(found.machine, written=(str(written),), **more))
+    script = f"rmdir {written}/shown; ln -s ../outside {written}/shown"
+    steps = (Step(id="a", run=script), FAN_OUT, Step(id="b", run=f"ls {written}/shown/ ~/cache"))
+    caches = ((written / "shown", "cache"),) if what == "tool_caches" else ()
+    mounts = (Mount(str(written), str(written), writable=True),)
+    spec = run_spec(tmp_path, *steps, isolation=found, mounts=mounts, tool_caches=caches)
+    assert run(spec).end.step == "fan"
+    with Writer(spec.paths.journal) as journal:
+        journal.append(FanOutPlanned(T0, "fan", 0, 0))
+        journal.append(StepFinished(T0, "fan", 1, "succeeded"))
+    ran = run(spec, number=1)
+    assert ran.end.status == "failed"
+    assert f"a link leads it out of {written}" in ran.end.message
+
+
+@hiding_level
 def test_a_tool_cache_whose_directory_was_moved_is_removed_with_the_workspace(
     tmp_path: Path, level: str
 ) -> None:

@@ -188,6 +188,33 @@ def test_of_two_children_of_one_repository_the_first_one_counts(spec: RunSpec) -
     assert (spec.paths.received_children / "acme" / "a" / "wheel" / "f").read_text() == "of 3"
 
 
+@pytest.mark.parametrize("order", [(3, 4), (4, 3)])
+@pytest.mark.parametrize("status", ["succeeded", "failed"])
+def test_no_artifact_is_where_another_repository_has_its_own(
+    spec: RunSpec, order: tuple[int, int], status: str
+) -> None:
+    workspace.prepare(spec, RunState())
+    _produced(spec, 3, "x", "of a/b")
+    (spec.paths.child(run_id(3)).artifacts / "x" / "y").symlink_to("nowhere")
+    _produced(spec, 4, "y", "of a/b/x")
+    ended = {3: (3, "a/b", "succeeded"), 4: (4, "a/b/x/c", status)}
+    workspace.prepare(spec, _state(*(ended[number] for number in order)))
+    children = spec.paths.received_children / "a" / "b"
+    assert (children / f"x.{run_id(3)}" / "f").read_text() == "of a/b"
+    assert sorted(path.name for path in children.rglob("f")) == ["f"] * (1 + (status == "succeeded"))
+    assert (children / "x" / "c" / "y" / "f").exists() == (status == "succeeded")
+
+
+def test_a_repository_of_another_host_takes_no_place_of_one_here(spec: RunSpec) -> None:
+    workspace.prepare(spec, RunState())
+    for number in (3, 4):
+        _produced(spec, number, "wheel", f"of {number}")
+    workspace.prepare(spec, _state((3, "x.org/acme/a", "succeeded"), (4, "acme/a", "succeeded")))
+    places = spec.paths.received_children / "acme" / "a"
+    assert (places / "wheel" / "f").read_text() == "of 4"
+    assert (places / f"wheel.{run_id(3)}" / "f").read_text() == "of 3"
+
+
 def test_nothing_is_written_through_what_a_step_made_of_the_directory(spec: RunSpec, tmp_path: Path) -> None:
     workspace.prepare(spec, RunState())
     _produced(spec, 3, "wheel", "of 3")

@@ -167,6 +167,13 @@ def test_directories_that_lie_together_share_an_overlay_unless_something_is_moun
     assert in_process(look_beside_a_mount) == f"{shown}/one {shown}/two"
 
 
+def test_no_link_that_has_come_into_the_way_is_veiled(tmp_path: Path, shown: Path) -> None:
+    need("namespace")
+    (tmp_path / "link").symlink_to("shown")
+    wanted = Veils("place", ("link", "shown"))
+    assert _by_caller(tmp_path, lambda: " ".join(enter_veiled(wanted).machine)) == "shown"
+
+
 def test_nothing_is_veiled_without_a_place(tmp_path: Path, shown: Path) -> None:
     need("namespace")
     assert _by_caller(tmp_path, lambda: str(enter_veiled(Veils("", (str(shown),))).machine)) == "{}"

@@ -22,7 +22,7 @@ from tako.cli.options import open_home
 from tako.cli.stderr_notes import Notes
 from tako.config.schema import Settings, Step
 from tako.engine.run.environment import scrubbed
-from tako.engine.run.extra_mounts import extra_mounts, tool_caches
+from tako.engine.run.extra_mounts import extra_mounts, tool_caches, written_by_steps
 from tako.engine.run.quotas import quota_of
 from tako.engine.run.run_directory import machine_limits
 from tako.engine.run.secrets import named_by
@@ -158,11 +158,11 @@ def _surroundings(home: Home, settings: Settings) -> Surroundings:
     environment = user_environment()
     jobs = settings.jobs or len(os.sched_getaffinity(0))
     return Surroundings(
-        isolation=lambda level: choose(level, home, environment),
+        isolation=lambda level: choose(level, home, environment, written_by_steps(settings, environment)),
         environment=scrubbed(environment, settings.environment),
         limits=machine_limits(home.path, jobs, settings.min_free),
         mounts=partial(extra_mounts, settings, environment),
-        tool_caches=tool_caches(settings, environment),
+        tool_caches=tool_caches(settings, environment, Notes(quiet=False).say),
         quota=partial(quota_of, settings),
     )
 

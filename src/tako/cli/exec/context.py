@@ -189,7 +189,7 @@ def _tool_caches(context: ExecContext, isolation: Isolation) -> tuple[tuple[Path
         return ()
     from tako.engine.run.extra_mounts import tool_caches
 
-    return tool_caches(context.settings, user_environment())
+    return tool_caches(context.settings, user_environment(), context.notes.say)
 
 
 def factory(context: ExecContext, isolation: Isolation, *, keep: bool) -> ChildRunnerFactory:
@@ -230,9 +230,11 @@ def choose_isolation(context: ExecContext, source: RootSource) -> Isolation:
     asked = context.request.isolation or context.settings.isolation
     if asked == PROCESS or (asked == AUTO and source.in_place and not source.workflow.fans_out):
         return Isolation()
+    from tako.engine.run.extra_mounts import written_by_steps
     from tako.sandbox.levels import choose
 
-    return choose(asked, context.home, user_environment())
+    environment = user_environment()
+    return choose(asked, context.home, environment, written_by_steps(context.settings, environment))
 
 
 def _lock_timeout_s(request: Request, settings: Settings) -> float:

@@ -9,7 +9,7 @@ one that a step may have put into a directory that it may write.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -36,21 +36,29 @@ def extra_mounts(
     everybody = settings.sandbox
     wanted = [(path, False) for path in (*everybody.read, *asked.read)]
     wanted += [(path, True) for path in (*everybody.write, *asked.write)]
-    written = [str(_absolute(path, home)) for path in _writable(settings)]
-    return tuple(_existing(wanted, home, written))
+    return tuple(_existing(wanted, home, written_by_steps(settings, environment)))
 
 
-def _writable(settings: Settings) -> Iterator[str]:
-    """What steps of any repository may write."""
-    everybody = settings.sandbox
-    yield from chain(everybody.write, *(granted.write for granted in everybody.repositories.values()))
+def written_by_steps(settings: Settings, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The directories of the user's that steps of any repository may write; absolute paths."""
+    home, everybody = user_home(environment), settings.sandbox
+    granted = (granted.write for granted in everybody.repositories.values())
+    return tuple(str(_absolute(path, home)) for path in chain(everybody.write, *granted))
 
 
-def tool_caches(settings: Settings, environment: Mapping[str, str]) -> tuple[tuple[Path, str], ...]:
-    """The user's caches that each run sees with changes of its own, each with its place below HOME."""
+def tool_caches(
+    settings: Settings, environment: Mapping[str, str], on_note: Callable[[str], None]
+) -> tuple[tuple[Path, str], ...]:
+    """The user's caches that each run sees with changes of its own, each with its place below HOME.
+
+    One that a link leads out of a directory that steps may write is left out, and `on_note` gets why.
+    """
     home = user_home(environment)
-    wanted = settings.sandbox.tool_caches
-    return tuple((home / path, path) for path in wanted if (home / path).is_dir())
+    written = written_by_steps(settings, environment)
+    found = {path: led_out_of(str(home / path), written) for path in settings.sandbox.tool_caches}
+    for path in (path for path, out in found.items() if out):
+        on_note(f"the tool cache {_led(f'~/{path}', found[path])}; steps do not see it")
+    return tuple((home / path, path) for path, out in found.items() if not out and (home / path).is_dir())
 
 
 def _granted(settings: Settings, repository: Repository) -> Sandbox:
@@ -80,16 +88,19 @@ def _is_below(path: Path, top: Path) -> bool:
     return path.is_relative_to(top) and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(top))
 
 
-def _existing(wanted: list[tuple[str, bool]], home: Path, written: list[str]) -> Iterator[Mount]:
+def _existing(wanted: list[tuple[str, bool]], home: Path, written: tuple[str, ...]) -> Iterator[Mount]:
     for text, writable in wanted:
         path = _absolute(text, home)
         if not path.exists():
             continue
         if out := led_out_of(str(path), written):
-            message = f"{text} leads out of {out}, which steps may write, through a link in there"
             hint = f"remove that link, or what config.yml says of {text}"
-            raise UsageError(message, hint=hint)
+            raise UsageError(_led(text, out), hint=hint)
         yield Mount(os.path.realpath(path), str(path), writable)
+
+
+def _led(text: str, out: str) -> str:
+    return f"{text} leads out of {out}, which steps may write, through a link in there"
 
 
 def _absolute(text: str, home: Path) -> Path:

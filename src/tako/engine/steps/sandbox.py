@@ -20,7 +20,7 @@ from tako.layout.cache import objects_of
 from tako.layout.machine import DEV_SHM, ETC, RESOLV_CONF
 from tako.layout.names import NOTHING
 from tako.layout.run import RunDirectory, SeenDirectory
-from tako.sandbox.mount_places import placed
+from tako.sandbox.mount_places import check_led, placed
 from tako.sandbox.policy import LANDLOCK, NAMESPACE, Limits, Mount, Policy
 from tako.sandbox.started import SandboxFailedError, Started
 from tako.sandbox.watchdog import Watched, cpus_for
@@ -208,6 +208,7 @@ class StepSandbox:
             yield Mount(machine.resolv_conf, RESOLV_CONF)
         yield from self._own()
         for path in (*machine.tools, *machine.authorities):
+            check_led(path, machine.written)
             yield from _shown(_same(path), self._veiled.machine)
         # What nothing is laid over: bubblewrap lets no device be opened, without it the file is an empty one.
         # What an overlay does not show is hidden already, and nothing can be mounted there.
@@ -223,6 +224,7 @@ class StepSandbox:
             yield from (mount,) if mount.writable else _shown(mount, self._veiled.granted)
         agent = Path(environment.get(SSH_AGENT, ""))
         if agent.is_socket():
+            check_led(str(agent), machine.written)
             yield _same(str(agent))
         script = self._script or self._spec.paths.script(step.id)
         if script.exists():

@@ -7,6 +7,7 @@ Fails with `MachineError` when the machine cannot (disk full, unreadable snapsho
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from tako.layout.cache import objects_of
 from tako.layout.machine import DEV_SHM
 from tako.layout.names import ALTERNATES, GIT_NAME, is_objects_of
 from tako.layout.run import RunDirectory
-from tako.repositories.reference import parse_repository
+from tako.repositories.reference import Repository, parse_repository
+from tako.sandbox.mount_places import check_led
 from tako.sandbox.policy import NAMESPACE
 from tako.sandbox.started import SandboxFailedError
 from tako.system.accounting.usage import free_on_disk
@@ -155,7 +157,10 @@ def _mount(spec: RunSpec) -> None:
     # bubblewrap puts it where the step sees it; without, that is where it has to be.
     shared = paths.shared_memory if spec.isolation.level == NAMESPACE else DEV_SHM
     mount_memory(shared, _shared_memory(spec))
+    machine = spec.isolation.machine
     for cache, place in spec.tool_caches:
+        if machine is not None:
+            check_led(str(cache), machine.written)
         # Another process may write the lower directory meanwhile: at worst a stale file of a cache is seen.
         upper, inner = paths.cache_view(place)
         for directory in (upper, inner):
@@ -188,26 +193,40 @@ def _take_from_children(spec: RunSpec, state: RunState, draft: RunDirectory) -> 
     draft.work.mkdir(mode=0o700)
     draft.received_children.mkdir(mode=0o700)
     awaited = (fan_out for fan_out in state.fan_outs.values() if fan_out.emitted.wait_for_children)
-    for fan_out in awaited:
-        for child in fan_out.children.values():
-            if child.finished and child.finished.status == SUCCEEDED:
-                _take(spec.paths.child(child.plan.run_id), child.plan.repository, draft)
+    planned = [
+        (child, parse_repository(child.plan.repository))
+        for fan_out in awaited
+        for child in fan_out.children.values()
+    ]
+    # Those of another host last: one that has the owner and name of a repository here takes no place of it.
+    planned.sort(key=lambda found: found[1].host != "")
+    taken = {place for _, named in planned for place in _places(named)}
+    for child, named in planned:
+        if child.finished and child.finished.status == SUCCEEDED:
+            _take(spec.paths.child(child.plan.run_id), named, draft, taken)
     remove_tree(spec.paths.received_children)
     move(draft.received_children, spec.paths.received_children)
     draft.work.rmdir()
 
 
-def _take(child: RunDirectory, repository: str, draft: RunDirectory) -> None:
+def _places(repository: Repository) -> Iterator[str]:
+    """Where the artifacts of a repository are put, and the directories above."""
+    parts = (*repository.owner.split("/"), repository.name)
+    return ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def _take(child: RunDirectory, repository: Repository, draft: RunDirectory, taken: Collection[str]) -> None:
     produced = sorted(child.artifacts.iterdir()) if child.artifacts.is_dir() else []
     if not produced:
         return
-    named = parse_repository(repository)
-    target = draft.received_children.joinpath(*named.owner.split("/"), named.name)
+    *_, own = _places(repository)
+    target = draft.received_children / own
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     for artifact in produced:
-        # A second run of the same repository must not hide what the first one produced, nor lose its own.
-        taken = (target / artifact.name).exists()
-        place = target / (f"{artifact.name}.{child.run_id}" if taken else artifact.name)
+        # A second run of the same repository must not hide what the first one produced, nor lose its own. And
+        # nothing of an artifact may be where another repository's are looked for: `x` of a/b, and a/b/x.
+        is_taken = f"{own}/{artifact.name}" in taken or (target / artifact.name).exists()
+        place = target / (f"{artifact.name}.{child.run_id}" if is_taken else artifact.name)
         copy_tree(artifact, place, hard_links=True)
 
 

@@ -14,6 +14,8 @@ def led_out_of(path: str, tops: Sequence[str]) -> str:
 
     `path` and `tops` are absolute.
     """
+    if not tops:
+        return ""
     final = os.path.realpath(path)
     real = {os.path.realpath(top): top for top in tops}
     for place in _places_of_links(path):

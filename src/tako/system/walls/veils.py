@@ -12,6 +12,7 @@ uid. An overlay reads with the rights of its maker: root makes them as somebody 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import stat
@@ -125,6 +126,9 @@ def _veil(path: Path, empty: Path, target: Path, *, strange: bool) -> None:
         found = [os.open(one, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for one in (path, empty, target)]
         for descriptor in found:
             stack.callback(os.close, descriptor)
+        if os.readlink(f"/proc/self/fd/{found[0]}") != os.path.abspath(path):
+            # The path had no links when it was chosen.
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
         if strange and os.geteuid() == _ROOT and os.fstat(found[0]).st_mode & _OPEN == _OPEN:
             with suppress(PermissionError):
                 stack.enter_context(_as_stranger())
