@@ -192,6 +192,23 @@ def test_few_open_files_are_enough_or_named(scene: Scene, limit: int, code: int)
         assert len(children(scene.status())) == 4
 
 
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+@pytest.mark.parametrize("moved", ["home", "run"])
+def test_a_directory_that_was_moved_away_during_a_run_is_named(
+    scene: Scene, moved: str, quiet: tuple[str, ...]
+) -> None:
+    home, aside = scene.tako.home, scene.directory / "aside"
+    away = '"$TAKO_HOME"/workspaces/"$TAKO_ROOT_RUN_ID"' if moved == "run" else '"$TAKO_HOME"'
+    checkout = scene.library(f"mv {away} {aside}", "echo two")
+    done = scene.tako("exec", "release", *quiet, cwd=checkout, env={"TAKO_HOME": str(home)})
+    assert done.code == 4, done.stderr
+    assert f"{home if moved == 'home' else home / 'workspaces'}" in done.stderr
+    assert "vanished while run exec-" in done.stderr
+    assert "move it back, then: tako exec --resume exec-" in done.stderr
+    assert "bug" not in done.stderr
+    assert aside.is_dir()
+
+
 @needs_strace
 @pytest.mark.parametrize("fault", ["error=ENOLCK", "retval=0"])
 def test_without_working_locks_nothing_is_executed(scene: Scene, fault: str) -> None:

@@ -8,7 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +19,10 @@ from tako.errors import ConfigError, MachineError, NotFoundError, ReferenceInval
 from tako.layout.names import encoded
 from tako.repositories import snapshots
 from tako.repositories.reference import parse_reference, parse_repository
+from tako.repositories.upstream import mirror
+from tako.repositories.upstream.git import run_git
+from tako.system.process import pipes
+from tako.system.process.programs import Ended
 from tako.system.storage.directory_trees import copy_tree, copy_tree_hashed, tree_signature
 from tests.repositories.conftest import CONFIG, OpenCache
 from tests.support.git import Repositories, commit, git, write_files
@@ -358,6 +365,52 @@ def test_no_config_a_link_a_directory_and_a_large_one_are_told_apart(
     commit(source, {})
     with pytest.raises(ConfigError, match="is a link"):
         read("acme/link", source)
+
+
+def test_a_large_config_in_a_small_pack_is_not_read(
+    open_cache: OpenCache, git_repo: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_cache()
+    opened.cache.add(DEP, str(git_repo("acme/large", {"tako.yml": "#" * (1 << 22)})))
+    ran: list[str] = []
+
+    def noted(arguments: Sequence[str], **keys: Any) -> Ended:  # noqa: ANN401 - what git takes
+        ran.append(arguments[0])
+        return run_git(arguments, **keys)
+
+    monkeypatch.setattr(mirror, "run_git", noted)
+    with pytest.raises(ConfigError, match="is larger than 1048576 bytes"):
+        opened.cache.read_config_bytes(opened.cache.resolve(DEP))
+    assert ran == ["ls-tree"]
+
+
+def test_a_tree_that_is_being_made_can_be_ended_and_leaves_nothing(
+    open_cache: OpenCache, git_repo: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_cache()
+    opened.cache.add(DEP, str(git_repo("acme/dep", {"tako.yml": CONFIG, "large": "x" * (1 << 20)})))
+    resolved = opened.cache.resolve(DEP)
+    # As if it took long: asked before git has ended, each time.
+    monkeypatch.setattr(pipes, "_MEANWHILE_S", 0.0)
+
+    def stopped() -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        opened.cache.snapshot(resolved, check=stopped)
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshots, "free_on_disk", _filling(1 << 30, 0))
+        with pytest.raises(MachineError, match="its files do not fit"):
+            opened.cache.snapshot(resolved)
+    left = opened.layout.snapshots_of(resolved.repository.owner_part, resolved.repository.name_part)
+    assert list(left.iterdir()) == []
+    assert opened.cache.snapshot(resolved).is_dir()
+
+
+def _filling(first: int, then: int) -> Callable[[Path], int]:
+    """A disk that has `first` bytes free when it is looked at first, and `then` afterwards."""
+    looks = chain((first,), repeat(then))
+    return lambda _place: next(looks)
 
 
 @pytest.mark.parametrize("kind", ["none", "link", "fifo", "directory"])

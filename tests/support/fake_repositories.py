@@ -48,8 +48,9 @@ class FakeRepositories:
         """Return what was pinned before."""
         return Resolved(repository, branch, commit, "commit")
 
-    def snapshot(self, resolved: Resolved) -> Path:
+    def snapshot(self, resolved: Resolved, *, check: Callable[[], None]) -> Path:
         """Return the place of a snapshot, which `has` fills."""
+        check()
         if resolved.repository.text in self.broken:
             raise self.broken[resolved.repository.text]
         return self.directory / resolved.repository.text / resolved.commit

@@ -79,7 +79,7 @@ class Shelf:
     def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
         return Resolved(repository, branch, commit, "commit")
 
-    def snapshot(self, resolved: Resolved) -> Path:
+    def snapshot(self, resolved: Resolved, *, check: Callable[[], None]) -> Path:  # noqa: ARG002
         return Path("/shelf", resolved.repository.text)
 
 

@@ -303,25 +303,28 @@ class Cache:
         """Return every subscription to an event; see `discovery.discover`."""
         return discover(self, source, artifact, event_type, check=check)
 
-    def snapshot(self, resolved: Resolved) -> Path:
+    def snapshot(self, resolved: Resolved, *, check: Callable[[], None] = lambda: None) -> Path:
         """Return the immutable tree of a pin, made now if it is not there; see `using_snapshot`."""
-        with self.using_snapshot(resolved) as path:
+        with self.using_snapshot(resolved, check=check) as path:
             return path
 
     @contextmanager
-    def using_snapshot(self, resolved: Resolved) -> Iterator[Path]:
+    def using_snapshot(
+        self, resolved: Resolved, *, check: Callable[[], None] = lambda: None
+    ) -> Iterator[Path]:
         """Return the tree of a pin while holding the shared lock, so that it cannot be pruned meanwhile.
 
+        `check` is called several times a second while it is made, and ends that by raising.
         Raises `NotFoundError` if the pin cannot be had any more.
         """
         path = self._snapshot_path(resolved)
         with self._locks.shared(resolved.repository):
             if not path.is_dir():
-                self._make(resolved, path)
+                self._make(resolved, path, check)
             snapshots.touch_used(self._used(resolved))
             yield path
 
-    def _make(self, resolved: Resolved, path: Path) -> None:
+    def _make(self, resolved: Resolved, path: Path, check: Callable[[], None]) -> None:
         repository = resolved.repository
         where = self._mirror(repository)
         if resolved.kind == "content":
@@ -337,6 +340,7 @@ class Cache:
                 branch=resolved.branch,
                 origin=origin,
                 on_note=partial(self._on_caveat, INCOMPLETE, repository.text),
+                check=snapshots.leaving_room(self._layout.path, self._settings.min_free, check),
             )
         except MachineError as error:
             if where.is_dir() and mirror.has_commit(where, resolved.commit):

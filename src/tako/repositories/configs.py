@@ -42,12 +42,12 @@ def _unusable(where: str, reason: str) -> ConfigError:
 
 def committed_config(mirror: Path, commit: str, where: str) -> bytes:
     """Return the tako.yml of a commit in a mirror; raises as `config_in` does, and `MachineError`."""
-    found = read_blob(mirror, commit, CONFIG_NAME)
+    found = read_blob(mirror, commit, CONFIG_NAME, CONFIG_MAX_BYTES)
     if found is None:
         raise _no_config(where)
     mode, data = found
     if mode not in _REGULAR:
         raise _unusable(where, "is a link" if mode == "120000" else "is not a regular file")
-    if len(data) > CONFIG_MAX_BYTES:
+    if data is None:
         raise _unusable(where, f"is larger than {CONFIG_MAX_BYTES} bytes")
     return data

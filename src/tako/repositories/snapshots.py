@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from tako.config.schema import MinFree
 from tako.errors import MachineError, NotFoundError
 from tako.layout.cache import CacheLayout
 from tako.layout.names import (
@@ -33,6 +34,7 @@ from tako.layout.names import (
 from tako.repositories.reference import Repository
 from tako.repositories.self_contained import check_self_contained
 from tako.repositories.upstream.git import run_git
+from tako.system.accounting.usage import disk_size, free_on_disk
 from tako.system.storage.directory_trees import (
     TreeChangedError,
     TreeSignature,
@@ -41,6 +43,7 @@ from tako.system.storage.directory_trees import (
 )
 from tako.system.storage.removal import remove_tree
 from tako.system.storage.writing import make_private, move, read_plain, write_whole
+from tako.units import format_bytes
 from tako.values import value
 
 CONTENT_PREFIX = "content-"
@@ -82,12 +85,20 @@ def _publish(temporary: Path, final: Path) -> None:
 
 
 def make_commit_snapshot(
-    mirror: Path, final: Path, commit: str, *, branch: str, origin: str, on_note: Callable[[str], None]
+    mirror: Path,
+    final: Path,
+    commit: str,
+    *,
+    branch: str,
+    origin: str,
+    on_note: Callable[[str], None],
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Make the tree of a commit, with a `.git` that reads its objects from the mirror.
 
     `branch` is checked out there and `origin` (without credentials) is its remote. No hook, filter or
     config but tako's takes part: LFS pointers stay pointers, submodules stay empty. Raises `MachineError`.
+    `check` is called several times a second, and ends the work by raising.
     """
     with _built(final) as temporary:
         options = [f"--config={option}" for option in _CLONE_OPTIONS]
@@ -100,11 +111,30 @@ def make_commit_snapshot(
             ["checkout", "--quiet", "--force", "-B", branch, commit, "--"],
             git_dir=git_dir,
             work_tree=temporary,
+            meanwhile=check,
         )
         run_git(["config", "remote.origin.url", origin], git_dir=git_dir)
         if (temporary / SUBMODULES_NAME).is_file():
             on_note(f"{origin}: submodules are left empty")
         _publish(temporary, final)
+
+
+def leaving_room(place: Path, min_free: MinFree, check: Callable[[], None]) -> Callable[[], None]:
+    """Return `check` with one more: a small pack can hold a tree that fills the disk of `place`.
+
+    Half of the reserve, or of what is free now, has to stay. Raises `MachineError`.
+    """
+    least = min(min_free.of(disk_size(place)), free_on_disk(place)) // 2
+
+    def both() -> None:
+        check()
+        if free_on_disk(place) < least:
+            message = (
+                f"its files do not fit: the disk of {place} would have less free than {format_bytes(least)}"
+            )
+            raise MachineError(message, hint="`min_free` of config.yml is what has to stay free")
+
+    return both
 
 
 def make_content_snapshot(

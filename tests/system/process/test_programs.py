@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tako.system.process import pipes
 from tako.system.process.descendants import HELPERS
 from tako.system.process.pipes import Pipes
 from tako.system.process.programs import run_program
@@ -72,6 +73,25 @@ def test_much_goes_in_and_out_at_once() -> None:
     data = bytes(range(256)) * 8192
     ended = run_program(["sh", "-c", "tee /dev/stderr"], environment=ENVIRONMENT, stdin=data)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, data, data)
+
+
+def test_of_an_endless_stderr_only_the_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "_ERRORS_MAX", 1 << 16)
+    script = "head -c 3000000 /dev/zero >&2; echo end >&2"
+    ended = run_program(["sh", "-c", script], environment=ENVIRONMENT)
+    assert ended.stderr.endswith(b"\0end\n")
+    assert len(ended.stderr) <= 2 << 16
+
+
+def test_it_can_be_ended_while_it_runs() -> None:
+    calls = iter(range(3))
+
+    def enough() -> None:
+        if next(calls) == 2:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run_program(["sleep", "600"], environment=ENVIRONMENT, meanwhile=enough)
 
 
 def test_a_program_need_not_read_what_it_is_given() -> None:

@@ -68,9 +68,9 @@ class LazyCache:
         """Return a repository that an earlier session pinned."""
         return self._opened().pinned(repository, branch, commit)
 
-    def snapshot(self, resolved: Resolved) -> Path:
-        """The immutable tree of what was pinned."""
-        return self._opened().snapshot(resolved)
+    def snapshot(self, resolved: Resolved, *, check: Callable[[], None] = lambda: None) -> Path:
+        """The immutable tree of what was pinned; `check` may raise what ends its making."""
+        return self._opened().snapshot(resolved, check=check)
 
     def git_identity(self) -> tuple[str, str]:
         """The user's name and email for commits, read once."""

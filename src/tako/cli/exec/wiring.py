@@ -20,14 +20,16 @@ from tako.cli.exec import context as made
 from tako.cli.exec.context import ExecContext
 from tako.cli.exec.request import Request
 from tako.cli.exec.root_run import find_source, make_run
-from tako.engine.run.run_directory import whole_machine
+from tako.engine.run.run_directory import vanished, whole_machine
 from tako.engine.run.spec import SSH_AGENT, RunSpec, Segments
 from tako.engine.workers.forked_cell import ForkedCell
+from tako.errors import TakoError
 from tako.recovery.sweep import leave, sweep
 from tako.sandbox.isolation import Isolation
 from tako.system.accounting.usage import disk_size
 from tako.system.process.signals import STOPPING, SignalPipe
 from tako.system.process.warden import WardenLink
+from tako.system.storage.writing import is_gone
 from tako.system.user_environment import withhold
 
 if TYPE_CHECKING:
@@ -78,8 +80,28 @@ def run_tree(
 ) -> int:
     """Run a tree to its end and report it, from its beginning or from where a `resumption` takes it up.
 
-    `cell` is the worker for the first segment.
+    `cell` is the worker for the first segment. Raises `MachineError` if the run's directory vanishes.
     """
+    try:
+        return _run_tree(
+            context, post, spec, isolation, cell=cell, resumption=resumption, deliveries=deliveries
+        )
+    except (OSError, TakoError) as error:
+        if not is_gone(spec.directory):
+            raise
+        raise vanished(spec.paths, context.home.path) from error
+
+
+def _run_tree(
+    context: ExecContext,
+    post: WardenLink,
+    spec: RunSpec,
+    isolation: Isolation,
+    *,
+    cell: ForkedCell | None,
+    resumption: Resumption | None,
+    deliveries: Deliveries | None,
+) -> int:
     made.tell_jobs(context)
     context.notes.say(
         f"run {spec.run_id}: {spec.workflow.name} of {spec.repository},"
@@ -124,6 +146,9 @@ def run_tree(
     gc.disable()
     if not result.at_once:
         runner.close()
+        if is_gone(spec.directory):
+            # A quiet success would hide it.
+            raise vanished(spec.paths, context.home.path)
         report(spec.paths, result, output=context.request.output, quiet=context.request.quiet)
     return result.exit_code
 

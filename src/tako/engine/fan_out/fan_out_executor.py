@@ -61,7 +61,7 @@ class Repositories(Protocol):
     def pinned(self, repository: Repository, branch: str, commit: str) -> Resolved:
         """What was pinned when the run was planned."""
 
-    def snapshot(self, resolved: Resolved) -> Path:
+    def snapshot(self, resolved: Resolved, *, check: Callable[[], None]) -> Path:
         """The immutable tree of what was pinned."""
 
 
@@ -167,7 +167,7 @@ class FanOutExecutor:
         for plan in left:
             judge.check()
             again = (
-                [self._guarded(plan, partial(self._pin_again, plan))]
+                [self._guarded(plan, partial(self._pin_again, plan, judge))]
                 if heard is None or plan.commit
                 else self._reconsider(parent, heard, plan, found)
             )
@@ -175,10 +175,10 @@ class FanOutExecutor:
             gone += [] if again else [plan]
         return FanOutPlan(fan_out.planned.found, tuple(children), (), gone=tuple(gone), again=True)
 
-    def _pin_again(self, plan: ChildPlanned) -> PlannedChild:
+    def _pin_again(self, plan: ChildPlanned, judge: Judge) -> PlannedChild:
         repository = parse_repository(plan.repository)
         resolved = self._repositories.pinned(repository, plan.branch, plan.commit)
-        source = self._repositories.snapshot(resolved)
+        source = self._repositories.snapshot(resolved, check=judge.check)
         config = load_config_file(source / CONFIG_NAME)
         workflow = runnable(config, plan.workflow, "event")
         self._require_secrets(workflow, repository)
@@ -302,7 +302,7 @@ class FanOutExecutor:
         self._require_secrets(workflow, candidate.repository)
         reference = Reference(candidate.repository, candidate.branch)
         resolved = self._repositories.resolve(reference, check=heard.judge.check)
-        source = self._repositories.snapshot(resolved)
+        source = self._repositories.snapshot(resolved, check=heard.judge.check)
         pinned = evolve(record, commit=resolved.commit, branch=resolved.branch, inputs=inputs)
         return ready_child(pinned, workflow, source, config, mounts)
 

@@ -12,7 +12,7 @@ from tako.layout.run import RunDirectory
 from tako.sandbox.policy import Limits
 from tako.system.accounting.usage import total_memory
 from tako.system.process.descendants import user_tasks
-from tako.system.storage.writing import disk_full, is_full
+from tako.system.storage.writing import disk_full, is_full, is_gone
 
 _FILE_SIZE_MIN = 1 << 30
 _PROCESSES = 4096
@@ -34,6 +34,13 @@ def make_directory(paths: RunDirectory) -> None:
             raise disk_full(error, paths.path) from error
         message = f"the run directory cannot be made: {error}"
         raise MachineError(message) from error
+
+
+def vanished(paths: RunDirectory, home: Path) -> MachineError:
+    """The failure to raise if the run's directory, or all of `TAKO_HOME`, was moved away while it ran."""
+    moved = home if is_gone(home) else paths.path
+    message = f"{moved} vanished while run {paths.run_id} was under way: somebody moved or removed it"
+    return MachineError(message, hint=f"move it back, then: tako exec --resume {paths.run_id}")
 
 
 def machine_limits(directory: Path, jobs: int, min_free: MinFree = _NO_RESERVE) -> Limits:

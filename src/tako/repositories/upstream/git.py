@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tako.errors import MachineError
@@ -84,10 +84,18 @@ def _run(
     cwd: Path | None = None,
     stdin: bytes = b"",
     timeout_s: float = _LOCAL_TIMEOUT_S,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Ended:
     command = ["git", *_words(_OPTIONS), *arguments]
     try:
-        return run_program(command, environment=environment, cwd=cwd, stdin=stdin, timeout_s=timeout_s)
+        return run_program(
+            command,
+            environment=environment,
+            cwd=cwd,
+            stdin=stdin,
+            timeout_s=timeout_s,
+            meanwhile=meanwhile,
+        )
     except FileNotFoundError as error:
         message = "git is not installed, or not in PATH" if not cwd or cwd.is_dir() else f"{cwd} is gone"
         raise MachineError(message) from error
@@ -96,7 +104,7 @@ def _run(
         raise MachineError(message) from error
 
 
-def run_git(
+def run_git(  # noqa: PLR0913 - all that differs between its callers
     arguments: Sequence[str],
     *,
     git_dir: Path | None = None,
@@ -105,18 +113,20 @@ def run_git(
     stdin: bytes = b"",
     check: bool = True,
     absent: int = 0,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Ended:
     """Run git in a repository that tako made, with no config but its own.
 
     Raises `MachineError` if it fails and `check` is true, is missing, or takes more than ten minutes. The
-    exit code `absent` is no failure: it means that there is nothing.
+    exit code `absent` is no failure: it means that there is nothing. `meanwhile` is called several times a
+    second, and ends git by raising.
     """
     environment = closed_environment()
     for name, path in (("GIT_DIR", git_dir), ("GIT_WORK_TREE", work_tree), ("GIT_INDEX_FILE", index)):
         if path is not None:
             environment[name] = str(path)
     words = [*_words(_CLOSED_OPTIONS), *arguments]
-    ended = _run(words, environment, cwd=work_tree or git_dir, stdin=stdin)
+    ended = _run(words, environment, cwd=work_tree or git_dir, stdin=stdin, meanwhile=meanwhile)
     if check and ended.returncode not in (0, absent):
         raise _failure(arguments, ended, _LOCAL_TIMEOUT_S)
     return ended

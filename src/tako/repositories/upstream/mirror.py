@@ -246,17 +246,20 @@ def _no_branch(
     return NotFoundError(f"{where} has no branch {pinned!r}", hint=f"it has: {names}")
 
 
-def read_blob(mirror: Path, commit: str, name: str) -> tuple[str, bytes] | None:
+def read_blob(mirror: Path, commit: str, name: str, most: int) -> tuple[str, bytes | None] | None:
     """Return mode (`100644`, `120000` for a link, ...) and bytes of a file at the top of a commit, or None.
 
-    A directory or submodule has no bytes. Raises `MachineError` if the commit is not in the mirror.
+    A directory or submodule has no bytes; None stands for more than `most` bytes, which are not read: a pack
+    of a few KiB can hold gigabytes. Raises `MachineError` if the commit is not in the mirror.
     """
-    listed = run_git(["ls-tree", "-z", "--full-tree", commit, "--", name], git_dir=mirror).stdout
+    listed = run_git(["ls-tree", "-z", "-l", "--full-tree", commit, "--", name], git_dir=mirror).stdout
     if not listed:
         return None
-    mode, kind, blob = listed.split(b"\t", 1)[0].decode().split()
+    mode, kind, blob, size = listed.split(b"\t", 1)[0].decode().split()
     if kind != "blob":
         return mode, b""
+    if int(size) > most:
+        return mode, None
     return mode, run_git(["cat-file", "blob", blob], git_dir=mirror).stdout
 
 

@@ -7,18 +7,23 @@ cache of credentials) inherits them, and may hold them open for hours.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import select
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
 _PIECE = 1 << 16
 _INT_SIZE = 4
+#: How long a program runs until `meanwhile` is called again.
+_MEANWHILE_S = 0.1
+#: Bytes of stderr that are kept, its end.
+_ERRORS_MAX = 1 << 22
 
 
 def waiting(descriptor: int) -> int:
@@ -51,13 +56,21 @@ class Pipes:
         out, errors = self._outputs
         return bytes(self._read[out]), bytes(self._read[errors])
 
-    def attend(self, pidfd: int, timeout_s: float | None) -> bool:
-        """Write and read until the process of a pidfd has ended; False if it still runs after `timeout_s`."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    def attend(
+        self, pidfd: int, timeout_s: float | None, meanwhile: Callable[[], None] | None = None
+    ) -> bool:
+        """Write and read until the process of a pidfd has ended; False if it still runs after `timeout_s`.
+
+        `meanwhile` is called several times a second.
+        """
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        longest_s = _MEANWHILE_S if meanwhile else math.inf
         with self._registered(pidfd):
-            while pidfd not in self._turn(deadline):
-                if deadline is not None and time.monotonic() >= deadline:
+            while pidfd not in self._turn(min(deadline, time.monotonic() + longest_s)):
+                if time.monotonic() >= deadline:
                     return False
+                if meanwhile:
+                    meanwhile()
         return True
 
     def drain(self, grace_s: float) -> None:
@@ -76,9 +89,9 @@ class Pipes:
         yield
         self._poll.unregister(pidfd)
 
-    def _turn(self, deadline: float | None) -> set[int]:
+    def _turn(self, deadline: float) -> set[int]:
         """Wait for something to do, and do it; returns what was ready."""
-        wait_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        wait_ms = None if deadline == math.inf else max(0.0, deadline - time.monotonic()) * 1000
         ready = {descriptor for descriptor, _ in self._poll.poll(wait_ms)}
         for descriptor in ready & self._open:
             self._take(descriptor)
@@ -92,7 +105,11 @@ class Pipes:
             data = os.read(descriptor, _PIECE)
         except BlockingIOError:
             return 0
-        self._read[descriptor] += data
+        read = self._read[descriptor]
+        read += data
+        if descriptor == self._outputs[1] and len(read) > 2 * _ERRORS_MAX:
+            # A remote repository may have git say anything, without end.
+            del read[:-_ERRORS_MAX]
         if not data:
             self._open.discard(descriptor)
             self._poll.unregister(descriptor)

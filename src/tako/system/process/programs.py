@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 
@@ -44,9 +44,11 @@ def run_program(
     cwd: Path | None = None,
     stdin: bytes = b"",
     timeout_s: float | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Ended:
-    """Run a program and wait for it, at most `timeout_s` seconds.
+    """Run a program and wait for it, at most `timeout_s` seconds. Of a long stderr only the end is kept.
 
+    `meanwhile` is called several times a second, and ends the program by raising.
     Raises `OSError` if it cannot be started.
     """
     name = PurePath(arguments[0]).name
@@ -64,7 +66,7 @@ def run_program(
     )
     crash_points.after("start", name)
     try:
-        return _to_its_end(process, stdin, timeout_s)
+        return _to_its_end(process, stdin, timeout_s, meanwhile)
     except BaseException:
         # An interrupt must not leave a fetch running; the group is killed before the error goes on.
         signal_group(process.pid, signal.SIGKILL)
@@ -77,11 +79,16 @@ def run_program(
         HELPERS.ended(process.pid)
 
 
-def _to_its_end(process: subprocess.Popen[bytes], stdin: bytes, timeout_s: float | None) -> Ended:
+def _to_its_end(
+    process: subprocess.Popen[bytes],
+    stdin: bytes,
+    timeout_s: float | None,
+    meanwhile: Callable[[], None] | None,
+) -> Ended:
     pipes = Pipes(process, stdin)
     pidfd = os.pidfd_open(process.pid)
     try:
-        in_time = ended = pipes.attend(pidfd, timeout_s)
+        in_time = ended = pipes.attend(pidfd, timeout_s, meanwhile)
         if not in_time:
             signal_group(process.pid, signal.SIGKILL)
             ended = pipes.attend(pidfd, _GONE_WITHIN_S)

@@ -199,6 +199,17 @@ def cut_file(path: Path, size: int, end: bytes) -> None:
         file.write(end)
 
 
+def is_gone(path: Path) -> bool:
+    """Return whether there is nothing at a path; one that cannot be looked at may be there."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def is_locked(path: Path) -> bool:
     """Return whether another open file description holds `try_lock` on the file.
 
