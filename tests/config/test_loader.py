@@ -198,7 +198,8 @@ def test_every_key_path_has_its_place() -> None:
         21,
         9,
     )
-    assert marks["subscriptions[0].filters[1]"].line == 64
+    line = WHOLE.splitlines()[marks["subscriptions[0].filters[1]"].line - 1]
+    assert line.lstrip() == WHOLE.partition("filters:")[2].splitlines()[2].lstrip()
     assert marks["workflows.release.steps[0].produces.events[0].payload.deep.list[2]"].file == "tako.yml"
 
 

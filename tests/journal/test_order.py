@@ -34,11 +34,12 @@ from tako.journal.records import (
 )
 from tako.layout.home import Home
 from tako.recovery.missing_records import missing, settled, subtree_status
+from tako.report.failures import failure_lines, failures
 from tako.report.interruption import interruption, interruption_lines
 from tako.report.reading import read_run, summary_of
 from tako.report.result import write_result
 from tako.report.text import Style
-from tako.report.tree_view import failure_lines, failures, tree_lines
+from tako.report.tree_view import tree_lines
 from tako.values import evolve
 from tests.support.records import T0, event, run_id, run_started
 

@@ -11,11 +11,12 @@ from tako.journal.log import read_records
 from tako.journal.records import StepStarted
 from tako.layout.home import Home
 from tako.recovery.reaper import try_reap
+from tako.report.failures import failures
 from tako.report.interruption import interruption, interruption_lines
 from tako.report.reading import read_run
 from tako.report.result import write_result
 from tako.report.text import Style
-from tako.report.tree_view import failures, tree_lines
+from tako.report.tree_view import tree_lines
 from tests.support.dead_runs import began, run_id, write, write_killed_tree, write_one
 from tests.support.records import T0
 from tests.support.told_runs import held

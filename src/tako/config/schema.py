@@ -1,7 +1,7 @@
 """The shape of a tako.yml as frozen values: the loader makes them, everything else reads them.
 
 Durations are seconds, quantities bytes, CPUs cores. Texts that may hold templates or CEL
-stay texts here; `engine.check` and `expressions` know what is in them.
+stay texts here; `validation.check` and `expressions` know what is in them.
 """
 
 from __future__ import annotations

@@ -27,7 +27,10 @@ class Attempt:
 
 @value
 class ChildExecutionError:
-    """Why one child failed: `kind` is one of the table in docs/command-line.md, times in seconds."""
+    """Why one run failed, a child or the root: `kind` is one of the table in docs/command-line.md.
+
+    `duration_s` is that of the whole run in seconds, 0 where it never began or nobody saw its end.
+    """
 
     repository: str
     workflow: str

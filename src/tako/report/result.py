@@ -16,9 +16,9 @@ from tako.engine.root.results import fan_out_result
 from tako.journal.parts import ChildExecutionError, EventValue, Held
 from tako.journal.run_state import ChildState, StepState
 from tako.journal.stored import StoredValueError, Values
+from tako.report.failures import failures
 from tako.report.interruption import interruption
 from tako.report.reading import RunView, moment
-from tako.report.tree_view import failures
 from tako.repositories.caveats import DAMAGED, Caveat
 from tako.values import asdict, evolve, field, mutable
 

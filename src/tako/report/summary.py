@@ -79,8 +79,8 @@ def _print_tree(run: RunView) -> None:
 
 def _print_failures(run: RunView) -> None:
     """Write each failure to stderr: where, why, and the last lines of output."""
+    from tako.report.failures import failure_lines, failures
     from tako.report.text import Style
-    from tako.report.tree_view import failure_lines, failures
 
     style = Style(sys.stderr)
     for number, error in enumerate(failures(run)):

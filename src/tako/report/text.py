@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SKIPPED, SUCCEEDED, TIMED_OUT
+from tako.system.terminal.text import plain
 
 #: One sign for each status, and its colour (SGR parameter).
 _SIGNS = {
@@ -48,3 +49,8 @@ class Style:
         if self.ascii:
             return ("`- ", "   ") if last else ("|- ", "|  ")
         return ("└─ ", "   ") if last else ("├─ ", "│  ")
+
+
+def first_line(text: str) -> str:
+    """The first line of a text of others, fit for a terminal."""
+    return plain(text.splitlines()[0]) if text else ""

@@ -17,11 +17,12 @@ def command(run: str, output: str) -> None:
     """
     from tako.cli.options import open_home
     from tako.journal.statuses import CANCELLED, FAILED, TIMED_OUT
+    from tako.report.failures import failure_lines, failures
     from tako.report.interruption import interruption, interruption_lines
     from tako.report.reading import find_run, read_run, way_on
     from tako.report.result import write_result
     from tako.report.text import Style
-    from tako.report.tree_view import failure_lines, failures, tree_lines
+    from tako.report.tree_view import tree_lines
 
     home, _ = open_home()
     view = read_run(find_run(home, run))
