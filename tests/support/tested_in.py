@@ -100,7 +100,6 @@ TESTED_IN = {
     "system/descriptors.py": "engine/workers/test_slot.py",
     "system/libc.py": "system/storage/test_beneath.py",
     "system/process/descendants.py": "system/process/test_orphans.py",
-    "system/process/forkserver.py": "engine/workers/test_orphans.py",
     "system/process/identity.py": "recovery/test_ownership.py",
     "system/process/pipes.py": "system/process/test_programs.py",
     "system/process/sentinel.py": "engine/workers/test_slot.py",

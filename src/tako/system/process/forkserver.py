@@ -27,8 +27,11 @@ def forkserver_context(preload: Sequence[str], temporary: str) -> BaseContext:
     `temporary` is a directory for its socket; empty for the default.
     """
     import multiprocessing
-    from multiprocessing import process
+    from multiprocessing import process, util
 
+    # CPython 3.11.0 would take one without a file, which every user of the machine and every step with the
+    # network can connect to, and have the forkserver run anything (CPython issue 97514).
+    util.abstract_sockets_supported = False  # type: ignore[misc]
     # Workers would otherwise import the program that the user started as __mp_main__, and change
     # to the directory that this process started in, which may be gone.
     sys.modules["__main__"] = types.ModuleType("__main__")
