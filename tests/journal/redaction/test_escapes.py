@@ -29,6 +29,7 @@ def _plain(text: bytes) -> bytes:
         (b"&amp;&#39;&#x27;&amp;amp;lt;&uuml;&apos;", "&''<ü'".encode()),
         (b"&nothing; &amp &#9999999; &;", b"&nothing; &amp  &;"),
         (rb"\U7fffffff", b""),
+        (b"a\x1b[01;31m\x1b[Kb\x1b[0mc\x1b]d\x1b[9", b"abc\x1b]d\x1b[9"),
     ],
 )
 def test_escapes_become_what_they_stand_for(text: bytes, meaning: bytes) -> None:
@@ -63,6 +64,9 @@ def test_what_python_escapes_is_undone(text: str) -> None:
         b"a&",
         b"a&am",
         b"a&#x2",
+        b"a\x1b",
+        b"a\x1b[",
+        b"a\x1b[01;3",
     ],
 )
 def test_a_token_that_may_go_on_is_left_out(text: bytes) -> None:
@@ -76,7 +80,7 @@ def test_a_token_that_is_over_is_not(text: bytes) -> None:
     assert Decoded(text, ended=False).complete == len(text)
 
 
-@given(st.text("ab\\u0041%25&#;x", max_size=40).map(str.encode), st.booleans())
+@given(st.text("ab\\u0041%25&#;x\x1b[m", max_size=40).map(str.encode), st.booleans())
 def test_each_byte_comes_from_where_it_is_said_to(text: bytes, ended: bool) -> None:
     decoded = Decoded(text, ended=ended)
     places = range(len(decoded.text))
@@ -94,6 +98,6 @@ def test_more_different_tokens_than_are_remembered() -> None:
     assert _plain(text.encode()) == "".join(map(chr, range(256, 10_000))).encode()
 
 
-def test_only_three_characters_lead_escapes() -> None:
-    assert not has_escapes(bytes(set(range(256)) - set(b"\\%&")))
-    assert all(map(has_escapes, (b"\\", b"%", b"&")))
+def test_only_four_characters_lead_escapes() -> None:
+    assert not has_escapes(bytes(set(range(256)) - set(b"\\%&\x1b")))
+    assert all(map(has_escapes, (b"\\", b"%", b"&", b"\x1b")))

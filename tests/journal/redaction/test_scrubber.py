@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tako.journal.records import EventEmitted, RunFinished, StepFinished, Warned
 from tako.journal.redaction.disguises import printed
 from tako.journal.redaction.scrubber import NOTHING, ScrubbedStream, Scrubber
+from tako.system.terminal.text import plain
 from tako.values import evolve
 from tests.support.records import T0, event
 
@@ -39,6 +40,8 @@ _CODED: list[Callable[[bytes], bytes]] = [
     lambda value: "".join(f"&amp;#{byte};" for byte in value).encode(),
     lambda value: "".join(f"\\{byte:o}" for byte in value).encode(),
     base64.encodebytes,
+    lambda value: b"".join(b"\x1b[1;31m%c\x1b[m" % byte for byte in value),
+    lambda value: b"\0".join(bytes((byte,)) for byte in value),
 ]
 
 
@@ -124,6 +127,23 @@ def test_any_pieces_of_an_escaped_text_give_what_the_whole_gives(
     expected = scrubber.scrub(text)
     assert _whole(scrubber.stream(), _split(text, places)) == expected
     assert _whole(scrubber.stream(), [bytes((byte,)) for byte in text]) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"tok-\x1b[01;31m\x1b[Kabcdef\x1b[m\x1b[K-9",
+        "tok-abcdef-9".encode("utf-16-le"),
+        "tok-abcdef-9".encode("utf-16-be"),
+        b"tok-abc\x07\x00def-9",
+        b"\\u001b[1mtok-\\u001b[0mabcdef-9",
+    ],
+)
+def test_what_a_view_would_leave_out_hides_nothing(text: bytes) -> None:
+    """The live view drops colours and control characters: what is left must not be the secret."""
+    masked = Scrubber([b"tok-abcdef-9"]).scrub(b"<" + text + b">")
+    assert b"***" in masked
+    assert "abcdef" not in plain(masked.decode("latin-1"))
 
 
 def test_only_what_may_be_the_beginning_of_a_secret_is_held_back() -> None:

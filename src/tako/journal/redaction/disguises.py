@@ -46,8 +46,10 @@ class Skeleton:
 
 _QUOTES = b"\\'\"$"
 _SPACES = b" \t\n\v\f\r+"
-TIGHT = Skeleton(_QUOTES + _SPACES)
-LOOSE = Skeleton(_QUOTES, _SPACES)
+#: A view leaves them out, and UTF-16 puts a NUL beside each letter.
+_CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in _SPACES)
+TIGHT = Skeleton(_QUOTES + _CONTROLS + _SPACES)
+LOOSE = Skeleton(_QUOTES + _CONTROLS, _SPACES)
 WHOLE = Skeleton(b"")
 
 

@@ -1,4 +1,4 @@
-r"""Undoes what programs do to characters: backslash escapes, percent encoding and HTML's references.
+r"""Undoes what programs do to characters: backslash escapes, percent encoding, HTML's references, colours.
 
 Bytes flow in, decoded bytes with a map back flow out. One pass undoes one kind of escape any number of times
 (`\\u0026`, `%2526`, `&amp;amp;`); an escape within another kind needs another pass. Nothing here fails:
@@ -24,6 +24,8 @@ _TOKEN = re.compile(
     rb"|%u[dD][89abAB]" + _HEX + rb"{2}%u[dD][c-fC-F]" + _HEX + rb"{2}"
     rb"|%(?:25){0,8}(?:" + _HEX + rb"{2}|u" + _HEX + rb"{4})"
     rb"|&(?:amp;){0,8}(?:\#[0-9]{1,7}|\#[xX]" + _HEX + rb"{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+    # Colours and moves of the cursor (ECMA-48, CSI): a view that leaves them out must not show more.
+    rb"|\x1b\[[0-?]{0,48}[ -/]{0,4}[@-~]"
     rb")"
 )
 #: What the next bytes may still make a token of, or a longer one.
@@ -35,9 +37,10 @@ _OPEN = re.compile(
     rb"|%u[dD][89abAB]" + _HEX + rb"{2}(?:%(?:u(?:[dD](?:[c-fC-F]" + _HEX + rb"?)?)?)?)?"
     rb"|%(?:25){0,8}(?:" + _HEX + rb"|u" + _HEX + rb"{0,3})?"
     rb"|&(?:amp;){0,8}(?:\#[xX]?" + _HEX + rb"{0,7}|[A-Za-z][A-Za-z0-9]{0,31})?"
+    rb"|\x1b(?:\[[0-?]{0,48}[ -/]{0,4})?"
     rb")\Z"
 )
-_LEAD = re.compile(rb"[\\%&]")
+_LEAD = re.compile(rb"[\\%&\x1b]")
 _OPEN_MAX = 256
 _REMEMBERED_MAX = 4096
 _CONTROLS = {b"a": 7, b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13, b"e": 27, b"E": 27}
@@ -45,7 +48,7 @@ _CONTROLS = {b"a": 7, b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13, 
 
 def has_escapes(data: bytes) -> bool:
     """Whether there may be anything to decode."""
-    return b"\\" in data or b"%" in data or b"&" in data
+    return b"\\" in data or b"%" in data or b"&" in data or b"\x1b" in data
 
 
 class Decoded:
@@ -177,5 +180,5 @@ def _character(code: int) -> bytes:
     return chr(code).encode("utf-8", "surrogatepass") if code <= 0x10FFFF else b""
 
 
-_MEANS = {b"%": _after_percent, b"&": _after_ampersand}
+_MEANS = {b"%": _after_percent, b"&": _after_ampersand, b"\x1b": lambda _colour: b""}
 _MEANINGS = _Meanings()
