@@ -180,5 +180,9 @@ def _character(code: int) -> bytes:
     return chr(code).encode("utf-8", "surrogatepass") if code <= 0x10FFFF else b""
 
 
-_MEANS = {b"%": _after_percent, b"&": _after_ampersand, b"\x1b": lambda _colour: b""}
+def _of_colour(_token: bytes) -> bytes:
+    return b""
+
+
+_MEANS = {b"%": _after_percent, b"&": _after_ampersand, b"\x1b": _of_colour}
 _MEANINGS = _Meanings()
