@@ -125,6 +125,16 @@ def test_a_filter_only_jumps_forward_and_within_itself(
             assert place + 1 + max(if_true, if_false, always) < count
 
 
+@pytest.mark.parametrize("machine", seccomp.ABIS)
+def test_flags_of_files_of_others_are_set_neither_by_descriptor_nor_by_path(
+    monkeypatch: pytest.MonkeyPatch, machine: str
+) -> None:
+    _pretend_to_be(monkeypatch, machine)
+    by_path = struct.pack("=HBBI", 0x15, 0, 1, 469)
+    assert seccomp.program(among_others=True).count(by_path) == len(seccomp.ABIS[machine])
+    assert by_path not in seccomp.program()
+
+
 def test_user_namespaces_that_are_switched_off_are_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,8 +25,9 @@ _LOAD, _JUMP, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x4
 _NUMBER, _ARCHITECTURE, _FIRST, _SECOND, _THIRD, _THIRD_HIGH = 0, 4, 16, 24, 32, 36
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
-#: fcntl(2): F_SETLEASE keeps others from opening a file for writing, F_NOTIFY watches a directory.
-_ON_FILES_OF_OTHERS = (1024, 1026)
+#: fcntl(2): F_SETLEASE keeps others from opening a file for writing, F_NOTIFY watches a directory, F_SETDELEG
+#: keeps others from changing one (Linux 6.19).
+_ON_FILES_OF_OTHERS = (1024, 1026, 1040)
 #: FS_IOC_SETFLAGS, FS_IOC_SETVERSION, each with a long and an int, and FS_IOC_FSSETXATTR (linux/fs.h).
 _SET_FLAGS = (0x40086602, 0x40046602, 0x40087602, 0x40047602, 0x401C5820)
 #: The first `which` that is neither one process nor a group: setpriority(2), ioprio_set(2).
@@ -37,6 +38,8 @@ _X32 = 0x40000000
 _LOCAL, _LOCAL_IN_OWN_NETWORK = (1, 16), (1, 16, 2, 10)
 _IO_URING = (425, 426, 427)
 _CLONE3 = 435
+#: It sets by a path what FS_IOC_FSSETXATTR sets (Linux 6.17).
+_FILE_SETATTR = 469
 
 Instruction = tuple[int, int, int, int]
 
@@ -149,6 +152,7 @@ def _rules_among_others(abi: Abi) -> list[list[Instruction]]:
     reads = ((_LOAD, 0, 0, _THIRD), (_EQUAL, 0, 2, 0), (_LOAD, 0, 0, _THIRD_HIGH), own)
     return [
         _denied(abi.ioctl, errno.EPERM, *_second_is(_SET_FLAGS)),
+        _denied(_FILE_SETATTR, errno.ENOSYS),
         _denied(abi.prlimit, errno.EPERM, (_LOAD, 0, 0, _FIRST), (_EQUAL, len(reads) + 1, 0, 0), *reads),
         *(_denied(number, errno.EPERM, (_LOAD, 0, 0, _FIRST), own) for number in abi.scheduling),
         _denied(abi.setpriority, errno.EPERM, *_unless_own(_PRIO_USER)),
