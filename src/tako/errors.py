@@ -2,7 +2,7 @@
 
 Every class here carries the exit code of the command line (docs/command-line.md: 2 wrong use, 3 a bug,
 4 the environment, 5 held by another run). One boundary, `cli.errors`, turns them into a
-message and that code; nothing else in tako calls `exit`.
+message and that code; only `cli.main` calls `sys.exit`.
 """
 
 from __future__ import annotations

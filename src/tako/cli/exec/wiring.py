@@ -3,7 +3,7 @@
     Request ─▶ settings, source ─▶ RunSpec ─▶ first segment (forked) ─▶ Driver ─▶ report
 
 What only a driver, a fan-out or a report needs is imported after the first step has started. A run
-that is taken up again comes from its journal instead (`cli.resuming`), and joins at the driver.
+that is taken up again comes from its journal instead (`cli.exec.resuming`), and joins at the driver.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What follows when a worker is gone: its run's journal tells how the segment ended.
 
-In: a segment and its future, which only says that it ended. Out: a stimulus for the machine. A worker that
-died, a fault of the machine and a bug are recorded here in the run's journal, and noted as troubles of
-the tree.
+In: a segment and its future. Out: a stimulus for the machine. The journal comes before the future: what the
+worker raised after it had recorded how the segment ended decides nothing. Else the death of the worker, a
+fault of the machine or a bug is recorded here, and the last two are noted as troubles of the tree.
 """
 
 from __future__ import annotations

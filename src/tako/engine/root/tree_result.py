@@ -2,6 +2,7 @@
 
 In: what happened beside the runs (a bug, a signal, a fault of the machine) and the tree's status. Out: a
 `TreeResult`. A bug outweighs a signal, a signal a fault of the machine, and that the tree's own status.
+A second signal outweighs all of them, because tako ends at once.
 """
 
 from __future__ import annotations

@@ -82,7 +82,11 @@ class Runner:
         self._values = Values(segment.run.paths)
 
     def run(self) -> SegmentEnd:
-        """Execute; raises `MachineError` only when the run's journal cannot be used at all."""
+        """Execute; a `TakoError` meanwhile is recorded as the run's failure.
+
+        Raises `HeldError` if another process holds the run's journal, `MachineError` if the journal cannot
+        be used at all, and what is no `TakoError`: a bug, or a refusal of the machine that nothing expected.
+        """
         with Writer(self._spec.paths.journal) as journal:
             self._journal = journal
             for record in journal.records:
