@@ -60,3 +60,22 @@ def test_an_input_that_is_no_unicode_text_is_told_so(scene: Scene) -> None:
     done = scene.tako("exec", "release", "--inputs.name=caf\udce9", cwd=checkout)
     assert "input 'name' of workflow 'release' cannot be used: it is not Unicode text (UTF-8)" in done.stderr
     assert done.code == 2
+
+
+_FORGED = "[acme/good check] succeeded"
+_NAME = f"""name="dist/$(printf 'a\\n{_FORGED}')"; mkdir -p "${{name%/*}}"\n"""
+
+
+@pytest.mark.parametrize("script", [f'{_NAME} touch "$name"', f'{_NAME} mkfifo "$name"'])
+@pytest.mark.parametrize("options", [(), ("-q",)])
+def test_no_name_of_a_file_makes_a_line_that_looks_like_one_of_takos(
+    scene: Scene, script: str, options: tuple[str, ...]
+) -> None:
+    step = {"id": "forge", "run": script, "produces": {"artifacts": ["dist/"]}}
+    scene.subscriber("acme/odd", step)
+    done = scene.tako("exec", "release", *options, cwd=scene.library("true", FAN_OUT))
+    status = scene.tako("status")
+    assert done.code == 1, done.stderr
+    said = done.stdout + done.stderr + status.stdout
+    assert r"a\n[acme/good check] succeeded" in said
+    assert not [line for line in said.splitlines() if line.lstrip().startswith(_FORGED)]

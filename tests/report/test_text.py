@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tako.report.text import Style
-from tako.system.terminal.text import plain, shown
+from tako.report.text import Style, told
+from tako.system.terminal.text import named, plain, shown
 from tests.support.told_runs import HOSTILE
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -113,3 +113,16 @@ def test_a_message_shows_every_control_character(text: str) -> None:
 def test_a_message_keeps_what_is_harmless() -> None:
     assert shown("a\tb\nü ✓ 😀") == "a\tb\nü ✓ 😀"
     assert shown("\x1b[2J \x9b \u202e") == r"\x1b[2J \x9b \u202e"
+
+
+def test_only_the_first_line_of_a_message_is_at_the_margin() -> None:
+    assert told("git failed:\nfatal: \x1b[2Jno\rtako: done") == "git failed:\n    fatal: notako: done"
+    assert told("one line") == "one line"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("dist/a b-ü", "dist/a b-ü"), ("a\nb", r"'a\nb'"), ("\x1b[2J", r"'\x1b[2J'"), ("\udcff", r"'\udcff'")],
+)
+def test_a_name_that_would_not_show_as_it_is_is_quoted(name: str, message: str) -> None:
+    assert named(name) == message

@@ -19,4 +19,4 @@ class Notes:
         """Write one line, unless it was written before; a closed stderr is no error."""
         if not self._quiet and message not in self._said:
             self._said.add(message)
-            say(sys.stderr, f"tako: {shown(message)}\n")
+            say(sys.stderr, f"tako: {shown(message)}\n".replace("\n", "\n      ", message.count("\n")))

@@ -11,7 +11,7 @@ from tako.journal.outcomes import attempts_before, blamed_step
 from tako.journal.parts import ChildExecutionError
 from tako.journal.statuses import CANCELLED, FAILED, INTERRUPTED, SUCCEEDED, FailureKind
 from tako.report.reading import RunView
-from tako.report.text import Style, first_line
+from tako.report.text import Style, first_line, told
 from tako.system.terminal.text import plain
 
 
@@ -67,7 +67,7 @@ def _own_failure(view: RunView) -> ChildExecutionError | None:
 def failure_lines(error: ChildExecutionError, style: Style) -> Iterator[str]:
     """One failure spelled out: where, why, and the last lines of its output."""
     where = f"{error.repository} {error.workflow}".rstrip() + (f", step {error.step}" if error.step else "")
-    yield f"{style.sign(CANCELLED if error.kind == CANCELLED else 'failed')} {where}: {plain(error.message)}"
+    yield f"{style.sign(CANCELLED if error.kind == CANCELLED else 'failed')} {where}: {told(error.message)}"
     for line in error.last_lines:
         yield f"    {plain(line, colour=style.colour)}"
     for attempt in error.earlier:

@@ -25,7 +25,7 @@ from tako.journal.records import (
     StepStarted,
 )
 from tako.journal.statuses import SUCCEEDED
-from tako.report.text import Style
+from tako.report.text import Style, told
 from tako.system.storage.writing import open_plain
 from tako.system.terminal.streams import say
 from tako.system.terminal.text import plain
@@ -78,7 +78,7 @@ class LiveText:
         )
         lines = [f"{prefix}→ {again}"]
         lines += [
-            f"{prefix}{self._style.sign('failed')} {child.record.repository}: {plain(child.error.message)}"
+            f"{prefix}{self._style.sign('failed')} {child.record.repository}: {told(child.error.message)}"
             for child in plan.children
             if child.error is not None
         ]
@@ -86,11 +86,11 @@ class LiveText:
 
     def warned(self, spec: RunSpec, step: str, caveat: Caveat) -> None:
         """Return what the result has to be read with."""
-        self._write([f"{_prefix(spec, step)}! {plain(caveat.reason)}"])
+        self._write([f"{_prefix(spec, step)}! {told(caveat.reason)}"])
 
     def worker_lost(self, spec: RunSpec, message: str) -> None:
         """Print that a worker died."""
-        self._write([f"{_prefix(spec, '')}! its worker died: {plain(message)}"])
+        self._write([f"{_prefix(spec, '')}! its worker died: {told(message)}"])
 
     def stopping(self, name: str) -> None:
         """Print that the end has begun."""
@@ -154,13 +154,13 @@ class _Follower:
             case EventEmitted(step=step):
                 self._fan_outs.add(step)
             case Noted(step=step) if step and step not in self._fan_outs:
-                yield [f"{_prefix(self._spec, step)}! {plain(record.message)}"]
+                yield [f"{_prefix(self._spec, step)}! {told(record.message)}"]
             case RunRestarted(step=step):
                 yield [f"{_prefix(self._spec, step)}! all of its steps run again, in a new workspace"]
             case RunFinished():
                 self.finished = True
                 if record.status != SUCCEEDED and record.message:
-                    yield [f"{_prefix(self._spec, '')}{style.sign(record.status)} {plain(record.message)}"]
+                    yield [f"{_prefix(self._spec, '')}{style.sign(record.status)} {told(record.message)}"]
 
     def _output(self, step: str, style: Style, *, rest: bool) -> Iterator[list[str]]:
         end, skipped = self._skip(step)
@@ -210,5 +210,5 @@ def _lines(prefix: str, data: bytes, style: Style) -> list[str]:
 
 
 def _ended(record: StepFinished, style: Style) -> str:
-    message = f": {plain(record.message)}" if record.message else ""
+    message = f": {told(record.message)}" if record.message else ""
     return f"{style.sign(record.status)} {record.status}{message} ({format_duration(record.duration_s)})"

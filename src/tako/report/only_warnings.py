@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from tako.engine.run.spec import RunSpec
+from tako.report.text import told
 from tako.system.terminal.streams import say
-from tako.system.terminal.text import plain
 
 if TYPE_CHECKING:
     from tako.engine.fan_out.plan import FanOutPlan
@@ -36,7 +36,7 @@ class OnlyWarnings:
     def warned(self, spec: RunSpec, step: str, caveat: Caveat) -> None:
         """Return what the result has to be read with."""
         where = f"{spec.repository} {step}".rstrip()
-        say(self._stream, f"tako: warning: {where}: {plain(caveat.reason)}\n")
+        say(self._stream, f"tako: warning: {where}: {told(caveat.reason)}\n")
 
     def worker_lost(self, spec: RunSpec, message: str) -> None:
         """Show nothing."""

@@ -54,3 +54,8 @@ class Style:
 def first_line(text: str) -> str:
     """The first line of a text of others, fit for a terminal."""
     return plain(text.splitlines()[0]) if text else ""
+
+
+def told(text: str) -> str:
+    """A message that may quote others: only its first line stands where tako's own lines begin."""
+    return plain(text).replace("\n", "\n    ")

@@ -13,8 +13,7 @@ from tako.journal.parts import ChildExecutionError
 from tako.journal.run_state import ChildState, StepState
 from tako.journal.statuses import SKIPPED
 from tako.report.reading import RunView
-from tako.report.text import Style, first_line
-from tako.system.terminal.text import plain
+from tako.report.text import Style, first_line, told
 from tako.units import format_duration
 
 
@@ -52,7 +51,7 @@ def _warnings(view: RunView) -> list[str]:
 
 def _message_lines(messages: Sequence[str], style: Style, indent: str) -> Iterator[str]:
     for position, message in enumerate(messages):
-        yield f"{indent}{style.branch(last=position == len(messages) - 1)[0]}! {plain(message)}"
+        yield f"{indent}{style.branch(last=position == len(messages) - 1)[0]}! {told(message)}"
 
 
 def _step_lines(view: RunView, step: StepState, style: Style, indent: str, *, last: bool) -> Iterator[str]:
@@ -100,7 +99,7 @@ def _children(view: RunView, step_id: str, style: Style, indent: str) -> Iterato
         yield from _child_lines(view, child, style, indent, last=position == entries)
     for position, filtered in enumerate(fan_out.filtered, len(fan_out.children) + 1):
         before, _ = style.branch(last=position == entries)
-        line = f"- {filtered.repository}  {filtered.workflow}  {plain(filtered.reason)}"
+        line = f"- {filtered.repository}  {filtered.workflow}  {told(filtered.reason)}"
         yield f"{indent}{before}{style.paint(line, '2')}"
 
 

@@ -32,6 +32,7 @@ from tako.repositories.upstream.mirror import Registration
 from tako.repositories.upstream.urls import checked_url, is_local, url_of, without_credentials
 from tako.system.storage.directory_trees import tree_signature
 from tako.system.storage.writing import make_private, read_plain, write_whole
+from tako.system.terminal.text import named
 
 _FETCHES = 8
 _ADD = "tako cache add OWNER/NAME --from URL-or-path"
@@ -264,7 +265,7 @@ class Cache:
 
     def _skipped(self, repository: Repository) -> Callable[[str, str], None]:
         return lambda relative, kind: self._on_caveat(
-            INCOMPLETE, repository.text, f"{repository.text}: {relative} is a {kind} and is left out"
+            INCOMPLETE, repository.text, f"{repository.text}: {named(relative)} is a {kind} and is left out"
         )
 
     def read_config_bytes(self, resolved: Resolved) -> bytes:

@@ -43,6 +43,7 @@ from tako.system.storage.directory_trees import (
 )
 from tako.system.storage.removal import remove_tree
 from tako.system.storage.writing import make_private, move, read_plain, write_whole
+from tako.system.terminal.text import named
 from tako.units import format_bytes
 from tako.values import value
 
@@ -286,7 +287,7 @@ def commit_problem(mirror: Path, path: Path, commit: str) -> str:
         added = git(["ls-files", "--others", "-z"]).stdout
         compare = ["diff-index", "--cached", "--quiet", commit]
         staged = git(compare, index=path / GIT_NAME / INDEX, check=False)
-    names = [name.decode(errors="replace") for name in (changed + added).split(b"\0") if name]
+    names = [named(name.decode(errors="replace")) for name in (changed + added).split(b"\0") if name]
     if names:
         return f"it differs from its commit in {', '.join(names[:5])}"
     return "its index is not that of its commit" if staged.returncode else _git_problem(mirror, path, commit)

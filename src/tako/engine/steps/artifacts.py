@@ -25,6 +25,7 @@ from tako.system.accounting.usage import size_on_disk
 from tako.system.storage.beneath import BeneathError, copy_beneath, open_beneath
 from tako.system.storage.globbing import Found, find_beneath
 from tako.system.storage.writing import make_private, sync_directory
+from tako.system.terminal.text import named
 from tako.units import format_duration
 from tako.values import field, value
 
@@ -129,7 +130,7 @@ class Collector:
             message = f"artifact {artifact!r}: {error}"
             raise StepRefusedError(message) from error
         if not found.files and not found.links:
-            why = "; ".join(f"{path} {reason}" for path, reason in found.others[:_TOLD_MAX])
+            why = "; ".join(f"{named(path)} {reason}" for path, reason in found.others[:_TOLD_MAX])
             message = f"artifact {artifact!r}: no regular file matches {pattern!r}" + (why and f" ({why})")
             raise StepRefusedError(self._scrubber.scrub_text(message))
         return found

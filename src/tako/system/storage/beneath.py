@@ -21,6 +21,7 @@ from tako.system.storage.copying import Copier
 from tako.system.storage.descent import Descent
 from tako.system.storage.openat2_fallback import FLAGS, open_by_hand
 from tako.system.storage.writing import make_private, write_all
+from tako.system.terminal.text import named
 
 _TRIES = 100
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -50,7 +51,7 @@ class BeneathError(TakoError):
     """The file `relative` may not or cannot be read, for the given `reason`."""
 
     def __init__(self, relative: str, reason: str) -> None:
-        super().__init__(f"{relative} {reason}")
+        super().__init__(f"{named(relative)} {reason}")
         self.relative = relative
         self.reason = reason
 

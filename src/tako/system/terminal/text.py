@@ -44,3 +44,8 @@ def shown(text: str) -> str:
     if text.isprintable() and text.isascii():
         return text
     return _single().sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def named(name: str) -> str:
+    """A file's name in a message: as it is, or quoted with escapes if a line break or the like is in it."""
+    return name if name.isprintable() else repr(name)
