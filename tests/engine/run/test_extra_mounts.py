@@ -73,6 +73,21 @@ def test_no_link_that_a_step_may_make_leads_a_tool_cache_elsewhere(tmp_path: Pat
     assert [note.partition(" leads out of ")[0] for note in notes] == ["the tool cache ~/granted/out"]
 
 
+@pytest.mark.parametrize("path", [".", "tako", "tako/cache/repos", "link", "cache"])
+def test_no_step_may_write_what_is_takos_own(tmp_path: Path, path: str) -> None:
+    (tmp_path / "link").symlink_to("tako")
+    (tmp_path / "beside").mkdir()
+    own = (tmp_path / "tako", tmp_path / "cache")
+
+    def mounts(path: Path) -> tuple[Mount, ...]:
+        settings = Settings(sandbox=SandboxSettings(write=(str(path),)))
+        return extra_mounts(settings, {"HOME": "/nowhere"}, _REPOSITORY, Workflow(name="check"), own=own)
+
+    assert mounts(tmp_path / "beside")
+    with pytest.raises(UsageError, match="is tako's own"):
+        mounts(tmp_path / path)
+
+
 def test_links_on_the_way_count_too(tmp_path: Path) -> None:
     granted, _ = _grant_with_link(tmp_path)
     (tmp_path / "way").symlink_to("granted/../granted")

@@ -161,7 +161,7 @@ def _surroundings(home: Home, settings: Settings) -> Surroundings:
         isolation=lambda level: choose(level, home, environment, written_by_steps(settings, environment)),
         environment=scrubbed(environment, settings.environment),
         limits=machine_limits(home.path, jobs, settings.min_free),
-        mounts=partial(extra_mounts, settings, environment),
+        mounts=partial(extra_mounts, settings, environment, own=(home.path, home.cache.path)),
         tool_caches=tool_caches(settings, environment, Notes(quiet=False).say),
         quota=partial(quota_of, settings),
     )

@@ -175,7 +175,8 @@ def mounts(context: ExecContext, repository: Repository, workflow: Workflow) -> 
     from tako.engine.scheduler.limits import check_fits
 
     check_fits(workflow, whole_machine(context.home.path), quota_of(context.settings, repository))
-    return extra_mounts(context.settings, user_environment(), repository, workflow)
+    own = (context.home.path, context.home.cache.path)
+    return extra_mounts(context.settings, user_environment(), repository, workflow, own=own)
 
 
 def _tool_caches(context: ExecContext, isolation: Isolation) -> tuple[tuple[Path, str], ...]:

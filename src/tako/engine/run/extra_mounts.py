@@ -9,8 +9,8 @@ one that a step may have put into a directory that it may write.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, product
 from pathlib import Path
 
 from tako.config.schema import Sandbox, Settings, Workflow
@@ -22,10 +22,16 @@ from tako.system.user_environment import user_home
 
 
 def extra_mounts(
-    settings: Settings, environment: Mapping[str, str], repository: Repository, workflow: Workflow
+    settings: Settings,
+    environment: Mapping[str, str],
+    repository: Repository,
+    workflow: Workflow,
+    *,
+    own: tuple[Path, ...] = (),
 ) -> tuple[Mount, ...]:
     """The mounts of one run; paths that do not exist are left out, as a step would find them missing anyway.
 
+    `own` are directories of tako itself, which no step may write.
     Raises `UsageError` naming what the tako.yml asks for and config.yml does not grant.
     """
     home = user_home(environment)
@@ -36,6 +42,7 @@ def extra_mounts(
     everybody = settings.sandbox
     wanted = [(path, False) for path in (*everybody.read, *asked.read)]
     wanted += [(path, True) for path in (*everybody.write, *asked.write)]
+    _check_own((path for path, writable in wanted if writable), home, own)
     return tuple(_existing(wanted, home, written_by_steps(settings, environment)))
 
 
@@ -80,6 +87,16 @@ def _check(
             hint = (
                 f"sandbox: {{repositories: {{{repository.text}: {{{how}: [{path}]}}}}}} in config.yml would"
             )
+            raise UsageError(message, hint=hint)
+
+
+def _check_own(written: Iterable[str], home: Path, own: Iterable[Path]) -> None:
+    """Raise `UsageError` for a path by which steps could change what tako itself keeps and obeys."""
+    for text, one in product(written, own):
+        path, real = (Path(os.path.realpath(found)) for found in (_absolute(text, home), one))
+        if path.is_relative_to(real) or real.is_relative_to(path):
+            message = f"no step may write {text}: {one} is tako's own, with settings, cache or journals"
+            hint = "let config.yml name directories beside it under `sandbox`"
             raise UsageError(message, hint=hint)
 
 
