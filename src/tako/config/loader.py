@@ -2,7 +2,7 @@
 
 In: bytes or a path. Out: one frozen `Config`. A file that cannot be used raises
 `ConfigError`, one that is not there `NotFoundError`. Templates, CEL and version ranges stay
-texts here; `engine.check` knows what is in them.
+texts here; `validation.check` knows what is in them.
 """
 
 from __future__ import annotations

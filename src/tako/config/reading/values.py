@@ -112,7 +112,7 @@ class Value:
         return text
 
     def name(self, what: str) -> str:
-        """Return a name that follows the grammar of `layout.checked_name`."""
+        """Return a name that follows the grammar of `layout.names.checked_name`."""
         text = self.text()
         if self.is_text:
             check_name(self, text, what)
