@@ -88,6 +88,24 @@ def test_no_step_may_write_what_is_takos_own(tmp_path: Path, path: str) -> None:
         mounts(tmp_path / path)
 
 
+@pytest.mark.parametrize("how", ["read", "write"])
+def test_no_step_sees_the_private_directories_of_all_takos(tmp_path: Path, how: str) -> None:
+    private = tmp_path / "tmp"
+    (private / "below").mkdir(parents=True)
+
+    def mounts(path: Path) -> tuple[Mount, ...]:
+        granted = (str(path),)
+        shown = SandboxSettings(read=granted) if how == "read" else SandboxSettings(write=granted)
+        settings = Settings(sandbox=shown)
+        workflow = Workflow(name="check")
+        return extra_mounts(settings, {"HOME": "/nowhere"}, _REPOSITORY, workflow, private=str(private))
+
+    assert mounts(private / "below")
+    for path in (private, tmp_path):
+        with pytest.raises(UsageError, match=f"no step may see all of {path}"):
+            mounts(path)
+
+
 def test_links_on_the_way_count_too(tmp_path: Path) -> None:
     granted, _ = _grant_with_link(tmp_path)
     (tmp_path / "way").symlink_to("granted/../granted")

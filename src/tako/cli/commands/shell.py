@@ -43,7 +43,7 @@ from tako.recovery.ownership import held_error, lock_error, share
 from tako.recovery.settled import settled_record
 from tako.report.reading import find_run
 from tako.sandbox.levels import choose
-from tako.system.process.warden import WardenLink, under_warden
+from tako.system.process.warden import WardenLink, private_base, under_warden
 from tako.system.storage.stamps import stamp_of
 from tako.system.terminal import terminals
 from tako.system.user_environment import put_aside, user_environment
@@ -161,7 +161,13 @@ def _surroundings(home: Home, settings: Settings) -> Surroundings:
         isolation=lambda level: choose(level, home, environment, written_by_steps(settings, environment)),
         environment=scrubbed(environment, settings.environment),
         limits=machine_limits(home.path, jobs, settings.min_free),
-        mounts=partial(extra_mounts, settings, environment, own=(home.path, home.cache.path)),
+        mounts=partial(
+            extra_mounts,
+            settings,
+            environment,
+            own=(home.path, home.cache.path),
+            private=private_base(environment),
+        ),
         tool_caches=tool_caches(settings, environment, Notes(quiet=False).say),
         quota=partial(quota_of, settings),
     )

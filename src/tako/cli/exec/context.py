@@ -26,6 +26,7 @@ from tako.repositories.caveats import STALE, Caveats
 from tako.repositories.reference import Repository, parse_repository
 from tako.sandbox.isolation import Isolation
 from tako.sandbox.policy import AUTO, PROCESS, Limits, Mount
+from tako.system.process.warden import private_base
 from tako.system.user_environment import user_environment
 from tako.units import parse_duration
 from tako.values import evolve, value
@@ -176,7 +177,10 @@ def mounts(context: ExecContext, repository: Repository, workflow: Workflow) -> 
 
     check_fits(workflow, whole_machine(context.home.path), quota_of(context.settings, repository))
     own = (context.home.path, context.home.cache.path)
-    return extra_mounts(context.settings, user_environment(), repository, workflow, own=own)
+    environment = user_environment()
+    return extra_mounts(
+        context.settings, environment, repository, workflow, own=own, private=private_base(environment)
+    )
 
 
 def _tool_caches(context: ExecContext, isolation: Isolation) -> tuple[tuple[Path, str], ...]:

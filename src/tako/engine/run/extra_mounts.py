@@ -28,10 +28,12 @@ def extra_mounts(
     workflow: Workflow,
     *,
     own: tuple[Path, ...] = (),
+    private: str = "",
 ) -> tuple[Mount, ...]:
     """The mounts of one run; paths that do not exist are left out, as a step would find them missing anyway.
 
-    `own` are directories of tako itself, which no step may write.
+    `own` are directories of tako itself, which no step may write. Private directories lie in `private`, with
+    sockets and secrets of tako's processes: no step may see them all.
     Raises `UsageError` naming what the tako.yml asks for and config.yml does not grant.
     """
     home = user_home(environment)
@@ -43,6 +45,7 @@ def extra_mounts(
     wanted = [(path, False) for path in (*everybody.read, *asked.read)]
     wanted += [(path, True) for path in (*everybody.write, *asked.write)]
     _check_own((path for path, writable in wanted if writable), home, own)
+    _check_private((path for path, _ in wanted), home, private)
     return tuple(_existing(wanted, home, written_by_steps(settings, environment)))
 
 
@@ -97,6 +100,14 @@ def _check_own(written: Iterable[str], home: Path, own: Iterable[Path]) -> None:
         if path.is_relative_to(real) or real.is_relative_to(path):
             message = f"no step may write {text}: {one} is tako's own, with settings, cache or journals"
             hint = "let config.yml name directories beside it under `sandbox`"
+            raise UsageError(message, hint=hint)
+
+
+def _check_private(wanted: Iterable[str], home: Path, private: str) -> None:
+    for text in wanted if private else ():
+        if Path(os.path.realpath(private)).is_relative_to(os.path.realpath(_absolute(text, home))):
+            message = f"no step may see all of {text}: tako has its private directories in {private}"
+            hint = f"let config.yml name directories in {text}, or set TMPDIR to a directory elsewhere"
             raise UsageError(message, hint=hint)
 
 

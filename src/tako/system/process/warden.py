@@ -16,7 +16,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -123,12 +123,17 @@ def under_warden(work: Callable[[WardenLink], int], *, foreground: bool = False)
     return _Warden(root, listen, temporary).stand(before)
 
 
-def _private_name() -> str:
-    """For a directory of this user's alone: a Unix socket's path has at most 108 bytes (unix(7))."""
-    base = os.environ.get("TMPDIR", "")
+def private_base(environment: Mapping[str, str]) -> str:
+    """Return where each tako has its private directory: paths of sockets have at most 108 bytes (unix(7))."""
+    base = environment.get("TMPDIR", "")
     if not base.startswith("/") or len(base) > _BASE_MAX:
-        base = "/tmp"  # noqa: S108 - a directory of our own is made in it, and mkdir(2) refuses what exists
-    return f"{base}/tako-{os.urandom(6).hex()}"
+        return "/tmp"  # noqa: S108 - a directory of our own is made in it, and mkdir(2) refuses what exists
+    return base
+
+
+def _private_name() -> str:
+    """For a directory of this user's alone."""
+    return f"{private_base(os.environ)}/tako-{os.urandom(6).hex()}"
 
 
 def _remove(temporary: str) -> None:
