@@ -28,8 +28,8 @@ _FORK = "a fork, which executes nothing"
 EXPECTED = {
     ("tako.engine.workers.slot", "ProcessPoolExecutor"): "forked by the forkserver",
     ("tako.engine.workers.slot_process", "fork"): _FORK,
-    ("tako.engine.workers.child_workflow_executor", "ensure_running"): _HELPER,
-    ("tako.engine.workers.child_workflow_executor", "get_context"): _HELPER,
+    ("tako.system.process.forkserver", "ensure_running"): _HELPER,
+    ("tako.system.process.forkserver", "get_context"): _HELPER,
     ("tako.engine.workers.forked_cell", "fork"): _FORK,
     ("tako.repositories.upstream.git", "run_program"): "closed_environment, or network_environment",
     ("tako.sandbox.levels", "run_program"): "helper_environment and the user's HOME",
