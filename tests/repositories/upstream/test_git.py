@@ -216,3 +216,10 @@ def test_many_packs_become_one_and_no_object_is_lost(
     packs = list((opened.layout.mirror("acme", "dep") / "objects" / "pack").glob("*.pack"))
     assert len(packs) <= 2
     assert opened.cache.snapshot(first).is_dir()
+
+
+def test_a_long_line_of_gits_is_cut(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    with pytest.raises(MachineError, match="git cat-file failed") as caught:
+        run_git(["cat-file", "blob", "y" * 5000], git_dir=tmp_path / ".git")
+    assert 500 < len(str(caught.value)) < 600

@@ -29,6 +29,8 @@ from tako.system.process.programs import Ended, run_program
 from tako.values import value
 
 _LAST_LINES = 6
+#: Characters of each: the other side may send a line without end.
+_LINE_MAX = 500
 _LOCAL_TIMEOUT_S = 600.0
 FETCH_TIMEOUT_S = 1800.0
 #: What git says where there is no repository, not of one that is broken, and before version 2.30 of a remote
@@ -69,7 +71,7 @@ def _words(options: Sequence[str]) -> list[str]:
 
 def _failure(arguments: Sequence[str], ended: Ended, timeout_s: float) -> MachineError:
     lines = ended.stderr.decode(errors="replace").splitlines()
-    said = [line for line in lines if line.strip()][-_LAST_LINES:]
+    said = [line[:_LINE_MAX] for line in lines if line.strip()][-_LAST_LINES:]
     command = next((argument for argument in arguments if not argument.startswith("-")), "")
     if ended.timed_out:
         said.append(f"it did not end within {timeout_s:g} s")
