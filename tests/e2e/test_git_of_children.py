@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tako.sandbox.policy import NAMESPACE
 from tests.support.git import git
 from tests.support.isolations import LEVELS, need
 from tests.support.scenes import FAN_OUT, Scene, children, errors, subscription, tako_yml, workflow
@@ -73,6 +74,26 @@ def test_a_linked_worktree_is_refused_and_its_branch_stays(scene: Scene, own: Pa
     assert error["kind"] == "config_invalid"
     assert f"{place}: .git says that it is a linked worktree, of {own}" in error["message"]
     assert git(own, "for-each-ref") == before
+
+
+_SHOWS = {
+    "id": "shows",
+    "run": 'stat -f -c %T "$(cat .git/objects/info/alternates)/pack"',
+    "produces": {"outputs": {"kind": "from_stdout"}},
+}
+
+
+def test_the_objects_of_the_cache_are_behind_an_overlay(scene: Scene) -> None:
+    """So that locks on them (flock) reach nobody outside."""
+    need(NAMESPACE)
+    config = tako_yml({"check": workflow(_SHOWS)}, [subscription()])
+    source = scene.git_repo("me/app", {"tako.yml": config})
+    assert scene.tako("cache", "add", "acme/app", "--from", str(source)).code == 0
+    options = ("--isolation", NAMESPACE, "--output", "json")
+    result = scene.tako("exec", "release", *options, cwd=scene.library(FAN_OUT))
+    assert result.code == 0, result.stdout + result.stderr
+    [step] = children(result.json)["acme/app"]["steps"]
+    assert step["outputs"] == {"kind": "overlayfs"}
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from tako.engine.run.spec import RunSpec
@@ -154,6 +154,7 @@ def _mount(spec: RunSpec) -> None:
         hold_read_only(spec.isolation.bubblewrap)
     if spec.overlaid:
         mount_overlay(spec.source, paths.upper, paths.inner, paths.repo)
+    _veil_objects(spec)
     # bubblewrap puts it where the step sees it; without, that is where it has to be.
     shared = paths.shared_memory if spec.isolation.level == NAMESPACE else DEV_SHM
     mount_memory(shared, _shared_memory(spec))
@@ -168,6 +169,20 @@ def _mount(spec: RunSpec) -> None:
         # A step of an earlier segment may have put a link there, or above it.
         with opened_place(paths.home, place) as target:
             mount_overlay(cache, upper, inner, target)
+
+
+def _veil_objects(spec: RunSpec) -> None:
+    """Have an overlay where this worker sees the mirror's objects, so that locks of steps stay in there."""
+    from tako.system.walls.namespaces import mount_veil
+
+    objects = objects_of(spec.source)
+    if objects is None or not objects.is_dir():
+        return
+    with ExitStack() as stack, suppress(OSError):
+        found = [os.open(one, os.O_PATH | os.O_DIRECTORY) for one in (objects, spec.paths.shared_memory)]
+        for descriptor in found:
+            stack.callback(os.close, descriptor)
+        mount_veil(found[0], found[1], found[0])
 
 
 def _shared_memory(spec: RunSpec) -> int:
@@ -245,7 +260,9 @@ def unmount(spec: RunSpec) -> None:
         home = os.path.realpath(spec.paths.home)
         points = mount_points() if spec.tool_caches else ()
         caches = [Path(point) for point in points if point.startswith(f"{home}/")]
-        for mounted in (*reversed(caches), spec.paths.repo, spec.paths.shared_memory):
+        own = (*reversed(caches), spec.paths.repo, spec.paths.shared_memory)
+        objects = objects_of(spec.source)
+        for mounted in own if objects is None else (*own, objects):
             with suppress(OSError):
                 namespaces.unmount(mounted)
 
