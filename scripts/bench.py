@@ -21,9 +21,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from attrs import asdict, frozen
 
 _POLL_S = 0.01
 _GB = 1_000_000_000
@@ -60,7 +59,7 @@ subscriptions:
 """
 
 
-@frozen
+@dataclass(frozen=True)
 class Row:
     """One line of the table; `ratio` is measured over reference, None if it could not be measured."""
 
@@ -84,7 +83,7 @@ class Row:
         return "must" if self.ratio <= self.must else "MISSED"
 
 
-@frozen
+@dataclass(frozen=True)
 class Bench:
     """Where and with what everything is measured."""
 
