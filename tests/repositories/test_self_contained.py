@@ -50,6 +50,15 @@ def _borrowing_from_beside(own: Path, place: Path) -> None:
     (place / ".git/objects/info/alternates").write_text("# beside\n../../../.beside.git/objects\n")
 
 
+def _borrowing_in_quotes(own: Path, place: Path) -> None:
+    _borrowing(own, place)
+    alternates = place / ".git/objects/info/alternates"
+    coded = alternates.read_text().strip().replace("/", r"\057")
+    alternates.write_text(f'"{coded}"\n')
+    # git reads it so.
+    assert git(place, "log", "--format=%s")
+
+
 def _linked_git(own: Path, place: Path) -> None:
     place.mkdir()
     (place / ".git").symlink_to(own / ".git")
@@ -96,6 +105,10 @@ LEADING: dict[str, tuple[Callable[[Path, Path], None], str]] = {
     "a submodule": (_submodule, ELSEWHERE),
     "a separate git directory": (_separate, ELSEWHERE),
     "alternates": (_borrowing, ".git/objects/info/alternates borrows objects from "),
+    "alternates in quotes": (
+        _borrowing_in_quotes,
+        r'.git/objects/info/alternates borrows objects from "\057',
+    ),
     "relative alternates": (_borrowing_from_beside, ".git/objects/info/alternates borrows objects from ../"),
     "a link to .git": (_linked_git, ".git is a link to "),
     "a link in .git": (_linked_logs, ".git/logs is a link to "),

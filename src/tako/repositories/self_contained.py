@@ -23,6 +23,7 @@ _BYTES_MAX = 1 << 20
 #: As deep as git follows them (config.c).
 _INCLUDES_MAX = 10
 _LEADING = re.compile(r"core\.(?:worktree|hookspath)|include\.path|includeif\..*\.path", re.DOTALL)
+_QUOTED = re.compile(r"\\(?:([0-7]{3})|(.))")
 _MAYBE_LEADING = re.compile(rb"worktree|hookspath|include", re.IGNORECASE)
 
 
@@ -89,11 +90,18 @@ def _of_files(checkout: Path, at: str, files: list[str]) -> Iterator[str]:
     if "HEAD" in files and os.path.lexists(checkout / git / ALTERNATES):
         borrowed = _text(checkout, f"{git}/{ALTERNATES}").splitlines()
         for line in borrowed:
-            if line and not line.startswith("#") and _leads_out(f"{git}/objects", line.strip('"')):
+            if line and not line.startswith("#") and _leads_out(f"{git}/objects", _unquoted(line)):
                 yield f"{git}/{ALTERNATES} borrows objects from {line}"
     if "HEAD" in files:
         for name in sorted(GIT_CONFIGS & set(files)):
             yield from _of_config(checkout, git, f"{git}/{name}")
+
+
+def _unquoted(line: str) -> str:
+    """A path of alternates as git reads it: in quotes, a character may be its octal digits."""
+    if not line.startswith('"'):
+        return line
+    return _QUOTED.sub(lambda found: chr(int(found[1], 8)) if found[1] else found[2], line.strip('"'))
 
 
 def _of_config(checkout: Path, git: str, file: str, depth: int = 0) -> Iterator[str]:
