@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tako.report.text import Style, told
+from tako.system.terminal import text as terminal
 from tako.system.terminal.text import named, plain, shown
 from tests.support.told_runs import HOSTILE
 
@@ -118,6 +119,11 @@ def test_a_message_keeps_what_is_harmless() -> None:
 def test_only_the_first_line_of_a_message_is_at_the_margin() -> None:
     assert told("git failed:\nfatal: \x1b[2Jno\rtako: done") == "git failed:\n    fatal: notako: done"
     assert told("one line") == "one line"
+    assert (
+        terminal.told("git failed:\nfatal: \x1b[2Jno")
+        == r"""git failed:
+      fatal: \x1b[2Jno"""
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from tako.system.terminal.streams import say
-from tako.system.terminal.text import shown
+from tako.system.terminal.text import told
 
 
 class Notes:
@@ -19,4 +19,4 @@ class Notes:
         """Write one line, unless it was written before; a closed stderr is no error."""
         if not self._quiet and message not in self._said:
             self._said.add(message)
-            say(sys.stderr, f"tako: {shown(message)}\n".replace("\n", "\n      ", message.count("\n")))
+            say(sys.stderr, f"tako: {told(message)}\n")

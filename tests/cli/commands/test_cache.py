@@ -77,7 +77,7 @@ def test_sync_refuses_a_checkout_because_it_is_never_fetched(tako_home: Path) ->
     write_files(tako_home / "cache" / "repos" / "acme" / "hand" / "main", {"tako.yml": ""})
     synced = _run("sync", "acme/hand")
     assert synced.exit_code == 1
-    assert "never fetched\n  tako cache add" in synced.stderr
+    assert "never fetched\n      tako cache add" in synced.stderr
 
 
 def test_verify_prints_damaged_mirrors_and_snapshots(git_repo: Repositories, tako_home: Path) -> None:

@@ -22,7 +22,7 @@ from tako.repositories.locks import LockManager
 from tako.repositories.reference import parse_reference, parse_repository
 from tako.repositories.upkeep import CacheProblem
 from tako.repositories.upstream.urls import without_credentials
-from tako.system.terminal.text import shown
+from tako.system.terminal.text import shown, told
 from tako.units import parse_duration
 from tako.values import value
 
@@ -35,7 +35,7 @@ class _Opened:
 
 
 def _note(message: str) -> None:
-    click.echo(shown(message), err=True)
+    click.echo(told(message), err=True)
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
@@ -134,14 +134,14 @@ def sync(context: click.Context, repositories: tuple[str, ...]) -> None:
             click.echo(f"{repository.text} fetched")
             continue
         failed += 1
-        _note(f"{repository.text}: {error.message}" + (f"\n  {error.hint}" if error.hint else ""))
+        _note(f"{repository.text}: {error.message}" + (f"\n{error.hint}" if error.hint else ""))
     if failed:
         context.exit(1)
 
 
 def _print(findings: list[CacheProblem]) -> None:
     for finding in findings:
-        click.echo(shown(f"{finding.repository.text}: {finding.message}"))
+        click.echo(told(f"{finding.repository.text}: {finding.message}"))
 
 
 @command.command()

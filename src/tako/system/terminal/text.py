@@ -46,6 +46,11 @@ def shown(text: str) -> str:
     return _single().sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+def told(text: str) -> str:
+    """A message as `shown`: only its first line stands where lines of tako's own begin."""
+    return shown(text).replace("\n", "\n      ")
+
+
 def named(name: str) -> str:
     """A file's name in a message: as it is, or quoted with escapes if a line break or the like is in it."""
     return name if name.isprintable() else repr(name)
