@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tests.support.runner import clean_environment, run_program
 
 #: Runs segments of `argv[2]`, a list of scripts, one after the other in one slot; prints what came of each.
 _PROGRAM = """
-import json, os, select, signal, sys, time
+import json, os, select, signal, sys
 from pathlib import Path
 from tako.engine.run.run_directory import make_directory
 from tako.engine.run.spec import Segment, Secrets
@@ -48,6 +49,13 @@ def run(number, script):
 EXTRA
 executor.close()
 """
+
+
+def _fifo(directory: Path) -> Path:
+    """What a step writes its pid to; whoever reads it waits for that."""
+    path = directory / "ready"
+    os.mkfifo(path)
+    return path
 
 
 def _run(directory: Path, extra: str) -> list[Any]:
@@ -85,7 +93,7 @@ def test_a_worker_that_dies_leaves_its_slot_as_it_was(tmp_path: Path, how: str) 
         "stopped and killed": "executor._signal(id_of(2), signal.SIGSTOP); executor.kill(id_of(2))",
         "cancelled": "executor.cancel(id_of(2), timed_out=False)",
     }[how]
-    ready = tmp_path / "ready"
+    ready = _fifo(tmp_path)
     said = _run(
         tmp_path,
         f"""
@@ -93,16 +101,15 @@ def id_of(number):
     return run_spec(directory, "true", number=number).run_id
 
 print(json.dumps([run(1, "true"), slot()]))
-future = executor.submit(segment(2, "echo $$ > {ready}.new; mv {ready}.new {ready}; exec sleep 100"))
-while not Path({str(ready)!r}).exists():
-    time.sleep(0.01)
+future = executor.submit(segment(2, "echo $$ > {ready}; exec sleep 100"))
+step = Path({str(ready)!r}).read_text().strip()
 {doing}
 try:
     print(json.dumps(future.result(100).status))
 except Exception as error:
     print(json.dumps(type(error).__name__ + ": " + str(error)))
 print(json.dumps([run(3, "true"), slot()]))
-print(json.dumps(os.path.exists("/proc/" + Path({str(ready)!r}).read_text().strip())))
+print(json.dumps(os.path.exists("/proc/" + step)))
 """,
     )
     before, middle, after, left = said
@@ -159,7 +166,7 @@ print(json.dumps([first, run(2, "true"), slot() != old]))
 
 
 def test_a_slot_that_stands_still_is_killed_with_its_segment_and_when_all_ends(tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
+    ready = _fifo(tmp_path)
     said = _run(
         tmp_path,
         f"""
@@ -167,9 +174,8 @@ def id_of(number):
     return run_spec(directory, "true", number=number).run_id
 
 print(json.dumps(run(1, "true")))
-future = executor.submit(segment(2, "echo $$ > {ready}.new; mv {ready}.new {ready}; exec sleep 100"))
-while not Path({str(ready)!r}).exists():
-    time.sleep(0.01)
+future = executor.submit(segment(2, "echo $$ > {ready}; exec sleep 100"))
+step = Path({str(ready)!r}).read_text().strip()
 os.kill(slot(), signal.SIGSTOP)
 worker = os.pidfd_open(executor.worker_of(id_of(2)))
 executor.kill(id_of(2))
@@ -187,16 +193,15 @@ os.kill(slot(), signal.SIGSTOP)
 
 
 def test_a_slot_that_dies_takes_its_worker_and_step_along(tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
+    ready = _fifo(tmp_path)
     said = _run(
         tmp_path,
         f"""
-future = executor.submit(segment(1, "echo $$ > {ready}.new; mv {ready}.new {ready}; exec sleep 100"))
-while not Path({str(ready)!r}).exists():
-    time.sleep(0.01)
+future = executor.submit(segment(1, "echo $$ > {ready}; exec sleep 100"))
+step = Path({str(ready)!r}).read_text().strip()
 os.kill(slot(), signal.SIGKILL)
 print(json.dumps(type(future.exception(100)).__name__))
-print(json.dumps(os.path.exists("/proc/" + Path({str(ready)!r}).read_text().strip())))
+print(json.dumps(os.path.exists("/proc/" + step)))
 print(json.dumps(run(2, "true")))
 """,
     )
