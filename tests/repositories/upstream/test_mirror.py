@@ -51,7 +51,7 @@ def test_what_was_never_written_names_its_file_and_what_mends_it(
     assert "tako cache add" in caught.value.hint
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"[" * 20_000])
 def test_what_is_no_record_is_the_same(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "dep.json").write_bytes(data)
     with pytest.raises(MachineError, match=r"dep\.json cannot be read"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.sandbox.attacks.shot import Attack, python, said_so
 
-#: Dies of SIGABRT, which leaves its memory where the machine's core_pattern says (core(5)).
+#: Dies of SIGABRT, which leaves its memory where the machine keeps such files (core(5)).
 _ABORT = r"""
 pid = os.fork()
 if pid == 0:
